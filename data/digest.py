@@ -1,0 +1,65 @@
+"""Names made from content: the same inputs give the same name."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+
+def digest_of(*parts: Any) -> str:
+    """Return the SHA-256, 64 hexadecimal digits, of the parts in their canonical form.
+
+    Parts may be None, bool, int, float, str, bytes, paths (as text), lists, tuples, dictionaries with
+    text keys, numpy arrays (dtype, shape and row-major little-endian bytes), dataclasses and pydantic
+    models (by their fields).
+
+    Raises:
+        TypeError: a part is of another type; nothing is ever named by its ``repr``.
+    """
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(_canonical(part))
+        sha.update(b"\0")
+    return sha.hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the SHA-256 of the bytes of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _canonical(part: Any) -> bytes:
+    if isinstance(part, np.ndarray):
+        array = np.ascontiguousarray(part)
+        if array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("<"))
+        return f"{array.dtype.str}{array.shape}".encode() + array.tobytes()
+    if isinstance(part, bytes):
+        return b"bytes:" + part
+    return json.dumps(_plain(part), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _plain(part: Any) -> Any:
+    """Turn a part into what JSON knows, deterministically."""
+    if part is None or isinstance(part, bool | int | float | str):
+        return part
+    if isinstance(part, Path):
+        return str(part)
+    if isinstance(part, np.integer | np.floating):
+        return part.item()
+    if isinstance(part, np.ndarray | bytes):
+        return hashlib.sha256(_canonical(part)).hexdigest()
+    if isinstance(part, BaseModel):
+        return part.model_dump(mode="json")
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        return {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
+    if isinstance(part, dict):
+        return {str(key): _plain(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_plain(value) for value in part]
+    raise TypeError(f"digest_of: {type(part).__name__} has no canonical form")

@@ -1,0 +1,152 @@
+"""The nouns: what flows from stage to stage. They hold digests; `ImageSet` alone holds pixels, in memory."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """What every image of a cohort looks like: channels (1 or 3), height and width in pixels."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)``."""
+        return (self.channels, self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """What a source yields: an image as it lay in the house. Memory only: never stored, printed or logged.
+
+    Attributes:
+        key: where the source found it (path, member or index); orders the cohort, stored only as an HMAC.
+        pixels: ``(H, W)`` or ``(H, W, 3)`` float32 in [0, 1], bright is dense, aspect already square.
+        subject: the source's own patient identifier; None where the source has none.
+        label: the class as text; None where the source has none.
+        attributes: allow-listed attributes as text, already through the value grammar.
+        dropped: counts of what de-identification took away, by rule, never by value.
+    """
+
+    key: str
+    pixels: np.ndarray
+    subject: str | None
+    label: str | None
+    attributes: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """What a source could not turn into an image: where it lay, and the reason code of the quarantine."""
+
+    key: str
+    code: str
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image of a cohort, without its pixels.
+
+    Attributes:
+        digest: SHA-256 of the canonical pixels.
+        label: class index, 0..K-1.
+        subject: keyed pseudonym of the patient.
+        group: name of the patient or near-duplicate group; a group never crosses a split.
+        attributes: allow-listed attributes as text.
+    """
+
+    digest: str
+    label: int
+    subject: str
+    group: str
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Everything that ingest let in, and how much it kept out.
+
+    Attributes:
+        digest: made from the sorted records, the label names and the spec; equal inputs, equal name.
+        quarantine: counts by reason code. ``files == len(records) + sum(quarantine.values())``.
+        dropped: counts of header elements that de-identification took away, by rule.
+        notes: sentences for the report, such as "pixels not screened for burned-in text".
+    """
+
+    digest: str
+    spec: ImageSpec
+    label_names: tuple[str, ...]
+    records: tuple[Record, ...]
+    files: int
+    quarantine: dict[str, int]
+    dropped: dict[str, int]
+    has_patients: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Which records train the generator, judge it, or fit the judges, as positions in ``cohort.records``.
+
+    No subject and no near-duplicate group is in two parts.
+    """
+
+    digest: str
+    cohort: str
+    train: tuple[int, ...]
+    holdout: tuple[int, ...]
+    reference: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Images in memory.
+
+    Attributes:
+        images: ``(N, C, H, W)`` uint8.
+        labels: ``(N,)`` int64, 0..K-1.
+        patients: ``(N,)`` int64, one code a patient, shared by the parts of a cohort; -1 if synthetic.
+        label_names: K names, by label.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    patients: np.ndarray
+    label_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, index: np.ndarray) -> "ImageSet":
+        """Return the images at the given positions (or under the given boolean mask)."""
+        return ImageSet(self.images[index], self.labels[index], self.patients[index], self.label_names)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A trained generator, by the digest of its folder's weights and identity."""
+
+    digest: str
+    family: str
+    settings: dict[str, Any]
+    split: str
+    images_seen: int
+    events: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticSet:
+    """A labelled synthetic set, by the digest of its images and labels."""
+
+    digest: str
+    checkpoint: str
+    seed: int
+    count: int
+    label_names: tuple[str, ...]

@@ -1,0 +1,96 @@
+"""Where restricted and public things lie, with the right modes, and who may write there now."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phantomset.data.errors import WorkspaceError
+
+RESTRICTED_KINDS = ("objects", "cohorts", "splits", "checkpoints", "synthetic", "findings", "incoming")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder with `restricted/` (0700), `runs/`, `blocked/`, `releases/` and `prefect/` (0700)."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | None = None) -> "Workspace":
+        """Return the workspace at ``root``, PHANTOMSET_WORKSPACE or ./phantomset-workspace; made if missing.
+
+        Raises:
+            WorkspaceError: it cannot be made or written.
+        """
+        path = (root or Path(os.environ.get("PHANTOMSET_WORKSPACE", "phantomset-workspace"))).absolute()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for private in ("restricted", "prefect"):
+                (path / private).mkdir(mode=0o700, exist_ok=True)
+                (path / private).chmod(0o700)
+            for kind in RESTRICTED_KINDS:
+                (path / "restricted" / kind).mkdir(mode=0o700, exist_ok=True)
+            for public in ("runs", "blocked", "releases"):
+                (path / public).mkdir(exist_ok=True)
+            if not (path / ".gitignore").exists():
+                write_atomically(path / ".gitignore", b"*\n")
+        except OSError as error:
+            raise WorkspaceError(
+                f"workspace: cannot write to {path} ({error.strerror}). "
+                "Choose another with --workspace or PHANTOMSET_WORKSPACE."
+            ) from None
+        return cls(path)
+
+    def restricted(self, kind: str, *parts: str) -> Path:
+        """Return a path in the restricted part, such as ``restricted("cohorts", digest)``."""
+        if kind not in RESTRICTED_KINDS:
+            raise ValueError(f"restricted: no kind {kind!r}")
+        return self.root.joinpath("restricted", kind, *parts)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for one run.
+
+        Raises:
+            WorkspaceError: another run holds it; the message says which process.
+        """
+        path = self.root / ".lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+                raise WorkspaceError(
+                    f"workspace: {self.root} is in use by process {holder}. "
+                    "Wait for it to end, or choose another with --workspace."
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: object, mode: int = 0o644) -> None:
+    """Write JSON atomically, keys sorted, so that equal content is equal bytes."""
+    write_atomically(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode(), mode)
