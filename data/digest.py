@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pydantic import BaseModel
@@ -35,7 +35,7 @@ def digest_of_file(path: Path) -> str:
 
 def _canonical(part: Any) -> bytes:
     if isinstance(part, np.ndarray):
-        array = np.ascontiguousarray(part)
+        array: np.ndarray = np.ascontiguousarray(cast(np.ndarray, part))
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))
         return f"{array.dtype.str}{array.shape}".encode() + array.tobytes()
@@ -59,7 +59,7 @@ def _plain(part: Any) -> Any:
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         return {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
     if isinstance(part, dict):
-        return {str(key): _plain(value) for key, value in part.items()}
+        return {str(key): _plain(value) for key, value in cast(dict[Any, Any], part).items()}
     if isinstance(part, list | tuple):
-        return [_plain(value) for value in part]
+        return [_plain(value) for value in cast(list[Any], part)]
     raise TypeError(f"digest_of: {type(part).__name__} has no canonical form")

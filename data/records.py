@@ -37,8 +37,8 @@ class RawImage:
     pixels: np.ndarray
     subject: str | None
     label: str | None
-    attributes: dict[str, str] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict[str, str])
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Record:
     label: int
     subject: str
     group: str
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)

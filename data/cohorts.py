@@ -1,0 +1,141 @@
+"""Where cohorts lie in the restricted part, and how one is found again.
+
+``cohorts/<digest>/records.parquet`` is the cohort, written once. ``cohorts/<digest>/cohort.json`` says how
+the last input with these records was taken in (counts, notes). ``cohorts/inputs/<key>/`` remembers, for each
+input and its settings, that account and the quarantine ledger: an input seen before is not read again.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from phantomset.data.errors import WorkspaceError
+from phantomset.data.quarantine import Ledger
+from phantomset.data.records import Cohort, ImageSpec, Record
+from phantomset.data.workspace import Workspace, write_json
+
+
+def find(workspace: Workspace, key: str) -> Cohort | None:
+    """Return the cohort that an input became, or None where it was not ingested yet."""
+    account = _inputs(workspace) / key / "ingest.json"
+    if not account.exists():
+        return None
+    content = _read_json(account)
+    folder = workspace.restricted("cohorts", content["digest"])
+    if not (folder / "records.parquet").exists():
+        return None
+    if not (folder / "cohort.json").exists() or _read_json(folder / "cohort.json") != content:
+        write_json(folder / "cohort.json", content, mode=0o600)
+    return load_cohort(workspace, content["digest"])
+
+
+def save(workspace: Workspace, key: str, cohort: Cohort, ledger: Ledger) -> None:
+    """Store a cohort and the account of the input that it was made from.
+
+    Raises:
+        WorkspaceError: it cannot be written; nothing is left behind.
+    """
+    content = asdict(cohort)
+    content.pop("records")
+    staging = workspace.restricted("incoming", f"cohort-{os.getpid()}-{secrets.token_hex(4)}")
+    folder = workspace.restricted("cohorts", cohort.digest)
+    try:
+        (staging / "input").mkdir(parents=True, mode=0o700)
+        (staging / "cohort").mkdir(mode=0o700)
+        ledger.write(staging / "input" / "quarantine.parquet")
+        write_json(staging / "input" / "ingest.json", content, mode=0o600)
+        _write_records(staging / "cohort" / "records.parquet", cohort.records)
+        write_json(staging / "cohort" / "cohort.json", content, mode=0o600)
+        _inputs(workspace).mkdir(mode=0o700, exist_ok=True)
+        if (folder / "records.parquet").exists():
+            write_json(folder / "cohort.json", content, mode=0o600)
+        else:
+            (staging / "cohort").replace(folder)
+        shutil.rmtree(_inputs(workspace) / key, ignore_errors=True)
+        (staging / "input").replace(_inputs(workspace) / key)
+    except OSError as error:
+        raise WorkspaceError(
+            f"cohorts: cannot write to {folder.parent} ({error.strerror}). "
+            "Free some space or mend the permissions, or choose another --workspace."
+        ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def load_cohort(workspace: Workspace, digest: str) -> Cohort:
+    """Return a stored cohort, with the counts and notes of the input that was ingested last.
+
+    Raises:
+        WorkspaceError: there is none of that name, or it is damaged.
+    """
+    import pandas as pd
+
+    folder = workspace.restricted("cohorts", digest)
+    if not (folder / "records.parquet").exists():
+        raise WorkspaceError(
+            f"cohorts: no cohort {digest[:12]} in {workspace.root}. Run the ingest stage first."
+        )
+    content = _read_json(folder / "cohort.json")
+    try:
+        frame = pd.read_parquet(folder / "records.parquet")
+        records = tuple(
+            Record(str(name), int(label), str(subject), str(group), json.loads(attributes))
+            for name, label, subject, group, attributes in zip(
+                frame["digest"],
+                frame["label"],
+                frame["subject"],
+                frame["group"],
+                frame["attributes"],
+                strict=True,
+            )
+        )
+    except (OSError, ValueError, KeyError):
+        raise _damaged(folder / "records.parquet") from None
+    return Cohort(
+        digest=content["digest"],
+        spec=ImageSpec(**content["spec"]),
+        label_names=tuple(content["label_names"]),
+        records=records,
+        files=content["files"],
+        quarantine=content["quarantine"],
+        dropped=content["dropped"],
+        has_patients=content["has_patients"],
+        notes=tuple(content["notes"]),
+    )
+
+
+def _write_records(path: Path, records: tuple[Record, ...]) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            "digest": [record.digest for record in records],
+            "label": [record.label for record in records],
+            "subject": [record.subject for record in records],
+            "group": [record.group for record in records],
+            "attributes": [json.dumps(record.attributes, sort_keys=True) for record in records],
+        }
+    )
+    frame.to_parquet(path, index=False)
+    path.chmod(0o600)
+
+
+def _inputs(workspace: Workspace) -> Path:
+    return workspace.restricted("cohorts", "inputs")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> WorkspaceError:
+    return WorkspaceError(
+        f"cohorts: {path} is missing or damaged. Move its folder away and run the ingest stage again."
+    )

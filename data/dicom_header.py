@@ -1,0 +1,240 @@
+"""A DICOM header, read warily: parsing, the gate before any pixel is touched, and what is left out."""
+
+import logging
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any, cast
+
+import pydicom
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+
+from phantomset.data.deidentify import ALLOWED, DeidentifySettings, kept, patient_key
+from phantomset.data.quarantine import Unfit
+from phantomset.data.source import Limits
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_PREAMBLE = 132
+_DERIVED = ("Segmentation", "Parametric Map", "RT Dose", "Real World Value")
+_RISKY = ("Secondary Capture", "Ultrasound")
+
+_RULES = {
+    "PN": "person names",
+    "UI": "unique identifiers",
+    "DA": "dates and times",
+    "DT": "dates and times",
+    "TM": "dates and times",
+    "AS": "dates and times",
+    "LO": "free text",
+    "SH": "free text",
+    "ST": "free text",
+    "LT": "free text",
+    "UT": "free text",
+    "UC": "free text",
+    "UR": "free text",
+    "AE": "free text",
+    "SQ": "sequences",
+}
+"""Under which name an element that is left out is counted, by its value representation."""
+
+_PIXEL_GROUPS = (0x0028, 0x7FE0)
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep pydicom's warnings and log lines to itself: they carry values from headers."""
+    logger = logging.getLogger("pydicom")
+    before = logger.propagate
+    logger.propagate = False  # which also stops what its children, the decoders, have to say
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.propagate = before
+
+
+def parse(content: bytes, limits: Limits) -> Dataset:
+    """Return the data set of a DICOM file; values stay unparsed until they are asked for.
+
+    Raises:
+        Unfit: EMPTY_FILE, NOT_RECOGNISED, NO_PREAMBLE_UNPROVEN, BOMB_RATIO, TOO_DEEP or PARSE_ERROR.
+    """
+    if not content:
+        raise Unfit("EMPTY_FILE")
+    proven = content[128:_PREAMBLE] == b"DICM"
+    if not proven and content[:2] not in (b"\x08\x00", b"\x02\x00"):
+        raise Unfit("NOT_RECOGNISED")
+    if _DEFLATED in content[:1024]:
+        _hold_inflated(content, limits)
+    try:
+        data: Dataset = cast(Any, pydicom).dcmread(BytesIO(content), force=not proven)
+        named = str(data.get("SOPClassUID", "")).startswith("1.2.840.10008.")
+    except InvalidDicomError:
+        raise Unfit("NOT_RECOGNISED") from None
+    except RecursionError:
+        raise Unfit("TOO_DEEP") from None
+    except Exception:  # the parser raises whatever a broken file drives it to
+        raise Unfit("PARSE_ERROR") from None
+    if not proven and not (named and "Rows" in data):
+        raise Unfit("NO_PREAMBLE_UNPROVEN")
+    return data
+
+
+def hold_image(data: Dataset, deidentify: DeidentifySettings, limits: Limits) -> None:
+    """Hold, from the header only, that this is one image that may be taken in.
+
+    Raises:
+        Unfit: the reason code.
+    """
+    name = _class_name(data)
+    if any(word in name for word in _DERIVED):
+        raise Unfit("DERIVED_OBJECT")
+    if "PixelData" not in data:
+        if "FloatPixelData" in data or "DoubleFloatPixelData" in data:
+            raise Unfit("UNSUPPORTED_PIXEL_FORMAT")
+        if "Image Storage" not in name:
+            raise Unfit("NOT_AN_IMAGE")
+        # an image object without its pixels and without their description was cut off before both
+        raise Unfit("MISSING_REQUIRED" if "BitsStored" in data else "TRUNCATED")
+    if word(data, "BurnedInAnnotation") == "YES":
+        raise Unfit("BURNED_IN_DECLARED")
+    if not deidentify.accept_screens and (
+        any(risky in name for risky in _RISKY) or word(data, "Modality") in ("OT", "US")
+    ):
+        raise Unfit("BURNED_IN_RISK")
+    kinds = str(data.get("ImageType", "")).upper()
+    if any(kind in kinds for kind in ("LOCALIZER", "SCREEN SAVE", "DOSE_INFO", "DOSE REPORT")):
+        raise Unfit("LOCALIZER_OR_SCREEN")
+    if whole(data, "NumberOfFrames", 1, 1 << 31, default=1) > 1:
+        raise Unfit("MULTI_FRAME")
+    if whole(data, "Rows", 1, 65535) * whole(data, "Columns", 1, 65535) > limits.pixels:
+        raise Unfit("TOO_MANY_PIXELS")
+
+
+def subject_of(data: Dataset, tag: str) -> str:
+    """Return the patient key that the element ``tag`` holds, with its issuer.
+
+    Raises:
+        Unfit: NO_PATIENT.
+    """
+    issuer = word(data, "IssuerOfPatientID") if tag == "PatientID" else ""
+    key = patient_key(word(data, tag), issuer)
+    if key is None:
+        raise Unfit("NO_PATIENT")
+    return key
+
+
+def attributes_of(data: Dataset) -> dict[str, str]:
+    """Return the allow-listed attributes whose values pass their grammar."""
+    found = {keyword: kept(keyword, word(data, keyword)) for keyword in ALLOWED if keyword in data}
+    return {keyword: value for keyword, value in found.items() if value is not None}
+
+
+def left_out(data: Dataset) -> dict[str, int]:
+    """Return how many elements of the header do not reach the record, by rule, never by value."""
+    counts: Counter[str] = Counter()
+    for tag in data.keys():  # noqa: SIM118 - iterating over a data set would parse every value
+        if tag.is_private:
+            counts["private elements"] += 1
+        elif tag.group >> 8 in (0x50, 0x60):
+            counts["overlays, curves and audio"] += 1
+        elif tag.group not in _PIXEL_GROUPS:
+            counts[_rule(data, tag)] += 1
+    return dict(counts)
+
+
+def word(data: Dataset, keyword: str) -> str:
+    """Return an element as text; empty where it is absent or cannot be parsed."""
+    try:
+        value = data.get(keyword)
+    except Exception:  # a value that its own representation refuses
+        return ""
+    return "" if value is None else str(value).strip()
+
+
+def element(data: Dataset, keyword: str) -> Any:
+    """Return an element's value; None where it is absent.
+
+    Raises:
+        Unfit: INVALID_VALUE where it cannot be parsed.
+    """
+    try:
+        return data.get(keyword)
+    except Exception:  # a value, or a representation, that no parser knows
+        raise Unfit("INVALID_VALUE") from None
+
+
+def whole(data: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
+    """Return an element as a whole number within ``[low, high]``.
+
+    Raises:
+        Unfit: MISSING_REQUIRED (absent, without a default) or INVALID_VALUE.
+    """
+    text = word(data, keyword)
+    if not text and default is not None:
+        return default
+    if keyword not in data:
+        raise Unfit("MISSING_REQUIRED")
+    try:
+        value = int(text)
+    except ValueError:
+        raise Unfit("INVALID_VALUE") from None
+    if not low <= value <= high:
+        raise Unfit("INVALID_VALUE")
+    return value
+
+
+def numbers(data: Dataset, keyword: str) -> list[float]:
+    """Return an element's values as numbers; empty where it is absent.
+
+    Raises:
+        Unfit: INVALID_VALUE.
+    """
+    value = element(data, keyword)
+    if value is None or value == "":
+        return []
+    several: Any = value if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else [value]
+    try:
+        return [float(item) for item in several]
+    except (TypeError, ValueError):
+        raise Unfit("INVALID_VALUE") from None
+
+
+def _rule(data: Dataset, tag: Any) -> str:
+    whole_set: Any = data
+    representation = str(getattr(whole_set.get_item(tag), "VR", None) or "")
+    if not representation:
+        try:
+            representation = dictionary_VR(tag)
+        except KeyError:
+            return "unknown elements"
+    return _RULES.get(representation, "other elements")
+
+
+def _class_name(data: Dataset) -> str:
+    try:
+        return str(data.SOPClassUID.name)
+    except Exception:  # absent, or no UID at all
+        return ""
+
+
+def _hold_inflated(content: bytes, limits: Limits) -> None:
+    """Refuse a deflated data set that expands beyond the limit, without expanding it."""
+    start = 144 + int.from_bytes(content[140:144], "little")
+    cap = max(limits.expansion_free_bytes, limits.expansion * len(content))
+    machine = zlib.decompressobj(-zlib.MAX_WBITS)
+    left, inflated = content[start:], 0
+    try:
+        while left and not machine.eof and inflated <= cap:
+            inflated += len(machine.decompress(left, 1 << 20))
+            left = machine.unconsumed_tail
+    except zlib.error:
+        raise Unfit("PARSE_ERROR") from None
+    if inflated > min(cap, limits.file_bytes):
+        raise Unfit("BOMB_RATIO")

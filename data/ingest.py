@@ -1,0 +1,266 @@
+"""Images in, a de-identified cohort out. What is written first is already de-identified."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from phantomset.data import catalogue, cohorts
+from phantomset.data.cohorts import load_cohort as load_cohort
+from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.digest import digest_of
+from phantomset.data.errors import SourceError
+from phantomset.data.keys import key_name, pseudonym
+from phantomset.data.pixels import VERSION, ImageSettings, canonical
+from phantomset.data.quarantine import CHOSEN, Ledger, Unfit, in_words
+from phantomset.data.records import Cohort, RawImage, Record, Rejected
+from phantomset.data.source import ReadContext, Source, SourceSettings
+from phantomset.data.store import PackWriter, Store
+from phantomset.data.workspace import Workspace
+
+UNLABELLED = "unlabelled"
+"""The one class of an input without labels."""
+
+_NO_PATIENTS = (
+    "The source names no patients: each image counts as a patient of its own. If some people have several "
+    "images, the parts of the split share people, and every privacy figure is too favourable."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An image that is in the store and waits for its place in the cohort."""
+
+    key: str
+    digest: str
+    subject: str | None
+    label: str | None
+    attributes: dict[str, str]
+
+
+def ingest(
+    settings: SourceSettings,
+    image: ImageSettings,
+    deidentify: DeidentifySettings,
+    workspace: Workspace,
+    report: Callable[[int], None] | None = None,
+) -> Cohort:
+    """Return the cohort of a source; an input that was ingested before is not read again.
+
+    Memory holds one image and one open pack, whatever the input's size. On an error nothing is left behind.
+
+    Args:
+        settings: the recipe's section ``source``.
+        image: the recipe's section ``image``.
+        deidentify: the recipe's section ``deidentify``.
+        workspace: where the restricted part lies.
+        report: called with the number of files seen so far, after each.
+
+    Raises:
+        SourceError: the input is missing, empty, unreadable, holds no images, does not fit its labels or its
+            size rule, or too much of it was quarantined.
+        WorkspaceError: the workspace cannot be written.
+    """
+    source: Source = catalogue.load("phantomset.data.sources", settings.format)
+    key = ingest_key(settings, image, deidentify)
+    known = cohorts.find(workspace, key)
+    if known is not None and Store(workspace).has([record.digest for record in known.records]):
+        return known
+    context = ReadContext(deidentify)
+    ledger = Ledger()
+    dropped: Counter[str] = Counter()
+    entries: list[_Entry] = []
+    files = 0
+    with Store(workspace).writer() as pack:
+        for item in source.read(settings, context):
+            files += 1
+            entry = _take(item, image, pack, ledger, dropped)
+            if entry is not None:
+                entries.append(entry)
+            if report is not None:
+                report(files)
+        kept = _without_duplicates(entries, ledger, context)
+        _hold_share(files, len(kept), ledger, deidentify)
+        cohort = _cohort(kept, settings, image, context)
+        cohort = replace(cohort, files=files, quarantine=ledger.counts, dropped=dict(sorted(dropped.items())))
+    cohorts.save(workspace, key, cohort, ledger)
+    return cohort
+
+
+def ingest_key(settings: SourceSettings, image: ImageSettings, deidentify: DeidentifySettings) -> str:
+    """Return the digest of everything that decides a cohort: input, settings, pixel path, project key.
+
+    Where the input lies does not matter.
+
+    Raises:
+        SourceError: the input is missing, empty or unreadable.
+    """
+    source: Source = catalogue.load("phantomset.data.sources", settings.format)
+    choices = settings.model_dump(mode="json", exclude={"path"})
+    return digest_of("ingest", VERSION, key_name(), choices, source.fingerprint(settings), image, deidentify)
+
+
+def require_classes(cohort: Cohort) -> None:
+    """Hold that a conditional family has something to be conditioned on.
+
+    Raises:
+        SourceError: the cohort has no labels, or one class only.
+    """
+    if cohort.label_names == (UNLABELLED,):
+        raise SourceError(
+            "source.labels: the images have no labels, and a conditional family needs at least two classes. "
+            "Say in source.labels where the classes stand, or choose an unconditional family."
+        )
+    if len(cohort.label_names) < 2:
+        only = ", ".join(map(repr, cohort.label_names))
+        raise SourceError(
+            f"source.labels: found one class only ({only}, {len(cohort.records):,} images), and "
+            "a conditional family needs at least two. Mend source.labels, or choose an unconditional family."
+        )
+
+
+def _take(
+    item: RawImage | Rejected, image: ImageSettings, pack: PackWriter, ledger: Ledger, dropped: Counter[str]
+) -> _Entry | None:
+    """Put one image into the store, or one line into the ledger."""
+    if isinstance(item, Rejected):
+        ledger.add(item.key, item.code, item.size_bytes)
+        return None
+    try:
+        digest = pack.add(canonical(item.pixels, image))
+    except Unfit as unfit:
+        ledger.add(item.key, unfit.code)
+        return None
+    dropped.update(item.dropped)
+    subject = pseudonym("patient", item.subject) if item.subject is not None else None
+    return _Entry(item.key, digest, subject, item.label, item.attributes)
+
+
+def _without_duplicates(
+    entries: list[_Entry], ledger: Ledger, context: ReadContext
+) -> dict[str, list[_Entry]]:
+    """Keep one entry a digest, with those that it stands for; two labels on the same pixels keep none."""
+    same: defaultdict[str, list[_Entry]] = defaultdict(list)
+    for entry in entries:
+        same[entry.digest].append(entry)
+    kept: dict[str, list[_Entry]] = {}
+    strangers = 0
+    for digest in sorted(same):
+        copies = same[digest]
+        if len({entry.label for entry in copies}) > 1:
+            for entry in copies:
+                ledger.add(entry.key, "LABEL_CONFLICT")
+            continue
+        for entry in copies[1:]:
+            ledger.add(entry.key, "DUPLICATE_EXACT")
+        strangers += len({entry.subject for entry in copies}) > 1
+        kept[digest] = copies
+    if strangers:
+        context.notes.append(
+            f"Images found under more than one patient identifier: {strangers:,}. Those patients were joined "
+            "in one group (a wrong identifier, or a copied file)."
+        )
+    return kept
+
+
+def _hold_share(files: int, kept: int, ledger: Ledger, deidentify: DeidentifySettings) -> None:
+    """Refuse an input of which nothing, or too little, is left."""
+    if not files:
+        raise SourceError(
+            "source.path: holds no files to read besides the label table. Put the images there."
+        )
+    if not kept:
+        raise SourceError(
+            f"source: no image is left of {files:,} files; quarantined: {in_words(ledger.counts)}. "
+            "Check that source.format and source.path fit the data."
+        )
+    share = ledger.faults / files
+    if share > deidentify.accept_quarantined_share:
+        faults = {code: count for code, count in ledger.counts.items() if code not in CHOSEN}
+        raise SourceError(
+            f"source: {ledger.faults:,} of {files:,} files ({share:.1%}) were quarantined, and at most "
+            f"{deidentify.accept_quarantined_share:.1%} is accepted: {in_words(faults)}. Mend the input, or "
+            "set deidentify.accept_quarantined_share when this loss is expected."
+        )
+
+
+def _cohort(
+    kept: dict[str, list[_Entry]], settings: SourceSettings, image: ImageSettings, context: ReadContext
+) -> Cohort:
+    """Build the records, sorted by digest: an order that no name and no key decides."""
+    names = _label_names(kept, settings.classes)
+    code = {name: index for index, name in enumerate(names)}
+    groups = _groups(kept)
+    records = tuple(
+        Record(
+            digest=digest,
+            label=code[copies[0].label or UNLABELLED],
+            subject=_subject(copies[0]),
+            group=groups[_subject(copies[0])],
+            attributes=copies[0].attributes,
+        )
+        for digest, copies in sorted(kept.items())
+    )
+    notes = list(context.notes) if settings.has_patients else [_NO_PATIENTS, *context.notes]
+    return Cohort(
+        digest=digest_of("cohort", records, names, image.spec),
+        spec=image.spec,
+        label_names=names,
+        records=records,
+        files=0,
+        quarantine={},
+        dropped={},
+        has_patients=settings.has_patients,
+        notes=tuple(notes),
+    )
+
+
+def _subject(entry: _Entry) -> str:
+    return entry.subject if entry.subject is not None else pseudonym("image", entry.digest)
+
+
+def _groups(kept: dict[str, list[_Entry]]) -> dict[str, str]:
+    """Join subjects that share an image (union-find); a group is named by its smallest subject."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for copies in kept.values():
+        first = root(_subject(copies[0]))
+        for entry in copies[1:]:
+            low, high = sorted((first, root(_subject(entry))))
+            parent[high] = first = low
+    return {name: root(name) for name in list(parent)}
+
+
+def _label_names(kept: dict[str, list[_Entry]], declared: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The classes in their declared order, else sorted, numbers by their value.
+
+    Raises:
+        SourceError: a declared class has no image, or the column holds free text and no classes.
+    """
+    counts = Counter(copies[0].label or UNLABELLED for copies in kept.values())
+    if declared is not None:
+        empty = [name for name in declared if name not in counts]
+        if empty:
+            raise SourceError(
+                f"source.labels: no image of the declared class {', '.join(map(repr, empty))}. "
+                "Mend the list of classes, or bring images of it."
+            )
+        return declared
+    if len(counts) > 20 and len(counts) * 2 > len(kept):
+        raise SourceError(
+            f"source.labels: {len(counts):,} different labels on {len(kept):,} images: this is free text or "
+            "a number, not a class. Name another column."
+        )
+    return tuple(sorted(counts, key=_by_number))
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Order "class 10" after "class 9": digits compare by length, then by value."""
+    return [(len(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,291 @@
+"""The header: what is refused before a pixel is read, what is kept, what is dropped and counted."""
+
+import logging
+import struct
+import sys
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from phantomset.data.deidentify import (
+    ALLOWED,
+    DeidentifySettings,
+    column_value,
+    kept,
+    label_value,
+    patient_key,
+)
+from phantomset.data.dicom_header import attributes_of, hold_image, left_out, parse, quiet, subject_of
+from phantomset.data.dicom_pixels import unit_image
+from phantomset.data.quarantine import CODES, Unfit
+from phantomset.data.source import Limits
+
+Make = Callable[..., bytes]
+DEFAULT = DeidentifySettings()
+
+
+def _held(content: bytes, deidentify: DeidentifySettings = DEFAULT) -> str:
+    """The code that parsing and the gate end with, or "" where the file passes."""
+    try:
+        with quiet():
+            data = parse(content, Limits())
+            hold_image(data, deidentify, Limits())
+    except Unfit as unfit:
+        return unfit.code
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "EMPTY_FILE"),
+        (b"hello, doctor\n" * 50, "NOT_RECOGNISED"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(300), "NOT_RECOGNISED"),
+        (b"PK\x03\x04" + bytes(300), "NOT_RECOGNISED"),
+        (b"\x08\x00\x05\x00" + bytes(20), "NO_PREAMBLE_UNPROVEN"),
+    ],
+)
+def test_type_is_told_by_content(content: bytes, code: str) -> None:
+    """Neither a name nor a suffix makes a DICOM file."""
+    assert _held(content) == code
+
+
+@pytest.mark.parametrize(
+    ("elements", "code"),
+    [
+        ({}, ""),
+        ({"BurnedInAnnotation": "YES"}, "BURNED_IN_DECLARED"),
+        ({"BurnedInAnnotation": "NO"}, ""),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "BURNED_IN_RISK"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1"}, "BURNED_IN_RISK"),
+        ({"Modality": "OT"}, "BURNED_IN_RISK"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}, "DERIVED_OBJECT"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.2"}, "DERIVED_OBJECT"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11", "PixelData": None}, "NOT_AN_IMAGE"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1", "PixelData": None}, "NOT_AN_IMAGE"),
+        ({"PixelData": None}, "MISSING_REQUIRED"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "LOCALIZER_OR_SCREEN"),
+        ({"NumberOfFrames": 2}, "MULTI_FRAME"),
+        ({"NumberOfFrames": 1}, ""),
+        ({"Rows": 0}, "INVALID_VALUE"),
+        ({"Rows": None}, "MISSING_REQUIRED"),
+        ({"Rows": 65535, "Columns": 65535}, "TOO_MANY_PIXELS"),
+    ],
+)
+def test_gate_from_the_header_alone(make_dicom: Make, elements: dict[str, object], code: str) -> None:
+    """What may not be taken in is refused before anything of its size is allocated."""
+    assert _held(make_dicom(**elements)) == code
+
+
+def test_screens_can_be_let_in_but_not_declared_annotation(make_dicom: Make) -> None:
+    """accept_screens opens the risky classes, and never a file that says it has burned-in text."""
+    accept = DeidentifySettings(accept_screens=True)
+    capture = "1.2.840.10008.5.1.4.1.1.7"
+    assert _held(make_dicom(SOPClassUID=capture), accept) == ""
+    assert _held(make_dicom(SOPClassUID=capture, BurnedInAnnotation="YES"), accept) == "BURNED_IN_DECLARED"
+
+
+def test_a_file_cut_anywhere_has_a_code(make_dicom: Make) -> None:
+    """Truncated at every length: a reason code, no crash, no picture."""
+    content = make_dicom(WindowCenter=3, WindowWidth=9)
+    for length in range(len(content)):
+        try:
+            with quiet():
+                data = parse(content[:length], Limits())
+                hold_image(data, DEFAULT, Limits())
+                unit_image(data, "auto")
+        except Unfit as unfit:
+            assert unfit.code in CODES
+        else:
+            pytest.fail(f"cut to {length} of {len(content)} bytes gave a picture")
+
+
+def test_a_flipped_byte_has_a_code_or_a_picture(make_dicom: Make) -> None:
+    """One byte changed at a time over the whole header: nothing but a code or a picture."""
+    content = make_dicom(WindowCenter=3, WindowWidth=9)
+    for place in range(128, len(content) - 128):
+        broken = bytearray(content)
+        broken[place] ^= 0xFF
+        try:
+            with quiet():
+                data = parse(bytes(broken), Limits())
+                hold_image(data, DEFAULT, Limits())
+                subject_of(data, "PatientID")
+                attributes_of(data)
+                left_out(data)
+                assert np.isfinite(unit_image(data, "auto")).all()
+        except Unfit as unfit:
+            assert unfit.code in CODES
+
+
+def test_deep_nesting_has_a_code(make_dicom: Make) -> None:
+    """Sequences nested ten thousand deep exhaust a recursive parser; that is a code and not a crash."""
+    head = make_dicom()[: 132 + 12 + 200]
+    meta = 144 + struct.unpack("<L", head[140:144])[0]
+    opened = struct.pack("<HH2sHL", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
+    limit = sys.getrecursionlimit()
+    assert _held(make_dicom()[:meta] + opened * 10_000) in (
+        "TOO_DEEP",
+        "PARSE_ERROR",
+        "TRUNCATED",
+        "NOT_AN_IMAGE",
+    )
+    assert sys.getrecursionlimit() == limit
+
+
+def test_a_deflated_bomb_is_refused_without_inflating_it(make_dicom: Make) -> None:
+    """64 MB of zeros in 64 KB: the limit holds before pydicom sees the file."""
+    content = make_dicom(syntax="1.2.840.10008.1.2.1.99")
+    meta = 144 + struct.unpack("<L", content[140:144])[0]
+    machine = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = b"".join(machine.compress(bytes(1 << 20)) for _ in range(64)) + machine.flush()
+    assert _held(content[:meta] + packed) == "BOMB_RATIO"
+    assert _held(content) == ""
+
+
+def test_only_values_that_pass_their_grammar_are_kept(make_dicom: Make) -> None:
+    """A name that stands in an allow-listed element is no allow-listed value."""
+    planted = {keyword: "Canary" for keyword in ALLOWED if keyword not in ("PatientAge", "Modality")}
+    with warnings.catch_warnings(action="ignore"):
+        data = parse(make_dicom(**planted), Limits())
+        assert attributes_of(data) == {"Modality": "CR", "Manufacturer": "OTHER"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "raw", "value"),
+    [
+        ("PatientSex", "F", "F"),
+        ("PatientSex", "female", None),
+        ("PatientAge", "097Y", "90+"),
+        ("PatientAge", "089Y", "80-89"),
+        ("PatientAge", "007M", "0-9"),
+        ("PatientAge", "47", None),
+        ("Manufacturer", "SIEMENS Healthineers of Dr Canary", "SIEMENS"),
+        ("Manufacturer", "Dr Canary", "OTHER"),
+        ("ViewPosition", "PA", "PA"),
+        ("PatientName", "Canary", None),
+        ("StudyInstanceUID", "1.2.3", None),
+        ("Modality", "", None),
+    ],
+)
+def test_value_grammar(keyword: str, raw: str, value: str | None) -> None:
+    """Enumerations, ages in bands of ten with one from 90 on, vendors by dictionary; all else is dropped."""
+    assert kept(keyword, raw) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("AP", "AP"),
+        ("follow-up", "follow-up"),
+        ("63", "63"),
+        ("-1.5", "-1.5"),
+        ("19540312", None),
+        ("=1+1", None),
+        ("a@b", None),
+        ("", None),
+    ],
+)
+def test_attribute_columns_keep_short_words_and_numbers(text: str, value: str | None) -> None:
+    """Dates, long numbers, formulas and addresses are dropped."""
+    assert column_value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("no finding", "no finding"),
+        ("  two   words ", "two words"),
+        ("0", "0"),
+        ("Übelkeit", "Übelkeit"),
+        ("a\x1b[31m", None),
+        ("x" * 65, None),
+        ("../a", None),
+        ("=cmd", None),
+    ],
+)
+def test_label_grammar(text: str, value: str | None) -> None:
+    """One line of printable characters that begins with a letter or a digit."""
+    assert label_value(text) == value
+
+
+def test_patient_keys_are_normalised() -> None:
+    """White space, case and NULs make no other patient; an issuer does; emptiness is nobody."""
+    assert patient_key(" a  17\0") == patient_key("A 17")
+    assert patient_key("A17", "House 1") != patient_key("A17", "House 2")
+    assert patient_key("") is patient_key(None) is patient_key(" \0 ") is None
+
+
+@pytest.mark.parametrize("elements", [{"PatientID": None}, {"PatientID": ""}, {"PatientID": "   "}])
+def test_a_file_without_patient_is_refused(make_dicom: Make, elements: dict[str, object]) -> None:
+    """Nobody's image cannot be grouped, so it cannot be split."""
+    with pytest.raises(Unfit, match="NO_PATIENT"):
+        subject_of(parse(make_dicom(**elements), Limits()), "PatientID")
+
+
+def test_what_is_left_out_is_counted_by_rule(make_dicom: Make) -> None:
+    """Counted from the dictionary: one PN, one LO, two UI (class, instance), one private block of two."""
+    data = parse(make_dicom(), Limits())
+    data.private_block(0x0009, "CANARY", create=True).add_new(1, "LO", "Canary")
+    counts = left_out(data)
+    assert counts["person names"] == 1
+    assert counts["unique identifiers"] == 2
+    assert counts["private elements"] == 2
+    assert counts["free text"] == 1
+
+
+def test_pydicom_is_kept_quiet(caplog: pytest.LogCaptureFixture, make_dicom: Make) -> None:
+    """Warnings and log lines of the parser carry header values; none comes out, and the logger works
+    afterwards.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        content = make_dicom(PatientBirthDate="Canary of 1954", StudyTime="Canary")
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG), quiet():
+        data = parse(content, Limits())
+        attributes_of(data)
+        left_out(data)
+        assert isinstance(data, Dataset)
+        str(data)
+    assert "Canary" not in caplog.text
+    assert not logging.getLogger("pydicom").disabled
+
+
+def test_real_odd_files_end_as_their_manifest_says(datasets: Path) -> None:
+    """144 awkward files, measured with every decoder there is: what is sound and single gives a picture,
+    unless its
+    decoder is not installed; what is no image gives none, and its code does not blame a decoder.
+    """
+    import pandas as pd
+
+    folder = datasets / "dicom-odd"
+    allowed = {"", "MULTI_FRAME", "DERIVED_OBJECT", "LOCALIZER_OR_SCREEN", "DECODER_MISSING"}
+    pictures = 0
+    for row in pd.read_csv(folder / "manifest.csv").itertuples():
+        code = ""
+        try:
+            with quiet():
+                data = parse((folder / str(row.path)).read_bytes(), Limits())
+                hold_image(data, DeidentifySettings(accept_screens=True), Limits())
+                unit = unit_image(data, "auto")
+            assert unit.dtype == np.float32
+            assert 0 <= unit.min() <= unit.max() <= 1
+            pictures += 1
+        except Unfit as unfit:
+            code = unfit.code
+        if row.expect == "decodes":
+            assert code in allowed, row.path
+            native = row.plugins_ok in ("(native)", "pydicom pylibjpeg")
+            assert not (native and code == "DECODER_MISSING"), row.path
+        elif row.expect in ("not_an_image", "not_dicom"):
+            assert code in ("NOT_AN_IMAGE", "NOT_RECOGNISED", "NO_PREAMBLE_UNPROVEN", "MISSING_REQUIRED"), (
+                row.path
+            )
+    assert pictures >= 60

@@ -1,0 +1,153 @@
+"""Picture files: formats, bit depths, and what must not come through."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from phantomset.data.pictures import unit_picture
+from phantomset.data.quarantine import CODES, Unfit
+from phantomset.data.source import Limits
+
+Make = Callable[..., bytes]
+GREY = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
+COLOUR = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+DEEP = np.random.default_rng(2).integers(0, 65536, (9, 7), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize("array", [GREY, COLOUR], ids=["grey", "colour"])
+def test_lossless_formats_give_their_values(make_png: Make, kind: str, array: np.ndarray) -> None:
+    """0 is black, 255 is 1, and nothing between is moved."""
+    assert np.array_equal(unit_picture(make_png(array, kind), Limits()), array / np.float32(255))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_kept(make_png: Make, kind: str) -> None:
+    """65535 is 1; where 12 bits are used, 4095 is."""
+    assert unit_picture(make_png(DEEP, kind), Limits()) == pytest.approx(DEEP / 65535, abs=1e-7)
+    twelve = make_png(DEEP >> 4, kind)
+    assert unit_picture(twelve, Limits(), bits=12) == pytest.approx((DEEP >> 4) / 4095, abs=1e-7)
+
+
+def test_jpeg_is_close(make_png: Make) -> None:
+    """Lossy at quality 100: within a few grey levels of a smooth picture."""
+    smooth = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint8) * 4
+    assert unit_picture(make_png(smooth, "JPEG", quality=100), Limits()) == pytest.approx(
+        smooth / 255, abs=0.02
+    )
+
+
+def test_grey_in_colour_is_one_channel(make_png: Make) -> None:
+    """Three equal channels carry no colour."""
+    repeated = np.repeat(GREY[..., None], 3, axis=2)
+    assert np.array_equal(unit_picture(make_png(repeated), Limits()), GREY / np.float32(255))
+
+
+def test_palette_one_bit_and_transparency() -> None:
+    """A palette is looked up; one bit is black and white; transparency is dropped, not blended."""
+    for picture, expected in (
+        (
+            Image.fromarray(COLOUR).quantize(256),
+            np.asarray(Image.fromarray(COLOUR).quantize(256).convert("RGB")),
+        ),
+        (Image.fromarray(GREY).convert("1"), np.asarray(Image.fromarray(GREY).convert("1")) * np.uint8(255)),
+        (Image.fromarray(np.dstack([COLOUR, GREY])), COLOUR),
+    ):
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        assert np.array_equal(unit_picture(buffer.getvalue(), Limits()), expected / np.float32(255))
+
+
+def test_exif_orientation_is_applied() -> None:
+    """Orientation 6 means that the camera was turned: shown, row 0 is the stored first column read
+    upwards.
+    """
+    smooth = np.zeros((16, 32), dtype=np.uint8)
+    smooth[:, 16:] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(smooth).save(buffer, "JPEG", exif=exif, quality=100)
+    shown = unit_picture(buffer.getvalue(), Limits())
+    assert shown.shape == (32, 16)
+    assert shown[:14].max() < 0.1
+    assert shown[18:].min() > 0.7
+
+
+def test_text_in_a_picture_changes_nothing() -> None:
+    """Chunks with a name in them are dropped: the picture is the same."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Patient", "Canary^Quilliam")
+    info.add_itxt("Comment", "born 1954", zip=True)
+    buffer = io.BytesIO()
+    Image.fromarray(GREY).save(buffer, "PNG", pnginfo=info)
+    assert np.array_equal(unit_picture(buffer.getvalue(), Limits()), GREY / np.float32(255))
+
+
+def test_first_page_of_a_tiff() -> None:
+    """Further pages may hold anything; they are dropped."""
+    buffer = io.BytesIO()
+    Image.fromarray(GREY).save(
+        buffer, "TIFF", save_all=True, append_images=[Image.fromarray(GREY[::-1].copy())]
+    )
+    assert np.array_equal(unit_picture(buffer.getvalue(), Limits()), GREY / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "EMPTY_FILE"),
+        (b"GIF89a" + bytes(50), "NOT_RECOGNISED"),
+        (b"<svg></svg>", "NOT_RECOGNISED"),
+        (b"%PDF-1.4", "NOT_RECOGNISED"),
+        (b"PK\x03\x04", "NOT_RECOGNISED"),
+        (b"\xff\xd8\xff" + bytes(50), "PARSE_ERROR"),
+    ],
+)
+def test_other_kinds_are_told_by_content(content: bytes, code: str) -> None:
+    """A suffix makes no picture; formats that are not asked for are not opened."""
+    with pytest.raises(Unfit, match=code):
+        unit_picture(content, Limits())
+
+
+def test_colour_models_that_have_no_screen_are_refused() -> None:
+    """CMYK and floats have no agreed way to grey."""
+    for picture, kind in ((Image.new("CMYK", (4, 4)), "JPEG"), (Image.new("F", (4, 4)), "TIFF")):
+        buffer = io.BytesIO()
+        picture.save(buffer, kind)
+        with pytest.raises(Unfit, match="UNSUPPORTED_PIXEL_FORMAT"):
+            unit_picture(buffer.getvalue(), Limits())
+
+
+def test_too_many_pixels_are_refused_unread() -> None:
+    """A PNG of a few hundred bytes that claims 40,000 x 40,000 is refused from its header."""
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8)).save(buffer, "PNG")
+    content = bytearray(buffer.getvalue())
+    content[16:24] = (40_000).to_bytes(4, "big") * 2
+    import zlib
+
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    with pytest.raises(Unfit, match="TOO_MANY_PIXELS"):
+        unit_picture(bytes(content), Limits())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_cut_or_flipped_anywhere(make_png: Make, kind: str) -> None:
+    """Truncated or with one byte changed: a code or a picture, never another error; cut in half, never a
+    picture.
+    """
+    content = make_png(np.random.default_rng(3).integers(0, 256, (24, 24), dtype=np.uint8), kind)
+    for place in range(0, len(content), 3):
+        flipped = bytearray(content)
+        flipped[place] ^= 0xFF
+        for broken in (content[:place], bytes(flipped)):
+            try:
+                assert np.isfinite(unit_picture(broken, Limits())).all()
+            except Unfit as unfit:
+                assert unfit.code in CODES
+    with pytest.raises(Unfit):
+        unit_picture(content[: len(content) // 2], Limits())

@@ -1,0 +1,134 @@
+"""Every source on real images, held against what their publishers and an independent count say about them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phantomset.data import catalogue
+from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.ingest import ingest
+from phantomset.data.pixels import ImageSettings
+from phantomset.data.records import Cohort
+from phantomset.data.split import PARTS, SplitSettings, split
+from phantomset.data.store import image_set
+from phantomset.data.workspace import Workspace
+
+INDEX = {"table": "index.csv", "key": "file", "column": "label"}
+
+
+def _ingest(workspace: Workspace, source: dict[str, Any], accept: float = 0.05, **image: Any) -> Cohort:
+    settings = catalogue.load("phantomset.data.sources", source["format"]).Settings.model_validate(source)
+    deidentify = DeidentifySettings(accept_quarantined_share=accept)
+    return ingest(settings, ImageSettings.model_validate(image), deidentify, workspace)
+
+
+def _held(workspace: Workspace, cohort: Cohort) -> None:
+    """Counts reconcile, and a split exists whose parts share no group and hold every class."""
+    assert cohort.files == len(cohort.records) + sum(cohort.quarantine.values())
+    made = split(cohort, SplitSettings(), workspace)
+    groups = [{cohort.records[i].group for i in getattr(made, part)} for part in PARTS]
+    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
+    for part in PARTS:
+        labels = image_set(workspace, cohort, getattr(made, part)).labels
+        assert set(labels.tolist()) == set(range(len(cohort.label_names)))
+
+
+def test_kermany(datasets: Path, workspace: Workspace) -> None:
+    """5,856 radiographs; 30 groups of duplicates (62 images) inside classes, one of which joins two of
+    4,097 ids.
+    """
+    source = {"format": "folder", "path": datasets / "kermany-cxr-64.zip", "labels": INDEX}
+    source["patient"] = {"regex": r"person(\d+)_([a-z]+)|((?:NORMAL2-)?IM-\d+)"}
+    cohort = _ingest(workspace, source, size_px=28)
+    assert cohort.files == 5856
+    assert cohort.quarantine == {"DUPLICATE_EXACT": 62 - 30}
+    assert cohort.label_names == ("NORMAL", "PNEUMONIA")
+    # the joined pair is two single images: one record stands for both, so one id of 4,097 has no record
+    assert len({record.subject for record in cohort.records}) == 4096
+    _held(workspace, cohort)
+
+
+def test_nih(datasets: Path, workspace: Workspace) -> None:
+    """1,000 radiographs, 682 patients of whom 21 are in both classes, one pair of duplicates of one
+    patient.
+    """
+    source = {"format": "folder", "path": datasets / "nih-cxr14-1000-96.zip", "labels": INDEX}
+    source |= {"patient": {"column": "patient_id"}, "attributes": ["age", "sex", "view"]}
+    cohort = _ingest(workspace, source, size_px=32)
+    assert cohort.quarantine == {"DUPLICATE_EXACT": 1}
+    classes: dict[str, set[int]] = {}
+    for record in cohort.records:
+        classes.setdefault(record.subject, set()).add(record.label)
+    assert len(classes) == 682
+    assert sum(len(labels) == 2 for labels in classes.values()) == 21
+    assert {record.attributes["view"] for record in cohort.records} == {"AP", "PA"}
+    _held(workspace, cohort)
+
+
+def test_ham10000(datasets: Path, workspace: Workspace) -> None:
+    """2,000 colour images of 1,563 lesions, red brighter than green and blue in both classes."""
+    source = {"format": "folder", "path": datasets / "ham10000-nv-mel-150.zip", "labels": INDEX}
+    cohort = _ingest(workspace, source | {"patient": {"column": "lesion_id"}}, size_px=32, channels=3)
+    assert cohort.quarantine == {"DUPLICATE_EXACT": 1}
+    assert len({record.subject for record in cohort.records}) == 1563
+    found = image_set(workspace, cohort, range(len(cohort.records)))
+    means = {
+        name: found.images[found.labels == i].mean((0, 2, 3)) for i, name in enumerate(cohort.label_names)
+    }
+    assert means["nv"] == pytest.approx([201, 137, 142], abs=1.5)
+    assert means["mel"] == pytest.approx([178, 138, 145], abs=1.5)
+    _held(workspace, cohort)
+
+
+def test_fashion_products(datasets: Path, workspace: Workspace) -> None:
+    """Colour, higher than wide: 24 x 32 px of 60 x 80; the class of ten images is left out on demand."""
+    labels = INDEX | {"column": "masterCategory", "classes": ["Apparel", "Footwear", "Accessories"]}
+    source = {"format": "folder", "path": datasets / "fashion-products-60x80.zip", "labels": labels}
+    cohort = _ingest(workspace, source | {"patient": {"column": "id"}}, size_px=[32, 24], channels=3)
+    assert cohort.quarantine == {"DUPLICATE_EXACT": 1, "NOT_SELECTED": 10}
+    counts = np.bincount([record.label for record in cohort.records])
+    assert counts.tolist() == [741, 251 - 1, 97]  # the duplicate is a shoe
+    _held(workspace, cohort)
+
+
+def test_pneumoniamnist(datasets: Path, workspace: Workspace) -> None:
+    """The official file pooled: 27 groups of duplicates, 56 images, of which 29 are too many."""
+    source = {
+        "format": "medmnist",
+        "path": datasets / "pneumoniamnist.npz",
+        "label_names": ["normal", "pneumonia"],
+    }
+    cohort = _ingest(workspace, source, size_px=28)
+    assert cohort.files == 5856
+    assert cohort.quarantine == {"DUPLICATE_EXACT": 56 - 27}
+    assert not cohort.has_patients
+    _held(workspace, cohort)
+
+
+def test_fashion_mnist(datasets: Path, workspace: Workspace) -> None:
+    """16,000 images, 1,600 a class, no duplicates; the pixels are the file's."""
+    path = datasets / "fashion-mnist-part.npz"
+    cohort = _ingest(workspace, {"format": "medmnist", "path": path}, size_px=28)
+    assert cohort.quarantine == {}
+    assert cohort.label_names == tuple("0123456789")
+    assert set(np.bincount([record.label for record in cohort.records])) == {1600}
+    with np.load(path) as arrays:
+        expected = np.sort(
+            arrays["train_images"].reshape(-1, 784).sum(1).tolist()
+            + arrays["test_images"].reshape(-1, 784).sum(1).tolist()
+        )
+    found = image_set(workspace, cohort, range(len(cohort.records))).images.reshape(-1, 784).sum(1)
+    assert np.array_equal(np.sort(found), expected)
+
+
+def test_odd_dicom_files(datasets: Path, workspace: Workspace) -> None:
+    """144 awkward files and their two descriptions: each a record or in quarantine, no crash, none
+    internal.
+    """
+    source = {"format": "dicom", "path": datasets / "dicom-odd", "labels": {"tag": "Modality"}}
+    cohort = _ingest(workspace, source, accept=1, size_px=32, fit="pad")
+    assert cohort.files == 146 == len(cohort.records) + sum(cohort.quarantine.values())
+    assert "INTERNAL_ERROR" not in cohort.quarantine
+    assert {"CT", "MR"} <= set(cohort.label_names)
