@@ -19,18 +19,35 @@ class FamilySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def unchanged(images: Tensor) -> Tensor:
+    """Return the images themselves: the augmentation called ``none``."""
+    return images
+
+
+def nothing(_: Networks) -> None:
+    """Do nothing before a step."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a loss sees.
+    """What a loss sees in one step: a batch, or a part of one.
 
-    Real images ``(B, C, H, W)`` float in [-1, 1] on the device, labels ``(B,)`` int64, and ``progress`` in
-    [0, 1], the share of the budget that is spent.
+    Attributes:
+        images: real images ``(B, C, H, W)`` float in [-1, 1] on the device, as they are, not augmented.
+        labels: ``(B,)`` int64.
+        progress: in [0, 1], the share of the budget that is spent.
+        step: counts from 0.
+        penalty_scale: factor on every penalty's weight; 1 until the recovery ladder raises it.
+        augment: random changes, differentiable, for all that the critic sees, real and fake alike. What is
+            done to one side alone would leak into the generator's images.
     """
 
     images: Tensor
     labels: Tensor
     progress: float
     step: int
+    penalty_scale: float = 1.0
+    augment: Callable[[Tensor], Tensor] = unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +55,13 @@ class Player:
     """One optimiser, the networks that it may change, and a loss.
 
     ``loss(networks, batch, rng, shared) -> dict of scalars``: the entry "loss" is minimised, the others are
-    statistics. ``shared`` is a dictionary that lives for one step: what one player leaves there (the fakes of
-    the critic's step), the next may use.
+    statistics; all are means over the batch. ``shared`` is a dictionary that lives for one step: what one
+    player leaves there (the fakes of the critic's step), the next may use. The engine's detectors read
+    ``shared["fakes"]`` (B, C, H, W), ``shared["real_scores"]`` and ``shared["fake_scores"]`` (B,), and the
+    statistic "penalty", gamma times ``||dD/dx||^2``.
+
+    The engine computes parts of a batch side by side and averages their gradients. So a loss changes nothing
+    but ``shared``: no weights, and no buffers of the networks, as batch norm's running means would be.
     """
 
     name: str
@@ -47,6 +69,8 @@ class Player:
     loss: Callable[[Networks, Batch, torch.Generator, dict[str, Tensor]], dict[str, Tensor]]
     learning_rate: Callable[[float], float]
     betas: Callable[[float], tuple[float, float]]
+    warm_up_share: float = 0.0
+    """Share of the budget over which the engine raises the learning rate from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +86,8 @@ class Family:
         sample: ``(networks, settings, labels (B,) int64, rng) -> (B, C, H, W) float, nominally [-1, 1]``.
         averaged: names of the networks of which the engine keeps the exponential moving average.
         check: ``(settings, spec) -> message or None``: why the family cannot make images of this spec.
+        prepare: ``(networks) -> None``: called before each step, alone: here buffers may change.
+        paper: authors, title, venue and year, for the release's card.
     """
 
     name: str
@@ -72,3 +98,4 @@ class Family:
     averaged: tuple[str, ...]
     check: Callable[[Any, ImageSpec], str | None]
     paper: str
+    prepare: Callable[[Networks], None] = nothing

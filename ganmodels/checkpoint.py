@@ -1,0 +1,218 @@
+"""A run on disk: weights and moments as safetensors, counters beside them, nothing that could run as code.
+
+The folder of a run::
+
+    identity.json                    what the run is: settings, plan, digest of the data, versions, machine
+    checkpoint-<step>.safetensors    everything of `State`; its header holds the counters and a digest
+    train.jsonl                      one line of statistics a check
+    grids/<images>.png               samples from fixed noise; as restricted as the weights
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from phantomset.data.digest import digest_of
+from phantomset.data.errors import ModelError, WorkspaceError
+from phantomset.data.records import Checkpoint
+from phantomset.data.workspace import write_atomically, write_json
+
+KEPT = 2
+"""Newest checkpoints that are kept; the last good one besides, until the run is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """One checkpoint as read back.
+
+    Attributes:
+        step: steps done.
+        tensors: all tensors of `State`, by name.
+        counters: fields of `Counters`.
+        done: the run is over.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    counters: dict[str, Any]
+    done: bool
+
+
+def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], done: bool = False) -> None:
+    """Write ``checkpoint-<step>.safetensors`` atomically and drop all but the newest two and the good one.
+
+    Raises:
+        WorkspaceError: the folder cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {
+        "counters": json.dumps(counters, sort_keys=True),
+        "done": json.dumps(done),
+        "digest": _digest(plain),
+    }
+    try:
+        write_atomically(_path(folder, counters["step"]), safetensors.torch.save(plain, header), mode=0o600)
+        keep = {*steps(folder)[-KEPT:], *([] if done else [counters["good_step"]])}
+        for step in steps(folder):
+            if step not in keep:
+                _path(folder, step).unlink()
+    except OSError as error:
+        raise WorkspaceError(
+            f"checkpoint: cannot write to {folder} ({error.strerror}). Free space there and run again."
+        ) from None
+
+
+def steps(folder: Path) -> list[int]:
+    """Return the steps of the checkpoints in the folder, oldest first."""
+    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.safetensors"))
+
+
+def read(folder: Path, step: int) -> Saved:
+    """Return one checkpoint.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    path = _path(folder, step)
+    try:
+        with safetensors.safe_open(path, framework="pt") as stream:
+            header = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        if _digest(tensors) != header["digest"]:
+            raise ValueError("digest")
+        counters = json.loads(header["counters"])
+        return Saved(step, tensors, counters, json.loads(header["done"]))
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+        raise ModelError(
+            f"checkpoint: {path.name} is missing or damaged (its content does not fit its digest). "
+            f"Remove {path} to go on from an older one, or the folder to train anew."
+        ) from None
+
+
+def newest(folder: Path) -> tuple[Saved | None, list[int]]:
+    """Return the newest sound checkpoint, None without one, and the steps of damaged ones passed over.
+
+    Raises:
+        ModelError: there are checkpoints and all are damaged.
+    """
+    damaged: list[int] = []
+    for step in reversed(steps(folder)):
+        try:
+            return read(folder, step), damaged
+        except ModelError:
+            damaged.append(step)
+    if damaged:
+        raise ModelError(
+            f"checkpoint: all {len(damaged)} checkpoints in {folder} are damaged. "
+            "Check the disk, then remove the folder to train anew."
+        )
+    return None, damaged
+
+
+def settle_identity(folder: Path, identity: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the identity that holds in this folder, and what differs from it on this machine.
+
+    The first call stores ``identity``. Later calls compare: its part "run" must be equal, its part "machine"
+    may differ, but then the rest of the run is not bit-identical to one that never stopped.
+
+    Raises:
+        ModelError: the folder belongs to another run.
+        WorkspaceError: the folder cannot be written.
+    """
+    path = folder / "identity.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            write_json(path, identity, mode=0o600)
+    except OSError as error:
+        raise WorkspaceError(f"checkpoint: cannot write to {folder} ({error.strerror}).") from None
+    stored = read_identity(folder)
+    differing = [key for key, value in identity["run"].items() if stored["run"].get(key) != value]
+    if differing:
+        raise ModelError(
+            f"checkpoint: {folder} holds another run; they differ in {', '.join(sorted(differing))}. "
+            "Choose another folder, or remove this one to train anew."
+        )
+    machine = [key for key, value in identity["machine"].items() if stored["machine"].get(key) != value]
+    return stored, sorted(machine)
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """Return the stored identity.
+
+    Raises:
+        ModelError: there is none, or it cannot be read.
+    """
+    try:
+        stored = json.loads((folder / "identity.json").read_text())
+        if {"run", "machine"} <= set(stored):
+            return stored
+    except (OSError, ValueError):
+        pass
+    raise ModelError(
+        f"checkpoint: {folder / 'identity.json'} is missing or damaged. Remove the folder and train anew."
+    )
+
+
+def finished_checkpoint(folder: Path) -> Checkpoint:
+    """Return the noun of the finished run; its digest is made from its identity and averaged weights.
+
+    Raises:
+        ModelError: the run is not finished, or its files are damaged.
+    """
+    run = read_identity(folder)["run"]
+    saved, _ = newest(folder)
+    if saved is None or not saved.done:
+        raise ModelError(
+            f"checkpoint: the run in {folder} is not finished. Run the same command again to go on."
+        )
+    averages = {name: tensor for name, tensor in saved.tensors.items() if name.startswith("average.")}
+    return Checkpoint(
+        digest=digest_of(run, _digest(averages)),
+        family=run["family"],
+        settings=run["settings"],
+        split=run["split"],
+        images_seen=saved.step * run["batch_size"],
+        events=tuple(saved.counters["events"]),
+    )
+
+
+def read_statistics(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of ``train.jsonl``; a line that a kill cut short is left out."""
+    lines: list[dict[str, Any]] = []
+    path = folder / "train.jsonl"
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+def rewind_statistics(folder: Path, step: int) -> None:
+    """Drop the lines of ``train.jsonl`` that came after ``step``: they will come again."""
+    kept = [
+        json.dumps(line, sort_keys=True) + "\n" for line in read_statistics(folder) if line["step"] <= step
+    ]
+    write_atomically(folder / "train.jsonl", "".join(kept).encode(), mode=0o600)
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"checkpoint-{step:08d}.safetensors"
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        sha.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        sha.update(tensor.flatten().view(dtype=torch.uint8).numpy().data)
+    return sha.hexdigest()

@@ -1,0 +1,167 @@
+"""Detectors of failing training, and the ladder of what to do about it.
+
+Thresholds rest on one or two failed runs each. Divergence lies two orders above what healthy runs of the
+default family showed. Collapse is less sharp: a slow starter can look collapsed for 15,000 images and
+recover. All read what the step computed anyway.
+"""
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phantomset.ganmodels.state import Counters
+
+GOOD_CHECKS = 10
+"""Clean checks in a row before a checkpoint counts as good."""
+
+WARM_UP_IMAGES = 10_000
+"""Before this, healthy runs look collapsed too: spread 0.5 to 0.65 at 2,000 to 8,000 images."""
+
+MOST_SKIPS = 2
+"""Batches without finite numbers from one check to the next that pass as accidents."""
+
+MOST_ROLL_BACKS = 8
+"""After so many the run is given up."""
+
+PERSISTENCE = {"divergence": 2, "collapse": 3, "critic-wins": 5}
+"""Checks in a row before a detector acts."""
+
+DRIFT_IMAGES = 100_000
+DRIFT_LIMIT = 0.3
+"""Excess of power at the highest frequencies, log10, above which samples carry grain; healthy: within 0.1."""
+
+ADVICE = {
+    "skipped-batch": "Usually a passing accident. If it comes again, lower the learning rate.",
+    "divergence": "The engine went back to the last good state with a smaller learning rate. If it comes "
+    "again, set a smaller one in model.settings.",
+    "collapse": "The generator repeats itself; the engine went back. If it comes again, use family r3gan "
+    "with its defaults, or give more images for each class.",
+    "critic-wins": "The critic tells every pair apart. Set model.augment to shift, or give more images.",
+    "noise-drift": "The samples carry grain that real images lack. Use a smaller budget, or family r3gan "
+    "with its default penalty.",
+    "given-up": "Do not publish from this run. Use family r3gan with its defaults, or smaller steps.",
+    "not-bit-identical": "The result is as good, but not equal to that of a run that never stopped.",
+    "damaged-checkpoint": "Check the disk.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What one batch showed.
+
+    Attributes:
+        gap: mean ``|D(x) - D(G)|``.
+        pair_accuracy: share of pairs with ``D(x) > D(G)``, 0 to 1; 0.35 to 0.95 in health.
+        spread: mean pairwise distance of the fakes over that of the real images; near 1 in health.
+        class_spread: the smallest spread of a class with at least 8 images in the batch; NaN without one.
+    """
+
+    gap: float
+    pair_accuracy: float
+    spread: float
+    class_spread: float
+
+
+@torch.no_grad()
+def look(real: Tensor, labels: Tensor, shared: dict[str, Tensor]) -> Check:
+    """Return the check of one step, from real images ``(B, C, H, W)`` and what the losses left."""
+    difference = shared["real_scores"].float() - shared["fake_scores"].float()
+    real_rows, fake_rows = real.flatten(1).float(), shared["fakes"].detach().flatten(1).float()
+    spreads = [
+        _mean_distance(fake_rows[members]) / max(_mean_distance(real_rows[members]), 1e-12)
+        for members in (labels == label for label in labels.unique())
+        if int(members.sum()) >= 8
+    ]
+    return Check(
+        gap=float(difference.abs().mean()),
+        pair_accuracy=float((difference > 0).float().mean()),
+        spread=_mean_distance(fake_rows) / max(_mean_distance(real_rows), 1e-12),
+        class_spread=min(spreads) if spreads else math.nan,
+    )
+
+
+def findings(check: Check, numbers: dict[str, float], counters: Counters, images_seen: int) -> set[str]:
+    """Return which detectors fire on this check, before persistence; remembers the spread in ``counters``.
+
+    Args:
+        check: of the last batch.
+        numbers: means since the last check.
+        counters: of the run.
+        images_seen: so far.
+    """
+    fired: set[str] = set()
+    penalty = numbers.get("penalty", 0.0)
+    if not all(map(math.isfinite, (check.gap, check.spread, penalty))):
+        fired.add("divergence")
+    if counters.step > 10 and (check.gap > 50 or penalty > 1000 or check.spread > 3):
+        fired.add("divergence")
+    # Before the first good checkpoint the way back leads to the start, and slow starters recover alone.
+    warm_up = WARM_UP_IMAGES if counters.good_step else 3 * WARM_UP_IMAGES
+    if images_seen > warm_up:
+        if check.spread < 0.5 or check.class_spread < 0.35:
+            fired.add("collapse")
+        before = counters.spreads
+        if check.pair_accuracy > 0.97 and len(before) == 10 and check.spread < 0.9 * statistics.fmean(before):
+            fired.add("critic-wins")
+    counters.spreads = [*counters.spreads, check.spread][-10:]
+    return fired
+
+
+def persistent(fired: set[str], counters: Counters) -> list[str]:
+    """Return the detectors that fired often enough in a row to act now, and count on in ``counters``."""
+    counters.streaks = {name: counters.streaks.get(name, 0) + 1 for name in sorted(fired)}
+    counters.clean_checks = 0 if fired else counters.clean_checks + 1
+    acting = [name for name, streak in counters.streaks.items() if streak >= PERSISTENCE[name]]
+    for name in acting:
+        counters.streaks[name] = 0
+    return acting
+
+
+def climb(counters: Counters, gap: float) -> None:
+    """Take the next rung after a roll-back: a smaller learning rate and a stronger penalty.
+
+    From a gap over 1,000 halving takes too many roll-backs, so the rate falls tenfold.
+    """
+    counters.roll_backs += 1
+    counters.learning_rate_scale *= 0.5 if gap <= 1000 else 0.1
+    counters.penalty_scale *= 2.0
+    counters.clean_checks = 0
+    counters.streaks, counters.spreads = {}, []
+
+
+def event(code: str, images_seen: int, message: str) -> dict[str, Any]:
+    """Return an event with its advice in plain words."""
+    return {"code": code, "images": images_seen, "message": message, "advice": ADVICE[code]}
+
+
+def spectrum(images: np.ndarray) -> np.ndarray:
+    """Return log10 of the radially averaged power of images ``(N, C, H, W)`` in 6 bands, mean over images.
+
+    Band b covers spatial frequencies from b/6 to (b+1)/6 of the largest, the corner of the Fourier plane.
+    """
+    values = images.astype(np.float32).mean(axis=1) / 255.0
+    power = (np.abs(np.fft.fft2(values - values.mean(axis=(1, 2), keepdims=True))) ** 2).mean(axis=0)
+    rows, columns = (np.abs(np.fft.fftfreq(side)) for side in power.shape)
+    radius = np.hypot(rows[:, None], columns[None, :]) / math.hypot(rows.max(), columns.max())
+    bands = np.minimum((radius * 6).astype(int), 5).ravel()
+    sums, counts = np.bincount(bands, power.ravel(), 6), np.bincount(bands, minlength=6)
+    filled = counts > 0  # tiny images leave bands empty
+    return np.log10(sums[filled] / counts[filled] + 1e-12)
+
+
+def drift(samples: np.ndarray, real: np.ndarray) -> float:
+    """Return the mean log10 excess of the samples' power over the real images' in the three highest bands.
+
+    Both ``(N, C, H, W)`` uint8. 0 is equal, within 0.1 is healthy, 0.9 is grain that the eye sees.
+    """
+    return float((spectrum(samples) - spectrum(real))[-3:].mean())
+
+
+def _mean_distance(rows: Tensor) -> float:
+    """Return the mean pairwise Euclidean distance of ``(B, D)``; 0 for fewer than two rows."""
+    return float(torch.pdist(rows).mean()) if len(rows) > 1 else 0.0

@@ -1,0 +1,163 @@
+"""Everything that a training run changes, as named tensors and counters: what a checkpoint must hold."""
+
+import copy
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from phantomset.data.errors import ModelError
+from phantomset.data.records import ImageSpec
+from phantomset.data.seeds import seed_of
+from phantomset.ganmodels.family import Family, FamilySettings, Player
+
+HALF_LIFE_IMAGES = 10_000
+"""Half-life of the generator's moving average, once the run is long enough."""
+
+HALF_LIFE_SHARE = 0.05
+"""Half-life as a share of the images shown so far, so that the average forgets the first noise quickly."""
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+
+
+@dataclass(slots=True)
+class Counters:
+    """What is counted and remembered besides tensors; all of it goes into a checkpoint.
+
+    Attributes:
+        step: steps done.
+        learning_rate_scale: 1 until a roll-back lowers it.
+        penalty_scale: 1 until a roll-back raises it.
+        roll_backs: how many there were.
+        skipped: batches whose loss or gradient was not finite.
+        good_step: step of the newest checkpoint that followed clean checks only.
+        clean_checks: checks in a row without a finding.
+        streaks: detector -> checks in a row that it fired.
+        spreads: the last spreads of the fakes, newest last, for "falling".
+        given_up: the run ended early because roll-backs did not help.
+        events: what happened, in order.
+    """
+
+    step: int = 0
+    learning_rate_scale: float = 1.0
+    penalty_scale: float = 1.0
+    roll_backs: int = 0
+    skipped: int = 0
+    good_step: int = 0
+    clean_checks: int = 0
+    streaks: dict[str, int] = field(default_factory=dict)
+    spreads: list[float] = field(default_factory=list)
+    given_up: bool = False
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a deep copy as what JSON knows."""
+        return asdict(self)
+
+
+class State:
+    """Networks, their moving averages, one optimiser for each player, and counters."""
+
+    def __init__(
+        self,
+        family: Family,
+        settings: FamilySettings,
+        spec: ImageSpec,
+        class_count: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, "weights"))
+            networks = family.build(settings, spec, class_count)
+        self.networks: dict[str, nn.Module] = {
+            name: network.to(device).to(memory_format=torch.channels_last).train()
+            for name, network in networks.items()
+        }
+        self.averages: dict[str, nn.Module] = {
+            name: copy.deepcopy(self.networks[name]).eval().requires_grad_(False) for name in family.averaged
+        }
+        self.players = family.players(settings)
+        self.parameters = {player.name: self._parameters(player) for player in self.players}
+        self.optimisers = {
+            player.name: _adam(list(self.parameters[player.name].values())) for player in self.players
+        }
+        self.counters = Counters()
+
+    def _parameters(self, player: Player) -> dict[str, nn.Parameter]:
+        return {
+            f"{name}.{key}": parameter
+            for name in player.networks
+            for key, parameter in self.networks[name].named_parameters()
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor of the state by name; they share memory with the state."""
+        named = {
+            f"{kind}.{name}.{key}": value
+            for kind, modules in (("network", self.networks), ("average", self.averages))
+            for name, module in modules.items()
+            for key, value in module.state_dict().items()
+        }
+        for player, optimiser in self.optimisers.items():
+            for key, parameter in self.parameters[player].items():
+                for moment in MOMENTS:
+                    named[f"optimiser.{player}.{key}.{moment}"] = optimiser.state[parameter][moment]
+        return named
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Copy the named tensors into the state.
+
+        Raises:
+            ModelError: a name or a shape does not fit the networks.
+        """
+        own = self.tensors()
+        wrong = sorted(set(own) ^ set(tensors)) or [
+            name for name, value in own.items() if value.shape != tensors[name].shape
+        ]
+        if wrong:
+            raise ModelError(
+                f"checkpoint: {len(wrong)} tensors do not fit the networks, {wrong[0]} first. "
+                "It is of another version; remove its folder to train anew."
+            )
+        for name, value in own.items():
+            value.copy_(tensors[name])
+
+    @torch.no_grad()
+    def average(self, images_seen: int, batch_size: int) -> None:
+        """Move the averages towards the networks, after a step that ended with ``images_seen``."""
+        move = get_ema_multi_avg_fn(average_decay(images_seen, batch_size))
+        for name, average in self.averages.items():
+            network = self.networks[name]
+            move(list(average.parameters()), list(network.parameters()), 0)
+            for kept, new in zip(average.buffers(), network.buffers(), strict=True):
+                kept.copy_(new)
+
+
+def average_decay(images_seen: int, batch_size: int) -> float:
+    """Return by how much the moving average is kept in one step: ``0.5 ** (batch / half-life)``.
+
+    Half-life = min(10,000 images, 5% of the images shown). Karras et al., "Analyzing and improving the
+    training dynamics of diffusion models", count it in images too.
+    """
+    half_life = min(HALF_LIFE_IMAGES, HALF_LIFE_SHARE * images_seen)
+    return 0.5 ** (batch_size / max(half_life, 1e-8))
+
+
+def _adam(parameters: list[nn.Parameter]) -> torch.optim.Adam:
+    """Return Adam whose moments exist from the start, so that a checkpoint of step 0 has them too.
+
+    The rates are set before each step. A resume without second moments would begin with full-size sign
+    steps, from which the critic does not recover.
+    """
+    optimiser = torch.optim.Adam(parameters, lr=0.0, betas=(0.0, 0.9), eps=1e-8, fused=True)
+    for parameter in parameters:
+        optimiser.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+        }
+    return optimiser

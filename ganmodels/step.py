@@ -1,0 +1,195 @@
+"""One step of the game: each player in turn, with its own optimiser, loss and schedule."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phantomset.data.records import ImageSet, ImageSpec
+from phantomset.data.seeds import seed_of
+from phantomset.ganmodels.augment import augmentation
+from phantomset.ganmodels.family import Batch, Family, FamilySettings, Player
+from phantomset.ganmodels.feed import Feed
+from phantomset.ganmodels.plan import TrainingPlan, is_bf16
+from phantomset.ganmodels.shards import Crew
+from phantomset.ganmodels.stability import Check, look
+from phantomset.ganmodels.state import State
+
+FEWEST_WARM_UP_STEPS = 100
+"""Floor of the warm-up: with fewer steps a learning rate ten times too large blows up instead of calming."""
+
+WATCHED = ("fakes", "real_scores", "fake_scores")
+"""What the detectors read of ``shared``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A part of a batch, with its own chance and its own ``shared``, so that parts can run side by side."""
+
+    batch: Batch
+    rng: torch.Generator
+    shared: dict[str, Tensor]
+    share: float
+
+
+class Stepper:
+    """State, data and chance of a run; `step` moves them on by one batch.
+
+    Nothing is read back from the device in a step: on a GPU that would stall it. `read` does so, between
+    checks.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        family: Family,
+        settings: FamilySettings,
+        plan: TrainingPlan,
+        device: torch.device,
+        crew: Crew,
+        shards: int,
+    ) -> None:
+        spec = ImageSpec(*images.images.shape[1:])
+        self.state = State(family, settings, spec, len(images.label_names), plan.seed, device)
+        self._family, self._plan, self._device, self._crew = family, plan, device, crew
+        self._shards = shards
+        self._dtype = torch.bfloat16 if is_bf16(plan.precision, device) else torch.float32
+        self._is_mixed = self._dtype != torch.float32
+        self._feed = Feed(images, plan.batch_size, plan.seed, plan.class_sampling, device)
+        self._numbers: dict[str, list[Tensor]] = {}
+        self._last: list[_Shard] = []
+        self._skips = torch.zeros((), device=device)
+        self.new_skips = 0
+
+    def step(self) -> None:
+        """Show one batch to every player in order, then move the averages."""
+        counters, plan = self.state.counters, self._plan
+        self._family.prepare(self.state.networks)
+        shards = self._split(*self._feed.batch(counters.step))
+        broken = [self._move(player, shards) for player in self.state.players]
+        self._skips += torch.stack(broken).any()
+        counters.step += 1
+        self.state.average(counters.step * plan.batch_size, plan.batch_size)
+        self._last = shards
+
+    def _split(self, images: Tensor, labels: Tensor) -> list[_Shard]:
+        counters, plan = self.state.counters, self._plan
+        parts = zip(images.tensor_split(self._shards), labels.tensor_split(self._shards), strict=True)
+        return [
+            _Shard(
+                Batch(
+                    part,
+                    part_labels,
+                    counters.step / plan.steps,
+                    counters.step,
+                    counters.penalty_scale,
+                    augmentation(plan.augment, self._stream("augment", counters.step, number)),
+                ),
+                self._stream("train", counters.step, number),
+                {},
+                len(part) / len(images),
+            )
+            for number, (part, part_labels) in enumerate(parts)
+        ]
+
+    def _move(self, player: Player, shards: list[_Shard]) -> Tensor:
+        """Move one player's weights; return, as a scalar, whether that was left out for want of numbers."""
+        parameters = list(self.state.parameters[player.name].values())
+
+        def work(shard: _Shard) -> tuple[list[Tensor], dict[str, Tensor]]:
+            # Threads share autocast's cache: what one drops another casts anew, and bits would differ.
+            with torch.autocast(self._device.type, self._dtype, self._is_mixed, cache_enabled=False):
+                numbers = player.loss(self.state.networks, shard.batch, shard.rng, shard.shared)
+            # Gradients of these parameters only: a player cannot move, or pay for, another's weights.
+            gradients = torch.autograd.grad(numbers["loss"] * shard.share, parameters)
+            return list(gradients), {name: value.detach() * shard.share for name, value in numbers.items()}
+
+        done = self._crew.map(work, shards)
+        gradients, numbers = done[0]
+        for more, values in done[1:]:
+            for total, part in zip(gradients, more, strict=True):
+                total.add_(part)
+            numbers = {name: numbers[name] + value for name, value in values.items()}
+        norm = torch.nn.utils.get_total_norm(gradients)
+        is_broken = ~torch.isfinite(norm + numbers["loss"])
+        self._optimise(player, parameters, gradients, is_broken)
+        for name, value in {**numbers, "gradient": norm}.items():
+            key = f"{player.name}_{name}" if name in ("loss", "gradient") else name
+            self._numbers.setdefault(key, []).append(value)
+        return is_broken
+
+    def _optimise(
+        self, player: Player, parameters: list[nn.Parameter], gradients: list[Tensor], is_broken: Tensor
+    ) -> None:
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        progress = self.state.counters.step / self._plan.steps
+        optimiser: Any = self.state.optimisers[player.name]
+        group = optimiser.param_groups[0]
+        group["lr"], group["betas"] = self._rate(player, progress), player.betas(progress)
+        # The fused kernel leaves weights and moments alone when told so; asking first would stall a GPU.
+        optimiser.found_inf, optimiser.grad_scale = is_broken.float(), None
+        optimiser.step()
+
+    def _rate(self, player: Player, progress: float) -> float:
+        counters = self.state.counters
+        return (
+            player.learning_rate(progress)
+            * warm_up(counters.step, self._plan.steps, player.warm_up_share)
+            * counters.learning_rate_scale
+        )
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return torch.Generator(self._device).manual_seed(seed_of(self._plan.seed, *names))
+
+    def read(self) -> tuple[dict[str, float], Check]:
+        """Return the means of all statistics since the last call, and the check of the last batch."""
+        numbers = {name: float(torch.stack(values).float().mean()) for name, values in self._numbers.items()}
+        self._numbers = {}
+        skips = int(self._skips)
+        self.new_skips = skips - self.state.counters.skipped
+        self.state.counters.skipped = skips
+        last = self._last
+        shared = {name: torch.cat([shard.shared[name].detach() for shard in last]) for name in WATCHED}
+        return numbers, look(
+            torch.cat([shard.batch.images for shard in last]),
+            torch.cat([shard.batch.labels for shard in last]),
+            shared,
+        )
+
+    def is_finite(self) -> bool:
+        """Return whether every weight is a finite number."""
+        return all(
+            bool(torch.isfinite(torch.nn.utils.get_total_norm(list(parameters.values()))))
+            for parameters in self.state.parameters.values()
+        )
+
+    def load(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint: tensors and counters."""
+        self.state.load(dict(tensors))
+        for name, value in counters.items():
+            setattr(self.state.counters, name, value)
+        self._skips.fill_(self.state.counters.skipped)
+
+    def roll_back(self, good: Mapping[str, Tensor]) -> None:
+        """Take the good checkpoint's tensors, each averaged network as its average. The counters go on."""
+        mixed = dict(good)
+        for name in self.state.averages:
+            prefix = f"average.{name}."
+            for key in [key for key in good if key.startswith(prefix)]:
+                mixed[f"network.{name}.{key.removeprefix(prefix)}"] = good[key]
+        self.state.load(mixed)
+
+
+def warm_up(step: int, steps: int, share: float) -> float:
+    """Return the factor on the learning rate in a step: rising evenly to 1 over ``share`` of all steps.
+
+    At least `FEWEST_WARM_UP_STEPS`, but never more than a quarter of the run.
+    """
+    if share <= 0:
+        return 1.0
+    length = max(math.ceil(share * steps), min(FEWEST_WARM_UP_STEPS, steps // 4), 1)
+    return min(1.0, (step + 1) / length)

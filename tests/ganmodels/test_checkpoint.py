@@ -1,0 +1,100 @@
+"""Checkpoints on disk: whole, sound, few, and nothing that could run as code."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from phantomset.data.errors import ModelError, WorkspaceError
+from phantomset.ganmodels import checkpoint
+
+COUNTERS = {"step": 20, "good_step": 0, "events": []}
+
+
+def _save(folder: Path, step: int, good_step: int = 0) -> None:
+    tensors = {"weights": torch.full((3, 4), float(step)), "scalar": torch.tensor(2.0)}
+    checkpoint.save(folder, tensors, {**COUNTERS, "step": step, "good_step": good_step})
+
+
+def test_what_is_saved_is_read(tmp_path: Path) -> None:
+    """Tensors, also in channels-last order, and counters come back equal."""
+    channels_last = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    checkpoint.save(tmp_path, {"w": channels_last}, COUNTERS, done=True)
+    saved = checkpoint.read(tmp_path, 20)
+    assert torch.equal(saved.tensors["w"], channels_last)
+    assert (saved.step, saved.counters, saved.done) == (20, COUNTERS, True)
+
+
+def test_the_newest_two_and_the_good_one_stay(tmp_path: Path) -> None:
+    """Of five checkpoints the last two stay, and the one to roll back to."""
+    for step in (0, 20, 40, 60, 80):
+        _save(tmp_path, step, good_step=20 if step >= 20 else 0)
+    assert checkpoint.steps(tmp_path) == [20, 60, 80]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "header"])
+def test_damage_is_found(tmp_path: Path, damage: str) -> None:
+    """A file cut short, a single flipped bit in a weight, an empty file, foreign bytes: none is loaded."""
+    _save(tmp_path, 0)
+    _save(tmp_path, 20)
+    path = tmp_path / "checkpoint-00000020.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[-3] ^= 1
+    damaged = {"truncated": content[:-5], "empty": b"", "header": b"\x80\x04" + content}.get(damage, content)
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(ModelError, match="damaged"):
+        checkpoint.read(tmp_path, 20)
+    saved, passed_over = checkpoint.newest(tmp_path)
+    assert saved is not None
+    assert (saved.step, passed_over) == (0, [20])
+
+
+def test_all_damaged_is_an_error(tmp_path: Path) -> None:
+    """Then there is nothing to go on from, and starting anew in silence would hide a dying disk."""
+    for step in (0, 20):
+        _save(tmp_path, step)
+        (tmp_path / f"checkpoint-{step:08d}.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelError, match="all 2 checkpoints"):
+        checkpoint.newest(tmp_path)
+
+
+def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:
+    """No folder, no checkpoint, and no error."""
+    assert checkpoint.newest(tmp_path / "absent") == (None, [])
+
+
+def test_unfinished_runs_are_no_checkpoint(tmp_path: Path) -> None:
+    """A run that is not over cannot be generated from; the message says how to go on."""
+    identity = {"run": {"family": "r3gan"}, "machine": {}}
+    checkpoint.settle_identity(tmp_path, identity)
+    _save(tmp_path, 20)
+    with pytest.raises(ModelError, match="not finished"):
+        checkpoint.finished_checkpoint(tmp_path)
+
+
+def test_identity_lost(tmp_path: Path) -> None:
+    """Without a readable identity the folder is of no use, and says so."""
+    (tmp_path / "identity.json").write_text("{")
+    with pytest.raises(ModelError, match=r"identity\.json is missing or damaged"):
+        checkpoint.read_identity(tmp_path)
+
+
+def test_statistics_are_rewound(tmp_path: Path) -> None:
+    """Lines after the checkpoint go, because they come again; so does a line that a kill cut short."""
+    (tmp_path / "train.jsonl").write_text('{"step": 20}\n{"step": 40}\n{"step": 60}\n{"st')
+    checkpoint.rewind_statistics(tmp_path, 40)
+    assert (tmp_path / "train.jsonl").read_text() == '{"step": 20}\n{"step": 40}\n'
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the disk refuses is an error of the workspace; the older checkpoint holds."""
+    _save(tmp_path, 0)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("phantomset.ganmodels.checkpoint.write_atomically", full)
+    with pytest.raises(WorkspaceError, match="No space left"):
+        _save(tmp_path, 20)
+    assert checkpoint.steps(tmp_path) == [0]

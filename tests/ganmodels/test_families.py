@@ -1,0 +1,180 @@
+"""The contract that every family holds, whichever files lie in the folder."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from phantomset.data.catalogue import load, names
+from phantomset.data.records import ImageSet, ImageSpec
+from phantomset.ganmodels.engine import train
+from phantomset.ganmodels.family import Batch, Family
+from phantomset.ganmodels.generate import generate
+from phantomset.ganmodels.plan import TrainingPlan
+from phantomset.ganmodels.state import State
+
+PACKAGE = "phantomset.ganmodels.families"
+Bars = Callable[..., ImageSet]
+SHAPES = [(1, 28, 28), (3, 32, 32), (3, 60, 80), (1, 8, 8), (1, 33, 21)]
+
+
+@pytest.fixture(params=names(PACKAGE))
+def family(request: pytest.FixtureRequest) -> Family:
+    """Each family in turn."""
+    return load(PACKAGE, request.param)
+
+
+def _batch(images: ImageSet, device: str) -> Batch:
+    signal = torch.from_numpy(images.images).float() / 127.5 - 1
+    return Batch(signal.to(device), torch.from_numpy(images.labels).to(device), 0.0, step=0)
+
+
+def _state(family: Family, shape: tuple[int, int, int], device: str, seed: int = 0) -> State:
+    return State(family, family.Settings(), ImageSpec(*shape), 2, seed, torch.device(device))
+
+
+def test_names_agree(family: Family) -> None:
+    """The name in the recipe is the name of the file, and each family names its paper and defaults."""
+    assert family.name in names(PACKAGE)
+    assert family.paper
+    family.Settings()
+    with pytest.raises(ValueError, match="widht"):
+        family.Settings.model_validate({"widht": 1})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_samples_and_losses(family: Family, bars: Bars, shape: tuple[int, int, int], device: str) -> None:
+    """Grey and RGB, square and not, even and odd: samples have the image's shape, every loss is finite."""
+    assert family.check(family.Settings(), ImageSpec(*shape)) is None
+    state = _state(family, shape, device)
+    batch, rng, shared = _batch(bars(8, shape), device), torch.Generator(device).manual_seed(1), {}
+    for player in state.players:
+        numbers = player.loss(state.networks, batch, rng, shared)
+        assert all(torch.isfinite(value) for value in numbers.values())
+        assert numbers["loss"].dim() == 0
+    assert family.sample(state.averages, family.Settings(), batch.labels, rng).shape == (8, *shape)
+    assert shared["fakes"].shape == batch.images.shape
+    assert shared["real_scores"].shape == shared["fake_scores"].shape == (8,)
+
+
+def test_impossible_sizes_are_refused(family: Family) -> None:
+    """An image of 4 or 2,000 px gets a sentence with the numbers, not a network."""
+    for side in (4, 2000):
+        reason = family.check(family.Settings(), ImageSpec(1, side, side))
+        assert reason is not None
+        assert str(side) in reason
+
+
+def test_a_player_moves_only_its_own_weights(family: Family, bars: Bars, device: str) -> None:
+    """After one player's step every other weight, and every buffer, is unchanged to the bit."""
+    state = _state(family, (1, 28, 28), device)
+    batch, rng, shared = _batch(bars(8, (1, 28, 28)), device), torch.Generator(device).manual_seed(1), {}
+    for player in state.players:
+        before = {name: tensor.clone() for name, tensor in state.tensors().items() if "network" in name}
+        own = list(state.parameters[player.name].values())
+        loss = player.loss(state.networks, batch, rng, shared)["loss"]
+        for parameter, gradient in zip(own, torch.autograd.grad(loss, own), strict=True):
+            parameter.grad = gradient
+        optimiser = state.optimisers[player.name]
+        optimiser.param_groups[0]["lr"] = 1e-3
+        optimiser.step()
+        moved = {
+            name
+            for name, tensor in state.tensors().items()
+            if "network" in name and not tensor.equal(before[name])
+        }
+        assert moved
+        assert {name.split(".")[1] for name in moved} <= set(player.networks)
+
+
+def test_every_weight_learns(family: Family, device: str) -> None:
+    """No parameter is left without a player, and none belongs to two."""
+    state = _state(family, (1, 28, 28), device)
+    owned = [name for player in state.players for name in state.parameters[player.name]]
+    every = [f"{key}.{name}" for key, net in state.networks.items() for name, _ in net.named_parameters()]
+    assert sorted(owned) == sorted(every)
+
+
+def test_a_batch_is_the_mean_of_its_parts(family: Family, bars: Bars, device: str) -> None:
+    """Scores of a part of a batch equal those of the whole: no image looks at another."""
+    state = _state(family, (1, 28, 28), device)
+    batch = _batch(bars(8, (1, 28, 28)), device)
+    critic = state.networks["critic"].eval()
+    whole = critic(batch.images, batch.labels)
+    parts = torch.cat(
+        [critic(batch.images[:3], batch.labels[:3]), critic(batch.images[3:], batch.labels[3:])]
+    )
+    assert torch.allclose(whole, parts, atol=1e-5)
+
+
+def test_seeded(family: Family, device: str) -> None:
+    """The same seed builds the same weights, another others; torch's global stream is not touched."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, again, other = (_state(family, (1, 8, 8), device, seed).tensors() for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), expected)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def _train(
+    images: ImageSet, family: Family, folder: Path, device: str, budget: int = 640, stop: int = 10**9
+) -> None:
+    plan = TrainingPlan(budget, batch_size=16, threads=1, checkpoint_every_images=320)
+    progress = train(images, family.name, family.Settings(), plan, folder, device)
+    for report in progress:
+        if report.images_seen >= stop:
+            progress.close()
+
+
+def test_save_load_and_sample_agree(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
+    """Samples of a finished run are the same each time they are asked for, and follow the label."""
+    _train(bars(64, (1, 8, 8)), family, tmp_path, device)
+    labels = np.array([0, 1, 1, 0, 1])
+    first = generate(tmp_path, labels, seed=3, device=device)
+    assert first.dtype == np.uint8
+    assert first.shape == (5, 1, 8, 8)
+    assert np.array_equal(first, generate(tmp_path, labels, seed=3, device=device))
+    assert not np.array_equal(first, generate(tmp_path, labels, seed=4, device=device))
+    assert not np.array_equal(first, generate(tmp_path, 1 - labels, seed=3, device=device))
+
+
+def test_resume_equals_one_straight_run(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
+    """40 steps, and 20 steps + save + load + 20 steps: every tensor and statistic is equal to the bit."""
+    images = bars(64, (1, 8, 8))
+    _train(images, family, tmp_path / "straight", device)
+    _train(images, family, tmp_path / "resumed", device, stop=320)
+    assert (tmp_path / "resumed" / "checkpoint-00000020.safetensors").exists()
+    assert not (tmp_path / "resumed" / "checkpoint-00000040.safetensors").exists()
+    _train(images, family, tmp_path / "resumed", device)
+    ends = [
+        load_file(tmp_path / name / "checkpoint-00000040.safetensors") for name in ("straight", "resumed")
+    ]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    lines = [(tmp_path / name / "train.jsonl").read_text() for name in ("straight", "resumed")]
+    assert lines[0] == lines[1]
+
+
+def test_memorises_four_images(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
+    """Shown nothing but 4 images, the generator ends much nearer to them than it began."""
+    four = bars(4, (1, 8, 8), seed=3)
+    images = four.take(np.tile(np.arange(4), 16))
+    labels = np.repeat([0, 1], 32)
+    distances = []
+    for budget in (64, 5_000):
+        folder = tmp_path / str(budget)
+        plan = TrainingPlan(budget, batch_size=32, threads=1)
+        for _ in train(images, family.name, family.Settings(), plan, folder, device):
+            pass
+        made = generate(folder, labels, seed=0, device=device)
+        apart = (made[:, None].astype(float) - four.images[None]).reshape(64, 4, -1)
+        roots = np.sqrt(np.square(apart).mean(axis=2))
+        roots[labels[:, None] != four.labels[None]] = math.inf
+        distances.append(roots.min(axis=1).mean())
+    assert distances[1] < distances[0] / 2

@@ -1,0 +1,104 @@
+"""The games, against their formulas worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from phantomset.ganmodels.families import cgan, r3gan
+from phantomset.ganmodels.family import Batch
+
+
+class Scale(nn.Module):
+    """A generator whose images are the first noise value everywhere."""
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Return ``(B, 1, 2, 2)``."""
+        return z[:, :1, None, None].expand(-1, 1, 2, 2)
+
+
+class Sum(nn.Module):
+    """A critic with the score ``weight * sum of pixels``."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(weight))
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return ``(B,)``."""
+        return self.weight * images.sum(dim=(1, 2, 3))
+
+
+def _play(step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+    """Return both players' numbers for weight 0.5 and a real image of 1s, and the fakes' noise."""
+    networks = {"generator": Scale(), "critic": Sum(0.5)}
+    batch = Batch(torch.ones(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), progress=0.0, step=step)
+    settings, shared = r3gan.Settings(gamma_start=3.0), {}
+    critic = r3gan.critic_loss(settings, networks, batch, torch.Generator().manual_seed(0), shared)
+    generator = r3gan.generator_loss(networks, batch, torch.Generator(), shared)
+    return critic, generator, shared["fakes"][:, 0, 0, 0]
+
+
+def test_relativistic_pairing() -> None:
+    """Critic: E log(1 + exp(D(G) - D(x))); generator: the same with the pair turned round."""
+    critic, generator, noise = _play(step=1)
+    pairs = [(2.0, 0.5 * 4 * value) for value in noise.tolist()]  # D(x) = 0.5 * 4 pixels of 1
+    expected = sum(math.log1p(math.exp(fake - real)) for real, fake in pairs) / 4
+    turned = sum(math.log1p(math.exp(real - fake)) for real, fake in pairs) / 4
+    assert critic["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert generator["loss"].item() == pytest.approx(turned, rel=1e-5)
+
+
+def test_both_penalties_every_fourth_step_with_fourfold_weight() -> None:
+    """R1 = R2 = gamma/2 ||w||^2 = 3/2 * (4 pixels * 0.25): four times at step 0, not at all at step 1."""
+    with_penalty, without = _play(step=0)[0], _play(step=1)[0]
+    assert with_penalty["squared_gradient"].item() == pytest.approx(1.0)
+    extra = with_penalty["loss"].item() - without["loss"].item()
+    assert extra == pytest.approx(4 * (1.5 + 1.5), rel=1e-5)
+    assert "squared_gradient" not in without
+
+
+@pytest.mark.parametrize(("side", "gamma"), [(28, 10.0), (32, 10.0), (64, 28.28), (128, 80.0)])
+def test_gamma_by_size(side: int, gamma: float) -> None:
+    """10 up to 32 px, then 2 to the 1.5 for each doubling; a tenth of it at the end of the run."""
+    images = torch.zeros(1, 1, side, side)
+    assert r3gan.gamma(r3gan.Settings(), images, 0.0) == pytest.approx(gamma, rel=1e-3)
+    assert r3gan.gamma(r3gan.Settings(), images, 1.0) == pytest.approx(gamma / 10, rel=1e-3)
+
+
+def test_default_recipe() -> None:
+    """28 px in one channel: 133 k and 128 k weights; 1e-3 to 2.5e-4; beta2 0.9 to 0.99, no momentum."""
+    torch.manual_seed(0)
+    from phantomset.data.records import ImageSpec
+
+    networks = r3gan.build(r3gan.Settings(), ImageSpec(1, 28, 28), 2)
+    sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
+    assert sizes == {"generator": 133_313, "critic": 127_760}
+    for player in r3gan.players(r3gan.Settings()):
+        assert [player.learning_rate(x) for x in (0.0, 1.0)] == pytest.approx([1e-3, 2.5e-4])
+        assert player.betas(0.0) == pytest.approx((0.0, 0.9))
+        assert player.betas(1.0) == pytest.approx((0.0, 0.99))
+
+
+def test_critic_scores_in_float32_inside_mixed_precision() -> None:
+    """The head is outside autocast: scores come as float32 though the blocks compute in bfloat16."""
+    from phantomset.data.records import ImageSpec
+
+    critic = r3gan.Critic(r3gan.Settings(), ImageSpec(1, 28, 28), 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = critic(torch.zeros(3, 1, 28, 28), torch.zeros(3, dtype=torch.int64))
+    assert scores.dtype == torch.float32
+
+
+def test_hinge() -> None:
+    """Critic: E max(0, 1 - D(x)) + E max(0, 1 + D(G)); generator: -E D(G)."""
+    networks = {"generator": Scale(), "critic": Sum(0.1)}
+    batch = Batch(torch.ones(6, 1, 2, 2), torch.zeros(6, dtype=torch.int64), progress=0.0, step=0)
+    shared: dict[str, Tensor] = {}
+    critic = cgan.critic_loss(cgan.Settings(), networks, batch, torch.Generator().manual_seed(0), shared)
+    fakes = [0.4 * value for value in shared["fakes"][:, 0, 0, 0].tolist()]
+    expected = 0.6 + sum(max(0.0, 1 + fake) for fake in fakes) / 6
+    assert critic["loss"].item() == pytest.approx(expected, rel=1e-5)
+    generator = cgan.generator_loss(networks, batch, torch.Generator(), shared)
+    assert generator["loss"].item() == pytest.approx(-sum(fakes) / 6, rel=1e-5)

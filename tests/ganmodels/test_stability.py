@@ -1,0 +1,112 @@
+"""Detectors and the ladder, on numbers from healthy and from failed runs."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from phantomset.ganmodels.stability import Check, climb, drift, findings, look, persistent
+from phantomset.ganmodels.state import Counters
+
+HEALTHY = Check(gap=0.05, pair_accuracy=0.6, spread=1.0, class_spread=0.9)
+
+
+def _counters(step: int = 500, good_step: int = 100) -> Counters:
+    return Counters(step=step, good_step=good_step)
+
+
+def test_healthy_runs_are_left_alone() -> None:
+    """The numbers of a healthy run, its early dip of the spread included, fire nothing."""
+    assert findings(HEALTHY, {"penalty": 0.002}, _counters(), 32_000) == set()
+    dip = Check(0.01, 0.5, 0.45, 0.3)
+    assert findings(dip, {"penalty": 0.04}, _counters(60, 0), 4_000) == set()
+
+
+@pytest.mark.parametrize(
+    ("check", "penalty"),
+    [
+        (Check(25_000.0, 1.0, 33.0, 30.0), 9e7),  # learning rate ten times too large, at step 20
+        (Check(51.0, 0.6, 1.0, 1.0), 0.1),
+        (Check(0.1, 0.6, 3.1, 1.0), 0.1),
+        (Check(0.1, 0.6, 1.0, 1.0), 1001.0),
+        (Check(math.nan, 0.6, 1.0, 1.0), 0.1),
+        (Check(0.1, 0.6, 1.0, 1.0), math.inf),
+    ],
+)
+def test_divergence(check: Check, penalty: float) -> None:
+    """Any one of gap over 50, spread over 3, penalty over 1000, or a number that is none."""
+    assert findings(check, {"penalty": penalty}, _counters(20, 0), 1_280) == {"divergence"}
+
+
+@pytest.mark.parametrize("check", [Check(0.1, 0.6, 0.49, 0.49), Check(0.1, 0.6, 0.8, 0.34)])
+def test_collapse(check: Check) -> None:
+    """Fakes half as far apart as real images, or a third in one class, after 10,000 images."""
+    assert findings(check, {}, _counters(), 11_000) == {"collapse"}
+
+
+def test_collapse_before_the_first_good_state_waits() -> None:
+    """Without a good checkpoint the way back leads to the start, so 30,000 images are waited for."""
+    check = Check(0.1, 0.6, 0.3, 0.3)
+    assert findings(check, {}, _counters(good_step=0), 20_000) == set()
+    assert findings(check, {}, _counters(good_step=0), 31_000) == {"collapse"}
+
+
+def test_critic_wins_only_while_the_spread_falls() -> None:
+    """Pair accuracy over .97 alone is a lucky batch; with fakes growing alike it is a lost game."""
+    won = Check(0.4, 0.98, 0.7, 0.7)
+    steady, falling = _counters(), _counters()
+    steady.spreads, falling.spreads = [0.7] * 10, [0.9] * 10
+    assert findings(won, {}, steady, 40_000) == set()
+    assert findings(won, {}, falling, 40_000) == {"critic-wins"}
+
+
+def test_one_bad_check_is_not_enough() -> None:
+    """Divergence acts at the 2nd check in a row, collapse at the 3rd; a clean check between starts anew."""
+    counters = _counters()
+    assert persistent({"collapse"}, counters) == []
+    assert persistent({"collapse"}, counters) == []
+    assert persistent(set(), counters) == []
+    assert counters.clean_checks == 1
+    assert [persistent({"collapse", "divergence"}, counters) for _ in range(3)] == [
+        [],
+        ["divergence"],
+        ["collapse"],
+    ]
+
+
+def test_each_roll_back_is_more_careful() -> None:
+    """Half the learning rate and twice the penalty; a tenth of the rate when the gap exceeds 1,000."""
+    counters = _counters()
+    climb(counters, gap=60.0)
+    assert (counters.learning_rate_scale, counters.penalty_scale, counters.roll_backs) == (0.5, 2.0, 1)
+    climb(counters, gap=1e6)
+    assert counters.learning_rate_scale == pytest.approx(0.05)
+    assert counters.streaks == {}
+
+
+def test_look_measures_pairs_and_distances() -> None:
+    """Fakes that are the real images halved: spread one half in every class; scores by hand."""
+    real = torch.randn(32, 1, 4, 4)
+    labels = torch.arange(32) % 2
+    shared = {
+        "fakes": real / 2,
+        "real_scores": torch.tensor([1.0, 0.0] * 16),
+        "fake_scores": torch.tensor([0.0, 2.0] * 16),
+    }
+    check = look(real, labels, shared)
+    assert check.spread == pytest.approx(0.5, abs=1e-6)
+    assert check.class_spread == pytest.approx(0.5, abs=1e-6)
+    assert (check.gap, check.pair_accuracy) == (1.5, 0.5)
+
+
+def test_drift_sees_grain_that_the_eye_hardly_sees() -> None:
+    """Smooth images against themselves: 0. Noise of 5 grey levels lifts the highest bands far over .3."""
+    rng = np.random.default_rng(0)
+    angle = 2 * np.pi * np.arange(28) / 28  # whole waves: no edge that would fill the high bands
+    smooth = 120 + 60 * np.sin(angle[:, None] + rng.uniform(0, 6, (64, 1, 1, 1))) * np.cos(2 * angle)
+    grain = smooth + rng.normal(0, 5, smooth.shape)
+    real = (smooth + rng.normal(0, 1, smooth.shape)).round().astype(np.uint8)
+    assert drift(real, real) == 0.0
+    # Noise of variance 25 instead of 1 + 1/12 (rounding) lifts its power by log10(25.08 / 1.08) = 1.37.
+    assert drift(grain.round().astype(np.uint8), real) == pytest.approx(1.37, abs=0.1)
