@@ -25,7 +25,11 @@ def run_demo(seed: int, extra: list[str]) -> dict:
         started = time.monotonic()
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         answer = json.loads(done.stdout) if done.stdout.strip() else {"error": done.stderr[-2000:]}
-        return {"seed": seed, "exit": done.returncode, "seconds": round(time.monotonic() - started, 1)} | answer
+        return {
+            "seed": seed,
+            "exit": done.returncode,
+            "seconds": round(time.monotonic() - started, 1),
+        } | answer
 
 
 def main() -> None:
@@ -33,7 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", nargs=2, type=int, default=(1, 10), metavar=("FIRST", "LAST"))
     parser.add_argument("--out", type=Path, default=Path("demo-seeds.json"))
-    parser.add_argument("--leaky", action="store_true", help="the generator that memorises: every seed must FAIL")
+    parser.add_argument(
+        "--leaky", action="store_true", help="the generator that memorises: every seed must FAIL"
+    )
     options = parser.parse_args()
     results = json.loads(options.out.read_text()) if options.out.exists() else []
     done = {entry["seed"] for entry in results}

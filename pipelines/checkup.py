@@ -1,0 +1,93 @@
+"""What `phantomset doctor` looks at."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from phantomset.data.errors import WorkspaceError
+from phantomset.data.keys import key_file
+from phantomset.pipelines.compute import default_threads
+from phantomset.pipelines.places import workspace_path
+from phantomset.pipelines.versions import versions
+
+DECODERS = {
+    "JPEG": "pillow",
+    "JPEG 2000": "pylibjpeg_openjpeg",
+    "JPEG-LS and lossless JPEG": "libjpeg",
+    "RLE": "pydicom",
+}
+"""Compressed DICOM transfer syntaxes and the module that decodes each."""
+
+LEAST_FREE_GB = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing that was looked at, what was found, and what to do where it is not well."""
+
+    name: str
+    found: str
+    is_well: bool = True
+    advice: str = ""
+
+
+def examine(workspace: Path | None) -> list[Row]:
+    """Return what this machine has; nothing is made or changed."""
+    return [*_packages(), *_machine(), *_decoders(), *_places(workspace)]
+
+
+def _packages() -> Iterator[Row]:
+    for name, version in versions().items():
+        yield Row(name, version)
+    yield Row("prefect", metadata.version("prefect"))
+
+
+def _machine() -> Iterator[Row]:
+    import torch
+
+    yield Row("CPU", f"{default_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    yield Row("CUDA", ", ".join(devices) or "no device: training runs on the CPU")
+
+
+def _decoders() -> Iterator[Row]:
+    for name, module in DECODERS.items():
+        package = "PIL" if module == "pillow" else module
+        is_there = util.find_spec(package) is not None
+        yield Row(
+            f"DICOM, {name}", "yes" if is_there else f"no: such files go to quarantine; install {module}"
+        )
+
+
+def _places(workspace: Path | None) -> Iterator[Row]:
+    root = workspace_path(workspace)
+    nearest = next(path for path in (root, *root.parents) if path.exists())
+    is_writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+    state = "exists" if root.exists() else "is made by the first run"
+    yield Row(
+        "workspace",
+        f"{root} ({state})",
+        is_writable,
+        f"cannot write to {nearest}: choose another --workspace",
+    )
+    free = shutil.disk_usage(nearest).free / 1e9
+    yield Row(
+        "free disk", f"{free:,.0f} GB", free >= LEAST_FREE_GB, f"{LEAST_FREE_GB} GB at least: free some space"
+    )
+    yield from _key()
+
+
+def _key() -> Iterator[Row]:
+    path = key_file()
+    if not path.exists():
+        yield Row("key", f"{path} (is made by the first run; back it up with the ledger beside it)")
+        return
+    try:
+        from phantomset.data.keys import key_name
+
+        yield Row("key", f"{path} (name {key_name()})")
+    except WorkspaceError as error:
+        yield Row("key", str(path), False, str(error))

@@ -1,0 +1,235 @@
+"""The command line. Bodies import lazily: `phantomset --help` answers in half a second."""
+
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer._click.exceptions import ClickException
+
+from phantomset.data.errors import BAD_INPUT, BUG, INTERRUPTED, OK, Interrupted, PhantomsetError
+from phantomset.pipelines import cli_look as look
+from phantomset.pipelines.cli_look import AsJson, Place, print_json
+
+if TYPE_CHECKING:
+    from phantomset.pipelines.recipe_file import RecipeFile
+    from phantomset.pipelines.stages import Stage
+
+STOPPED = "interrupted; the same command resumes"
+
+app = typer.Typer(
+    name="phantomset",
+    help="Labelled synthetic image sets, published only with privacy evidence, or blocked.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe.")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")
+]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to train and judge.")]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; default: as many as there are.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Run without Prefect; digests are the same.")]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Another seed: other phantoms, other chance.")]
+
+
+@app.callback(invoke_without_command=True)
+def _about(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"phantomset {version_of('phantomset')}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def demo(
+    leaky: Annotated[
+        bool, typer.Option("--leaky", help="A generator that memorises: it is blocked.")
+    ] = False,
+    seed: Seed = None,
+    override: Set = None,
+    workspace: Place = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    plain: Plain = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run the whole pipeline on phantoms, offline: from DICOM files to a release, or to its refusal."""
+    from phantomset.pipelines.launch import Machinery, demo_recipe
+
+    machinery = Machinery(workspace, device, threads, plain)
+    return _run(lambda: demo_recipe(leaky, seed, override or [], machinery), machinery, "publish", as_json)
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    override: Set = None,
+    workspace: Place = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    plain: Plain = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, make nothing.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run all stages of a recipe: ingest, train, generate, validate, publish or block."""
+    from phantomset.pipelines import recipe_file
+    from phantomset.pipelines.launch import Machinery
+
+    machinery = Machinery(workspace, device, threads, plain)
+    if dry_run:
+        return _dry_run(recipe_file.read(recipe, override or []), machinery, as_json)
+    return _run(lambda: recipe_file.read(recipe, override or []), machinery, "publish", as_json)
+
+
+def _up_to(stage: "Stage", summary: str) -> None:
+    """Add the command that runs a recipe up to a stage."""
+
+    def command(
+        recipe: RecipeName,
+        override: Set = None,
+        workspace: Place = None,
+        device: Device = "auto",
+        threads: Threads = None,
+        plain: Plain = False,
+        as_json: AsJson = False,
+    ) -> int:
+        from phantomset.pipelines import recipe_file
+        from phantomset.pipelines.launch import Machinery
+
+        machinery = Machinery(workspace, device, threads, plain)
+        return _run(lambda: recipe_file.read(recipe, override or []), machinery, stage, as_json)
+
+    app.command(name=stage, help=summary)(command)
+
+
+_up_to("ingest", "Take the images in: de-identified, deduplicated, split by patient.")
+_up_to("train", "The same, and train the generator.")
+_up_to("generate", "The same, and make the labelled synthetic set.")
+_up_to("validate", "The same, and judge the set: privacy, controls, fidelity, utility.")
+_up_to("publish", "The same, and publish the set or block it: all stages, as `run` does.")
+
+
+def _run(read: "Callable[[], RecipeFile]", machinery: Any, until: "Stage", as_json: bool) -> int:
+    """Run a recipe, print what came of it, and return the exit code."""
+    from phantomset.pipelines import console, summary
+    from phantomset.pipelines.launch import launch
+
+    with console.watching() as watch:
+        outcome, workspace, ledger = launch(read(), machinery, watch, until)
+    if as_json:
+        print_json(summary.as_json(outcome, workspace, ledger))
+    else:
+        summary.show(console.screen(), outcome, ledger)
+    return summary.exit_code(outcome)
+
+
+def _dry_run(chosen: "RecipeFile", machinery: Any, as_json: bool) -> int:
+    """Check recipe, source and machine, and say what a run would take."""
+    from phantomset.pipelines import launch
+
+    answer = launch.dry_run(chosen, machinery)
+    if as_json:
+        print_json({"exit_code": OK, **answer})
+    else:
+        for name, value in answer.items():
+            typer.echo(f"{name.replace('_', ' '):<18} {value}")
+    return OK
+
+
+@app.command()
+def serve(
+    recipe: RecipeName,
+    cron: Annotated[str, typer.Option(metavar="CRON", help='When, such as "0 3 * * *".')],
+    override: Set = None,
+    workspace: Place = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> int:
+    """Run a recipe on a schedule, by Prefect, until interrupted; one run at a time."""
+    from phantomset.pipelines import launch, recipe_file
+    from phantomset.pipelines.launch import Machinery
+
+    chosen = recipe_file.read(recipe, override or [])
+    launch.serve(chosen, cron, Machinery(workspace, device, threads))
+    return OK
+
+
+app.add_typer(look.releases)
+app.add_typer(look.recipes)
+app.command()(look.explain)
+app.command()(look.doctor)
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    sys.exit(call(sys.argv[1:]))
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors become one message on stderr, or one JSON object."""
+    as_json = "--json" in arguments
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = int(app(args=list(arguments), prog_name="phantomset", standalone_mode=False) or OK)
+        return _fail(as_json, code, STOPPED) if code == INTERRUPTED else code
+    except ClickException as error:
+        return _fail(as_json, BAD_INPUT, error.format_message(), "see `phantomset --help`")
+    except PhantomsetError as error:
+        return _fail(as_json, error.exit_code, str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(as_json, INTERRUPTED, STOPPED)
+    except Exception as error:
+        return _fail(as_json, BUG, *_bug(error, list(arguments)))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """Turn the signal into an exception: training saves where it stands on the way out."""
+    del number, frame
+    raise Interrupted(STOPPED)
+
+
+def _fail(as_json: bool, code: int, message: str, hint: str = "") -> int:
+    """Say what is wrong, once, where it is looked for; return the exit code."""
+    if as_json:
+        print_json({"exit_code": code, "error": message, "hint": hint})
+    else:
+        for line in message.splitlines():
+            typer.echo(f"phantomset: {line}", err=True)
+        if hint:
+            typer.echo(f"  {hint}", err=True)
+    return code
+
+
+def _bug(error: Exception, arguments: list[str]) -> tuple[str, str]:
+    """Return a message by type and place, and where the whole trace lies.
+
+    The error's text may carry what was read, so it goes into the restricted part and nowhere else.
+    """
+    import traceback
+
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    message = f"bug: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+    named = [value for key, value in itertools.pairwise(arguments) if key == "--workspace"]
+    root = Path(named[0] if named else os.environ.get("PHANTOMSET_WORKSPACE", "phantomset-workspace"))
+    if not (root / "restricted").is_dir():
+        return message, "please report it, with the command and `phantomset doctor`"
+    log = root / "restricted" / "faults.log"
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
+        stream.writelines(traceback.format_exception(error))
+    return message, f"please report it; the whole trace is in {log} (restricted: it may name patients)"

@@ -1,0 +1,69 @@
+"""What a run hands over when it has been judged: the one noun that release and report are made from."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from phantomset.data.digest import digest_of
+from phantomset.data.records import ImageSet
+from phantomset.validators.finding import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much came in, how much was kept out, and how it was shared out. Exact: public forms round them.
+
+    Attributes:
+        files: everything that the source found; ``files == images + sum(quarantine.values())``.
+        images: images that were let in.
+        patients: patients behind them; None where the source knows no patients.
+        classes: real images by label name.
+        quarantine: files kept out, by reason code.
+        dropped: header elements that de-identification took away, by rule. Restricted.
+        parts: patients (images, where there are no patients) in "train", "holdout" and "reference".
+    """
+
+    files: int
+    images: int
+    patients: int | None
+    classes: dict[str, int]
+    quarantine: dict[str, int] = field(default_factory=dict[str, int])
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+    parts: dict[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A judged synthetic set, before anything of it is written where others can read it.
+
+    Attributes:
+        name: name of the recipe and of the release: letters, digits, ``. _ -``.
+        recipe: the recipe with every default filled in, as plain data. Paths in it never leave (`redact`).
+        synthetic: the set that was judged.
+        verdict: the full verdict. Restricted.
+        public_verdict: the coarse form that `validators.gate.public` makes: the only one written outside.
+        counts: what ingest and split saw.
+        curve: rows of train.jsonl in order: ``images`` shown so far, and named numbers.
+        notes: sentences about the cohort, such as "pixels were not screened for burned-in text".
+        events: what happened in training: ``code``, ``images`` shown so far, ``message``.
+        versions: versions of the packages that made the set.
+        created: ISO date; the one thing in a release that depends on the day.
+        recipe_digest: digest of the recipe without its paths; made from `recipe` where it is empty.
+    """
+
+    name: str
+    recipe: dict[str, Any]
+    synthetic: ImageSet
+    verdict: Verdict
+    public_verdict: dict[str, Any]
+    counts: Counts
+    curve: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    events: tuple[dict[str, Any], ...] = ()
+    versions: dict[str, str] = field(default_factory=dict[str, str])
+    created: str = ""
+    recipe_digest: str = ""
+
+
+def set_digest(synthetic: ImageSet) -> str:
+    """Return the digest of a synthetic set: its images, labels and label names, in order."""
+    return digest_of(synthetic.images, synthetic.labels, list(synthetic.label_names))

@@ -1,0 +1,196 @@
+"""One judgement: evidence, audit, the record of earlier judgements, draft and restricted report."""
+
+import dataclasses
+import datetime
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from phantomset.data.digest import digest_of
+from phantomset.data.keys import key_folder
+from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
+from phantomset.data.seeds import seed_of
+from phantomset.data.store import image_set
+from phantomset.data.workspace import Workspace, write_atomically, write_json
+from phantomset.pipelines import lineage, making
+from phantomset.pipelines.draft import Counts, Draft
+from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.versions import code_digest, versions
+from phantomset.validators.finding import Evidence, Rules, Verdict
+
+LEDGER = "judgements.jsonl"
+"""The lineage ledger's name; it lies beside the key."""
+
+_VERDICT = TypeAdapter(Verdict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Material:
+    """The nouns that a judgement is about."""
+
+    cohort: Cohort
+    split: Split
+    checkpoint: Checkpoint
+    synthetic: SyntheticSet
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judgement:
+    """A settled verdict, the draft that is made of it, and the restricted report."""
+
+    digest: str
+    verdict: Verdict
+    draft: Draft
+    report: Path
+
+
+def judge(
+    recipe: Recipe,
+    workspace: Workspace,
+    material: Material,
+    curve: tuple[dict[str, Any], ...],
+    say: Callable[[str], None],
+) -> tuple[Judgement, bool]:
+    """Return the judgement of a set, and whether it was judged now; an equal judgement is made once."""
+    rules = Rules(privacy=recipe.gate.privacy, fidelity=recipe.gate.fidelity)
+    seed = seed_of(recipe.seed, "validate")
+    code = code_digest("validators")
+    key = digest_of("validate", code, material.split.digest, material.synthetic.digest, rules, seed)
+    folder = workspace.restricted("findings", key[: making.NAME])
+    case = lineage.Case(
+        patients=lineage.hashed(
+            material.cohort.records[position].subject for position in material.split.train
+        ),
+        section=digest_of("section", recipe.model, recipe.image),
+        made=material.synthetic.digest,
+        rules=digest_of(rules, code, seed),
+        recipe=recipe.name,
+        reason=recipe.gate.reason,
+    )
+    book = lineage.Lineage(key_folder() / LEDGER)
+    judged = _read_verdict(folder / "judged.json")
+    made = judged is None
+    if judged is None:
+        from phantomset.validators import audit
+
+        book.begin(case)
+        judged = audit.judge(evidence(workspace, material), rules, seed, say)
+        judged = _unless_given_up(judged, material.checkpoint)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _write_verdict(folder / "judged.json", judged)
+    settled = book.settle(case, judged, _anchors(workspace))
+    if settled.entry:
+        write_json(folder / "entry.json", {"hash": settled.entry}, mode=0o600)
+    judgement = _judgement(recipe, workspace, material, curve, folder, settled)
+    return judgement, made
+
+
+def evidence(workspace: Workspace, material: Material) -> Evidence:
+    """Return the four sets of images that a judgement needs."""
+    cohort, split = material.cohort, material.split
+    return Evidence(
+        train=image_set(workspace, cohort, split.train),
+        holdout=image_set(workspace, cohort, split.holdout),
+        reference=image_set(workspace, cohort, split.reference),
+        synthetic=making.load_images(workspace, material.synthetic),
+        has_patients=cohort.has_patients,
+    )
+
+
+def _judgement(
+    recipe: Recipe,
+    workspace: Workspace,
+    material: Material,
+    curve: tuple[dict[str, Any], ...],
+    folder: Path,
+    settled: lineage.Settled,
+) -> Judgement:
+    """Make the draft and the restricted report; what was settled like this before is read again."""
+    from phantomset.pipelines import report
+    from phantomset.validators import gate
+
+    name = digest_of(_plain(dataclasses.asdict(settled.verdict)), settled.notes, recipe.digest)[:16]
+    paper, public = folder / f"report-{name}.html", folder / f"public-{name}.json"
+    is_known = paper.exists() and public.exists()
+    images = None if is_known else evidence(workspace, material)
+    synthetic = images.synthetic if images else making.load_images(workspace, material.synthetic)
+    coarse = gate.public(settled.verdict, images) if images else json.loads(public.read_bytes())
+    draft = Draft(
+        name=recipe.name,
+        recipe=recipe.plain(),
+        synthetic=synthetic,
+        verdict=settled.verdict,
+        public_verdict=coarse,
+        counts=counts(material.cohort, material.split),
+        curve=curve,
+        notes=(*material.cohort.notes, *settled.notes),
+        events=tuple(_event(event) for event in material.checkpoint.events),
+        versions=versions(),
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        recipe_digest=recipe.digest,
+    )
+    if images:
+        write_atomically(paper, report.restricted_html(draft, images).encode(), mode=0o600)
+        write_json(public, coarse, mode=0o600)
+        _write_verdict(folder / "verdict.json", settled.verdict)
+    return Judgement(folder.name, settled.verdict, draft, paper)
+
+
+def _unless_given_up(verdict: Verdict, checkpoint: Checkpoint) -> Verdict:
+    """Let no set out of a training that the engine gave up, whatever its figures say."""
+    if verdict.status != "PASS" or not any(event["code"] == "given-up" for event in checkpoint.events):
+        return verdict
+    reason = "training was given up after it failed again and again; change the model section and train anew"
+    return dataclasses.replace(verdict, status="INCONCLUSIVE", reasons=(reason, *verdict.reasons))
+
+
+def _event(event: dict[str, Any]) -> dict[str, Any]:
+    return {"images_seen": event["images"], "what": f"{event['code']}: {event['message']}"}
+
+
+def counts(cohort: Cohort, split: Split) -> Counts:
+    """Return what ingest and split saw, as the report tells it."""
+    labels = Counter(record.label for record in cohort.records)
+
+    def people(positions: tuple[int, ...]) -> int:
+        return len({cohort.records[position].subject for position in positions})
+
+    return Counts(
+        files=cohort.files,
+        images=len(cohort.records),
+        patients=people(tuple(range(len(cohort.records)))) if cohort.has_patients else None,
+        classes={name: labels[index] for index, name in enumerate(cohort.label_names)},
+        quarantine=cohort.quarantine,
+        dropped=cohort.dropped,
+        parts={part: people(getattr(split, part)) for part in ("train", "holdout", "reference")},
+    )
+
+
+def _anchors(workspace: Workspace) -> set[str]:
+    """Return the ledger lines that this workspace's judgements were written to."""
+    entries = workspace.restricted("findings").glob("*/entry.json")
+    return {str(json.loads(path.read_bytes())["hash"]) for path in entries}
+
+
+def _write_verdict(path: Path, verdict: Verdict) -> None:
+    write_json(path, _plain(dataclasses.asdict(verdict)), mode=0o600)
+
+
+def _read_verdict(path: Path) -> Verdict | None:
+    return _VERDICT.validate_json(path.read_bytes()) if path.exists() else None
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy's values into Python's, so that a finding's details can be stored."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in cast(dict[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in cast(list[Any], value)]
+    if isinstance(value, np.ndarray):
+        return _plain(cast(Any, value).tolist())
+    return cast(Any, value).item() if isinstance(value, np.generic) else value

@@ -1,0 +1,131 @@
+"""From a command to a run: workspace and lock, machine, watcher, with or without the orchestrator."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from phantomset.data import catalogue
+from phantomset.data.digest import digest_of
+from phantomset.data.errors import InputError
+from phantomset.data.source import Source
+from phantomset.data.workspace import Workspace
+from phantomset.pipelines import compute, console, making, recipe_file
+from phantomset.pipelines.ledger import RunLedger
+from phantomset.pipelines.places import held, remember, require_writable, workspace_path
+from phantomset.pipelines.recipe import SOURCES
+from phantomset.pipelines.recipe_file import RecipeFile
+from phantomset.pipelines.stages import Job, Outcome, Stage, Watch, run
+
+DEMO_PATIENTS = 2_800
+"""Patients of the demo's phantom cohort: at the default split, 1,120 each in train and holdout."""
+
+LEAKY_SEED_OFFSET = 1_000_000
+"""The leaky demo has other patients than the demo of the same seed: its FAIL must not stick to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What belongs to the machine and the caller, not to the recipe."""
+
+    workspace: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    plain: bool = False
+
+
+def launch(
+    chosen: RecipeFile, machinery: Machinery, watch: Watch, until: Stage = "publish"
+) -> tuple[Outcome, Workspace, RunLedger]:
+    """Run a recipe up to a stage and return what it made, where, and the ledger of the run.
+
+    Raises:
+        InputError: the input, the recipe, the machine or the workspace is wrong; nothing new is left behind.
+        Interrupted: stopped from outside; the same command resumes.
+    """
+    recipe = chosen.recipe
+    source: Source = catalogue.load(SOURCES, recipe.source.format)
+    source.fingerprint(recipe.source)  # a missing or empty source is told before a workspace is made
+    machine = compute.choose(machinery.device, machinery.threads)
+    with held(machinery.workspace) as workspace:
+        ledger = RunLedger(workspace, recipe, chosen.overridden)
+        job = Job(recipe, workspace, machine, ledger, watch)
+        return runner(machinery.plain, workspace)(job, until), workspace, ledger
+
+
+def runner(plain: bool, workspace: Workspace) -> Callable[[Job, Stage], Outcome]:
+    """Return what runs the stages: plain functions, or the same functions under Prefect."""
+    if plain:
+        return run
+    compute.quiet_prefect(workspace.root / "prefect")
+    from phantomset.pipelines import flows
+
+    return flows.run
+
+
+def demo_recipe(leaky: bool, seed: int | None, overrides: Sequence[str], machinery: Machinery) -> RecipeFile:
+    """Return the demo's recipe; its phantom cohort is written first, where that was not done before.
+
+    The phantoms lie as DICOM files under ``restricted/incoming/`` and are ingested like any others.
+    """
+    from phantomset.data.phantom import write_phantoms
+
+    name = "phantom-leaky" if leaky else "phantom"
+    given = [f"seed={seed}", *overrides] if seed is not None else list(overrides)
+    recipe = recipe_file.read(name, given).recipe
+    phantom_seed = recipe.seed + (LEAKY_SEED_OFFSET if leaky else 0)
+    with held(machinery.workspace) as workspace:
+        folder = workspace.restricted("incoming", digest_of("phantoms", DEMO_PATIENTS, phantom_seed)[:16])
+        if not folder.exists():
+            part = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            write_phantoms(part, DEMO_PATIENTS, phantom_seed)
+            part.rename(folder)  # the name is the mark that the cohort is complete
+    return recipe_file.read(name, [*given, f"source.path={folder}"])
+
+
+def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
+    """Check recipe, source, machine and workspace without making anything, and say what a run would take.
+
+    Raises:
+        InputError: something is wrong, as `launch` would find.
+    """
+    recipe = chosen.recipe
+    source: Source = catalogue.load(SOURCES, recipe.source.format)
+    source.fingerprint(recipe.source)
+    machine = compute.choose(machinery.device, machinery.threads)
+    place = workspace_path(machinery.workspace)
+    require_writable(place)
+    speed = making.speed(recipe, machine)
+    images = recipe.model.budget.images or int(60 * (recipe.model.budget.minutes or 0) * speed)
+    pixels = recipe.image.spec.channels * recipe.image.spec.height * recipe.image.spec.width
+    return {
+        "recipe": f"{recipe.name} ({recipe.digest[:12]})",
+        "device": f"{machine.device}, {machine.threads} threads",
+        "training": f"{images:,} images at about {speed:,.0f} images/s: {console.duration(images / speed)}",
+        "set": f"{recipe.generate.count:,} images of {recipe.image.spec.shape}",
+        "disk": f"about {round((3 * recipe.generate.count * pixels + 50e6) / 1e6):,} MB besides the cohort",
+        "workspace": str(place),
+    }
+
+
+def serve(chosen: RecipeFile, cron: str, machinery: Machinery) -> None:
+    """Run a recipe on a schedule, by Prefect, until interrupted.
+
+    Raises:
+        InputError: no Prefect server is named, or the schedule, the recipe or the workspace is wrong.
+    """
+    if "PREFECT_API_URL" not in os.environ:
+        raise InputError(
+            "serve: needs a Prefect server that outlives a run. Start one with `prefect server start`, and "
+            "set PREFECT_API_URL to its address, such as http://127.0.0.1:4200/api"
+        )
+    source: Source = catalogue.load(SOURCES, chosen.recipe.source.format)
+    source.fingerprint(chosen.recipe.source)
+    workspace = Workspace.open(workspace_path(machinery.workspace))
+    remember(chosen.recipe, workspace)
+    compute.quiet_prefect(None)
+    from phantomset.pipelines import flows
+
+    flows.serve(chosen.recipe, cron, workspace.root, machinery.device)

@@ -1,0 +1,261 @@
+"""Training and sampling of one recipe, each result under the digest of everything that decides it."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Generator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from phantomset.data.digest import digest_of
+from phantomset.data.errors import ModelError, WorkspaceError
+from phantomset.data.ingest import require_classes
+from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, SyntheticSet
+from phantomset.data.seeds import seed_of, stream
+from phantomset.data.store import image_set
+from phantomset.data.workspace import Workspace, write_json
+from phantomset.pipelines.compute import Machine, steadier
+from phantomset.pipelines.draft import set_digest
+from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.versions import code_digest
+
+if TYPE_CHECKING:
+    from phantomset.ganmodels.engine import Progress
+    from phantomset.ganmodels.family import FamilySettings
+
+NAME = 16
+"""Digits of a digest that name a folder: short enough to read, and 2**64 is still enough."""
+
+PROBE_SECONDS = 1.0
+"""How long a number of threads is tried before training."""
+
+
+def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
+    """Hold, before anything is trained, that the recipe's model and classes fit the cohort.
+
+    Raises:
+        SourceError: no labels, or one class.
+        ModelError: the family cannot be trained on these images by this plan, or a class is asked for that
+            the cohort does not have.
+    """
+    from phantomset.ganmodels import engine
+
+    require_classes(cohort)
+    if isinstance(recipe.generate.classes, dict):
+        unknown = sorted(set(recipe.generate.classes) - set(cohort.label_names))
+        if unknown:
+            raise ModelError(
+                f"generate.classes: the source has no class {', '.join(map(repr, unknown))}; "
+                f"it has {', '.join(cohort.label_names)}"
+            )
+    labels = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)
+    # The engine asks for labels and shapes only; a broadcast zero has the shape and no memory.
+    shapes = np.broadcast_to(np.uint8(0), (len(labels), *cohort.spec.shape))
+    seen = ImageSet(shapes, labels, np.zeros_like(labels), cohort.label_names)
+    engine.check(seen, recipe.model.family, _settings(recipe), _asked(recipe, None, split))
+
+
+def checkpoint_folder(recipe: Recipe, workspace: Workspace, split: Split) -> Path:
+    """Return where the training of this recipe on this split lies, finished or not."""
+    key = digest_of("train", code_digest("ganmodels"), split.digest, recipe.model, recipe.seed)
+    return workspace.restricted("checkpoints", key[:NAME])
+
+
+def train(
+    recipe: Recipe,
+    workspace: Workspace,
+    machine: Machine,
+    cohort: Cohort,
+    split: Split,
+    watch: Callable[[Any], None],
+) -> tuple[Checkpoint, bool]:
+    """Return the trained generator, and whether it was trained now.
+
+    Raises:
+        ModelError: the family cannot train on this data.
+        Interrupted: stopped from outside; what was reached is saved.
+    """
+    from phantomset.ganmodels import checkpoint, engine
+
+    folder = checkpoint_folder(recipe, workspace, split)
+    saved, _ = checkpoint.newest(folder)
+    if saved is not None and saved.done:
+        return checkpoint.finished_checkpoint(folder), False
+    images = image_set(workspace, cohort, split.train)
+    model = recipe.model
+    plan = _plan(recipe, machine, images, folder, split)
+    progress = engine.train(images, model.family, _settings(recipe), plan, folder, machine.device)
+    # On any way out the engine saves where it stands.
+    with contextlib.closing(cast("Generator[Progress]", progress)):
+        for step in progress:
+            watch(step)
+    return checkpoint.finished_checkpoint(folder), True
+
+
+def _plan(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, split: Split) -> Any:
+    """Return the engine's plan. Minutes become images once, and the number is kept beside the checkpoints."""
+    from phantomset.ganmodels import engine
+
+    model = recipe.model
+    plan = _asked(recipe, machine.threads, split)
+    stored = folder / "budget.json"
+    if stored.exists():
+        return replace(plan, **json.loads(stored.read_bytes()))
+
+    def speed(threads: int, seconds: float) -> float:
+        probed = replace(plan, threads=threads)
+        return engine.images_per_second(
+            images, model.family, _settings(recipe), probed, machine.device, seconds
+        )
+
+    plan = replace(plan, threads=steadier(machine, lambda threads: speed(threads, PROBE_SECONDS)))
+    if model.budget.minutes is not None:
+        lasts = engine.budget_images(model.budget.minutes, speed(plan.threads, 5.0), model.batch_size)
+        plan = replace(plan, budget_images=min(lasts, model.budget.images or lasts))
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_json(stored, {"budget_images": plan.budget_images, "threads": plan.threads}, mode=0o600)
+    except OSError as error:
+        raise WorkspaceError(f"checkpoint: cannot write to {folder} ({error.strerror})") from None
+    return plan
+
+
+def _asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
+    """Return the plan as the recipe asks for it; minutes alone stand at one batch until they are probed."""
+    from phantomset.ganmodels.plan import TrainingPlan
+
+    model = recipe.model
+    return TrainingPlan(
+        budget_images=model.budget.images or model.batch_size,
+        batch_size=model.batch_size,
+        seed=seed_of(recipe.seed, "train"),
+        precision=model.precision,
+        augment=model.augment,
+        class_sampling=model.class_sampling,
+        threads=threads,
+        split=split.digest,
+    )
+
+
+def _settings(recipe: Recipe) -> "FamilySettings":
+    """Return the family's settings by their own type: the recipe validated them by it."""
+    return cast("FamilySettings", recipe.model.settings)
+
+
+def generate(
+    recipe: Recipe,
+    workspace: Workspace,
+    machine: Machine,
+    cohort: Cohort,
+    split: Split,
+    checkpoint: Checkpoint,
+) -> tuple[SyntheticSet, bool]:
+    """Return the labelled synthetic set, and whether it was made now."""
+    from phantomset.ganmodels.generate import generate as sample
+
+    key = digest_of("generate", code_digest("ganmodels"), checkpoint.digest, recipe.generate, recipe.seed)
+    folder = workspace.restricted("synthetic", key[:NAME])
+    if folder.exists():
+        return load_noun(folder), False
+    real = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)
+    labels = wanted_labels(recipe, cohort.label_names, real)
+    seed = seed_of(recipe.seed, "generate")
+    images = sample(checkpoint_folder(recipe, workspace, split), labels, seed, machine.device)
+    made = ImageSet(images, labels, np.full(len(labels), -1, dtype=np.int64), cohort.label_names)
+    noun = SyntheticSet(set_digest(made), checkpoint.digest, seed, len(labels), cohort.label_names)
+    _store(workspace, folder, made, noun)
+    return noun, True
+
+
+def wanted_labels(recipe: Recipe, label_names: tuple[str, ...], real: np.ndarray) -> np.ndarray:
+    """Return the labels to make, ``(count,) int64``, in a seeded order that says nothing of the source's.
+
+    "as-real" shares them out as in the training part ``real`` (N,) int64, by largest remainder.
+    """
+    count, classes = recipe.generate.count, recipe.generate.classes
+    if isinstance(classes, dict):
+        counts = np.array([classes.get(name, 0) for name in label_names])
+    else:
+        weights = (
+            np.bincount(real, minlength=len(label_names))
+            if classes == "as-real"
+            else np.ones(len(label_names))
+        )
+        exact = count * weights / weights.sum()
+        counts = np.floor(exact).astype(np.int64)
+        counts[np.argsort(counts - exact, kind="stable")[: count - counts.sum()]] += 1
+    labels = np.repeat(np.arange(len(label_names), dtype=np.int64), counts)
+    return stream(recipe.seed, "generate", "order").permutation(labels)
+
+
+def _store(workspace: Workspace, folder: Path, made: ImageSet, noun: SyntheticSet) -> None:
+    """Write a set beside its place and move it there whole."""
+    staging = workspace.restricted("incoming", f"set-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        staging.mkdir(mode=0o700)
+        np.save(staging / "images.npy", made.images, allow_pickle=False)
+        np.save(staging / "labels.npy", made.labels, allow_pickle=False)
+        write_json(staging / "set.json", asdict(noun), mode=0o600)
+        staging.replace(folder)
+    except OSError as error:
+        raise WorkspaceError(
+            f"synthetic: cannot write to {folder.parent} ({error.strerror}). "
+            "Free some space or mend the permissions, or choose another --workspace."
+        ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def load_noun(folder: Path) -> SyntheticSet:
+    """Return the noun of a stored set."""
+    content = json.loads((folder / "set.json").read_bytes())
+    return SyntheticSet(**content | {"label_names": tuple(content["label_names"])})
+
+
+def load_images(workspace: Workspace, noun: SyntheticSet) -> ImageSet:
+    """Return the images of a synthetic set.
+
+    Raises:
+        WorkspaceError: they are not in the workspace, or no longer give the set's digest.
+    """
+    for stored in workspace.restricted("synthetic").glob("*/set.json"):
+        if load_noun(stored.parent).digest == noun.digest:
+            images = np.load(stored.parent / "images.npy", allow_pickle=False)
+            labels = np.load(stored.parent / "labels.npy", allow_pickle=False)
+            found = ImageSet(images, labels, np.full(len(labels), -1, dtype=np.int64), noun.label_names)
+            if set_digest(found) == noun.digest:
+                return found
+    raise WorkspaceError(
+        f"synthetic: the set {noun.digest[:12]} is missing or damaged in {workspace.root}. "
+        "Move its folder in restricted/synthetic away and run again."
+    )
+
+
+def curve(folder: Path) -> tuple[dict[str, Any], ...]:
+    """Return the rows of the training's statistics in order, each with ``images_seen``."""
+    from phantomset.ganmodels.checkpoint import read_statistics
+
+    return tuple({"images_seen": line["images"]} | line for line in read_statistics(folder))
+
+
+def speed(recipe: Recipe, machine: Machine) -> float:
+    """Return a recipe's training speed on this machine now, in images a second, on images of noise."""
+    from phantomset.ganmodels import engine
+    from phantomset.ganmodels.plan import TrainingPlan
+
+    model, spec = recipe.model, recipe.image.spec
+    count = max(64, 2 * model.batch_size)
+    noise = stream(0, "speed").integers(0, 256, (count, *spec.shape), dtype=np.uint8)
+    labels = np.arange(count, dtype=np.int64) % 2
+    images = ImageSet(noise, labels, labels, ("a", "b"))
+    plan = TrainingPlan(
+        64, model.batch_size, precision=model.precision, augment=model.augment, threads=machine.threads
+    )
+    return engine.images_per_second(
+        images, model.family, _settings(recipe), plan, machine.device, seconds=3.0
+    )

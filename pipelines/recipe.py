@@ -1,0 +1,223 @@
+"""The recipe: everything that decides what a run makes, as one typed, frozen value."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal, LiteralString, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from phantomset.data import catalogue
+from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.digest import digest_of
+from phantomset.data.errors import RecipeError
+from phantomset.data.pixels import ImageSettings
+from phantomset.data.source import SourceSettings
+from phantomset.data.split import SplitSettings
+from phantomset.pipelines.redact import KEPT_BACK, PLACES, public_recipe
+
+SOURCES, FAMILIES = "phantomset.data.sources", "phantomset.ganmodels.families"
+PUBLISHERS = "phantomset.pipelines.publishers"
+
+Whole = Annotated[int, Field(strict=True)]
+"""A whole number; true, text and 1.5 are refused."""
+
+
+def _known(package: str, name: str) -> Any:
+    """Return the catalogue's entry; an unknown name becomes an error of the field."""
+    try:
+        return catalogue.load(package, name)
+    except RecipeError as error:
+        raise _refusal("choice", str(error)) from None
+
+
+def _refusal(kind: LiteralString, reason: str) -> PydanticCustomError:
+    """Return an error of a field in our own words."""
+    return PydanticCustomError(kind, "{reason}", {"reason": reason})
+
+
+def _source(given: Any) -> Any:
+    """Validate the section ``source`` by the settings of its format."""
+    if isinstance(given, SourceSettings) or not isinstance(given, dict):
+        return given
+    section = cast(dict[str, Any], given)
+    named = section.get("format")
+    try:
+        if not isinstance(named, str):
+            raise _refusal("missing", f"is missing; one of {', '.join(catalogue.names(SOURCES))}")
+        source = _known(SOURCES, named)
+    except PydanticCustomError as error:
+        detail = InitErrorDetails(type=error, loc=("format",), input=named)
+        raise ValidationError.from_exception_data("source", [detail]) from None
+    return source.Settings.model_validate(section)
+
+
+class _OneOf:
+    """The JSON schema of a field whose settings come from a catalogue."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Callable[[Any], Any]) -> dict[str, Any]:
+        del core
+        models = [catalogue.load(self.package, name).Settings for name in catalogue.names(self.package)]
+        return {"anyOf": [handler(model.__pydantic_core_schema__) for model in models]}
+
+
+class Section(BaseModel):
+    """Base of the recipe's sections: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(Section):
+    """How long to train, in images shown to the critic. Minutes are turned into images once, by a probe."""
+
+    images: Whole | None = Field(default=None, ge=64, le=10**10, description="real images shown")
+    minutes: float | None = Field(default=None, gt=0, le=60 * 24 * 30, description="minutes of training")
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "Budget":
+        if self.images is None and self.minutes is None:
+            raise _refusal("budget", "needs images, minutes or both")
+        return self
+
+
+class ModelSettings(Section):
+    """The generator: its family, its budget and how it is trained."""
+
+    family: str = "r3gan"
+    budget: Budget = Budget(images=400_000, minutes=None)
+    batch_size: Whole = Field(default=64, ge=4, le=65_536)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    augment: Literal["none", "shift", "affine"] = "none"
+    class_sampling: Literal["natural", "equal"] = "natural"
+    settings: Annotated[SerializeAsAny[BaseModel], _OneOf(FAMILIES)] = Field(
+        default_factory=Section, validate_default=True
+    )
+
+    @field_validator("family")
+    @classmethod
+    def _family_is_known(cls, name: str) -> str:
+        _known(FAMILIES, name)
+        return name
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _settings_of_the_family(cls, given: Any, info: ValidationInfo) -> Any:
+        if "family" not in info.data:  # already an error; what the settings mean is not known
+            return Section()
+        model: type[BaseModel] = _known(FAMILIES, info.data["family"]).Settings
+        return model() if type(given) is Section else model.model_validate(given)
+
+
+def _classes(given: Any) -> Any:
+    if given in ("as-real", "uniform") or (isinstance(given, dict) and given):
+        return cast(Any, given)
+    raise _refusal("classes", "is 'as-real', 'uniform', or a section of label: number of images")
+
+
+class GenerateSettings(Section):
+    """How many images to make, and of which classes."""
+
+    count: Whole = Field(default=5_000, ge=1, le=10**8)
+    classes: Annotated[
+        Literal["as-real", "uniform"] | dict[str, Annotated[int, Field(strict=True, ge=0)]],
+        BeforeValidator(_classes),
+    ] = "as-real"
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> "GenerateSettings":
+        if isinstance(self.classes, dict) and sum(self.classes.values()) != self.count:
+            total = sum(self.classes.values())
+            raise _refusal("count", f"the classes add up to {total:,}, but count is {self.count:,}")
+        return self
+
+
+class GateSettings(Section):
+    """The rules, fixed before training; `reason` is what lets a changed recipe leave an earlier FAIL."""
+
+    privacy: Literal["standard", "strict", "zero-signal"] = "standard"
+    fidelity: Literal["demo", "research", "clinical-ml"] = "research"
+    sign_off: Literal["none"] = "none"
+    reason: str | None = Field(default=None, min_length=10, max_length=500)
+
+
+def _publisher(name: str) -> str:
+    _known(PUBLISHERS, name)
+    return name
+
+
+class PublishSettings(Section):
+    """What a release is written as, and on what terms."""
+
+    formats: tuple[Annotated[str, AfterValidator(_publisher)], ...] = Field(
+        default=("folder", "npz"), min_length=1
+    )
+    licence: str = Field(default="CC-BY-4.0", min_length=1, max_length=100)
+    source_terms: str = Field(default="", max_length=500, description="terms and citation of the real images")
+
+    @field_validator("formats")
+    @classmethod
+    def _formats_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise _refusal("formats", "names a format twice")
+        return names
+
+
+class Recipe(Section):
+    """One run, whole. What belongs to the machine (device, threads, workspace) is not in it."""
+
+    name: str = Field(pattern="^[a-z0-9][a-z0-9-]{0,62}$")
+    summary: str = Field(default="", max_length=200, description="one line for `phantomset recipes list`")
+    seed: Whole = Field(default=0, ge=0, lt=2**63)
+    source: Annotated[SerializeAsAny[SourceSettings], BeforeValidator(_source), _OneOf(SOURCES)]
+    image: ImageSettings = Field(default_factory=ImageSettings)
+    deidentify: DeidentifySettings = Field(default_factory=DeidentifySettings)
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)  # not made on import: it loads torch
+    generate: GenerateSettings = GenerateSettings()
+    gate: GateSettings = GateSettings()
+    publish: PublishSettings = PublishSettings()
+
+    def plain(self) -> dict[str, Any]:
+        """Return the recipe as plain data with every default filled in."""
+        return self.model_dump(mode="json")
+
+    def public(self) -> dict[str, Any]:
+        """Return what may be shown outside the restricted part: no path, pattern or file name."""
+        return public_recipe(self.plain())
+
+    def without_paths(self) -> "Recipe":
+        """Return the recipe with its source's paths kept back: equal wherever the source lies."""
+        return self.model_copy(update={"source": _keep_back(self.source)})
+
+    @property
+    def digest(self) -> str:
+        """The digest of the recipe without its paths: equal on every machine."""
+        return digest_of("recipe", self.without_paths().plain())
+
+
+def _keep_back(settings: BaseModel) -> BaseModel:
+    """Return settings of a source with each path replaced."""
+    changed: dict[str, Any] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Path):
+            changed[name] = Path(KEPT_BACK)
+        elif isinstance(value, str) and name in PLACES:
+            changed[name] = KEPT_BACK
+        elif isinstance(value, BaseModel):
+            changed[name] = _keep_back(value)
+    return settings.model_copy(update=changed)

@@ -1,0 +1,105 @@
+"""The reports themselves: a view and its pictures, put into a template."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from phantomset.data.records import ImageSet
+from phantomset.pipelines.draft import Draft
+from phantomset.pipelines.report import plots, words
+from phantomset.pipelines.report.restricted import finding_rows, neighbour_part
+from phantomset.pipelines.report.view import public_view, quarantine_rows
+from phantomset.validators.finding import Evidence
+
+GRID_CLASSES, GRID_COLUMNS = 12, 10
+
+
+def public_html(draft: Draft) -> str:
+    """Return the public report as one HTML page that needs nothing else.
+
+    It shows statuses, rounded counts and, for fidelity and utility alone, rounded figures. Images, all
+    synthetic, are on it only where the verdict is PASS.
+    """
+    passed = draft.verdict.status == "PASS" and draft.public_verdict.get("status") == "PASS"
+    grid, hidden = sample_grid(draft.synthetic) if passed else ([], 0)
+    return _render("public.html", draft, grid=grid, hidden_classes=hidden)
+
+
+def restricted_html(draft: Draft, evidence: Evidence) -> str:
+    """Return the data office's report: every figure, exact counts, and the closest real images beside their
+    likeness.
+
+    It holds pixels of real people: the caller writes it with mode 0600 into the restricted part, and nowhere
+    else.
+    """
+    grid, hidden = sample_grid(draft.synthetic)
+    counts = draft.counts
+    ingest = [("files found", f"{counts.files:,}"), ("images let in", f"{counts.images:,}")]
+    ingest += [("patients", "not known" if counts.patients is None else f"{counts.patients:,}")]
+    unit = "images" if counts.patients is None else "patients"
+    ingest += [(f"{unit} in {part}", f"{count:,}") for part, count in counts.parts.items()]
+    return _render(
+        "restricted.html",
+        draft,
+        grid=grid,
+        hidden_classes=hidden,
+        reasons=draft.verdict.reasons,
+        findings=finding_rows(draft.verdict.findings),
+        ingest=ingest,
+        quarantine=quarantine_rows(counts.quarantine, "{:,}".format),
+        dropped=[(rule, f"{count:,}") for rule, count in sorted(counts.dropped.items())],
+        **neighbour_part(evidence),
+    )
+
+
+def markdown(draft: Draft) -> str:
+    """Return the public verdict in Markdown, for an orchestrator's page and for the terminal."""
+    return _render("verdict.md", draft)
+
+
+def sample_grid(synthetic: ImageSet) -> tuple[list[tuple[str, str]], int]:
+    """Return label and data URI of a row of images for each class, and how many classes are not shown."""
+    rows: list[tuple[str, str]] = []
+    present = [label for label in range(len(synthetic.label_names)) if (synthetic.labels == label).any()]
+    for label in present[:GRID_CLASSES]:
+        first = np.flatnonzero(synthetic.labels == label)[:GRID_COLUMNS]
+        uri = plots.png_uri(plots.strip(synthetic.images[first], GRID_COLUMNS))
+        rows.append((synthetic.label_names[label], uri))
+    return rows, max(len(present) - GRID_CLASSES, 0)
+
+
+def environment(autoescape: bool) -> Any:
+    """Return jinja2's environment of the templates; an unknown name is an error, not an empty place."""
+    templates = FileSystemLoader(Path(__file__).parent / "templates")
+    # HTML is escaped; what goes into Markdown passes through the filter `md`.
+    made: Any = Environment(loader=templates, autoescape=autoescape, undefined=StrictUndefined)  # noqa: S701
+    made.filters.update(md=markdown_text, capital=words.capital)
+    made.globals.update(
+        status_words=words.STATUS,
+        axis_names=words.AXES,
+        axis_text=words.AXIS_TEXT,
+        limits_text=words.LIMITS,
+        not_evidence=words.NOT_EVIDENCE,
+    )
+    return made
+
+
+def markdown_text(text: str) -> str:
+    r"""Return a text that Markdown shows as it is, on one line.
+
+    >>> markdown_text("a|b <i>")
+    'a\\|b &lt;i\\>'
+    """
+    escaped = re.sub(r"([\\`*_\[\]|>#])", r"\\\1", " ".join(text.split()))
+    return escaped.replace("<", "&lt;")
+
+
+def _render(template: str, draft: Draft, **more: Any) -> str:
+    view = public_view(draft)
+    made = environment(autoescape=template.endswith(".html"))
+    curve = plots.loss_curves(draft.curve) if template.endswith(".html") else ""
+    text = made.get_template(template).render(view=view, curve=curve, suite=draft.verdict.suite, **more)
+    return text.strip() + "\n"

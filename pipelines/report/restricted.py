@@ -1,0 +1,142 @@
+"""The parts of the restricted report that show exact figures and real images."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from phantomset.data.records import ImageSet
+from phantomset.pipelines.report import plots, words
+from phantomset.pipelines.report.pairs import MAX_REAL, MAX_SYNTHETIC, Neighbours, neighbours
+from phantomset.validators.finding import Evidence, Finding
+
+PAIRS = 12
+WHISKER_PX = 130
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """One finding as the table shows it. ``at``, ``low_at`` .. are places on the small picture, in pixels."""
+
+    axis: str
+    metric: str
+    group: str
+    reading: str
+    value: str
+    unit: str
+    interval: str
+    baseline: str
+    limit: str
+    direction: str
+    n: str
+    status: str
+    advice: str
+    least: str
+    greatest: str
+    at: float | None
+    low_at: float | None
+    high_at: float | None
+    base_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A real image and the synthetic image most like it, side by side in one picture."""
+
+    uri: str
+    distance: str
+    labels: str
+
+
+def finding_rows(findings: Iterable[Finding]) -> list[FindingRow]:
+    """Return every finding with all that it carries, in the gate's order; what explains several, once."""
+    rows: list[FindingRow] = []
+    told = ""
+    for finding in findings:
+        row = _row(finding)
+        rows.append(replace(row, reading="") if row.reading == told else row)
+        told = row.reading
+    return rows
+
+
+def neighbour_part(evidence: Evidence) -> dict[str, Any]:
+    """Return the plot of nearest distances, their quantiles and the closest pairs, of train and holdout."""
+    if 0 in (len(evidence.train), len(evidence.holdout), len(evidence.synthetic)):
+        return {"distances": "", "quantiles": [], "pair_groups": [], "sampled": ""}
+    synthetic = evidence.synthetic.images
+    train = neighbours(evidence.train.images, synthetic)
+    holdout = neighbours(evidence.holdout.images, synthetic)
+    cut = len(synthetic) > MAX_SYNTHETIC or max(len(evidence.train), len(evidence.holdout)) > MAX_REAL
+    return {
+        "distances": plots.distance_histogram(train.distance, holdout.distance),
+        "quantiles": [_quantiles("training", train.distance), _quantiles("unseen", holdout.distance)],
+        "pair_groups": [
+            ("Closest training images", _pairs(evidence.train, evidence.synthetic, train)),
+            ("Closest unseen images", _pairs(evidence.holdout, evidence.synthetic, holdout)),
+        ],
+        "sampled": f"Drawn from at most {MAX_REAL:,} real images a part and {MAX_SYNTHETIC:,} synthetic ones."
+        if cut
+        else "",
+    }
+
+
+def _row(finding: Finding) -> FindingRow:
+    low, high = finding.low, finding.high
+    return FindingRow(
+        axis=finding.axis,
+        metric=finding.metric,
+        group=finding.group,
+        reading=words.how_to_read(finding.check, finding.metric),
+        value=_exact(finding.value) or "none",
+        unit=finding.unit if finding.value is not None else "",
+        interval=f"{_exact(low)} to {_exact(high)}" if low is not None and high is not None else "",
+        baseline=_exact(finding.baseline),
+        limit=finding.limit,
+        direction=finding.direction,
+        n=f"{finding.n:,}" if finding.n else "",
+        status=finding.status,
+        advice=finding.advice,
+        least=_exact(finding.bounds[0]) if finding.bounds else "",
+        greatest=_exact(finding.bounds[1]) if finding.bounds else "",
+        at=_at(finding.value, finding.bounds),
+        low_at=_at(low, finding.bounds) if high is not None else None,
+        high_at=_at(high, finding.bounds) if low is not None else None,
+        base_at=_at(finding.baseline, finding.bounds),
+    )
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _at(value: float | None, bounds: tuple[float, float] | None) -> float | None:
+    """Return where a value stands on the small picture, 5 px off its ends; None where it has no place."""
+    if value is None or bounds is None or not np.isfinite([value, *bounds]).all() or bounds[0] >= bounds[1]:
+        return None
+    share = min(max((value - bounds[0]) / (bounds[1] - bounds[0]), 0.0), 1.0)
+    return round(5 + share * (WHISKER_PX - 10), 1)
+
+
+def _quantiles(name: str, distance: np.ndarray) -> list[str]:
+    return [
+        name,
+        f"{len(distance):,}",
+        *(f"{value:.3f}" for value in np.quantile(distance, [0, 0.01, 0.05, 0.5])),
+    ]
+
+
+def _pairs(real: ImageSet, synthetic: ImageSet, found: Neighbours) -> list[Pair]:
+    pairs: list[Pair] = []
+    for place in np.argsort(found.distance, kind="stable")[:PAIRS]:
+        left, right = found.real[place], found.nearest[place]
+        both = np.stack([real.images[left], synthetic.images[right]])
+        labels = (real.label_names[real.labels[left]], synthetic.label_names[synthetic.labels[right]])
+        pairs.append(
+            Pair(
+                plots.png_uri(plots.strip(both, 2, most_px=256)),
+                f"{found.distance[place]:.3f}",
+                " | ".join(dict.fromkeys(labels)),
+            )
+        )
+    return pairs

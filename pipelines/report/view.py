@@ -1,0 +1,322 @@
+"""What a public page may know: made from a draft, already coarse, so that no template can show more."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from phantomset.data.quarantine import CODES
+from phantomset.pipelines.draft import Draft, set_digest
+from phantomset.pipelines.redact import coarse, coarse_text, public_recipe
+from phantomset.pipelines.report import words
+from phantomset.validators.finding import Axis, Finding
+from phantomset.validators.gate import REQUIRED
+
+SEVERITY = ("FAIL", "INCONCLUSIVE", "NOT_EVALUATED", "PASS", "REPORTED")
+"""Which status speaks for a check with several findings: the first that occurs."""
+
+
+SPACES = {"classifier": "classifier's features", "texture": "texture features", "pixel": "pixels"}
+"""Feature spaces that a figure may be given for, and how the page calls them. Other groups than these, the
+classes and "all" are subgroups of patients, whose figures stay in the house."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One check in public: its question and its status, no figure."""
+
+    check: str
+    axis: Axis
+    question: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of fidelity or utility in public, rounded to two digits.
+
+    ``share`` and ``baseline_share`` in [0, 1] are where value and baseline lie between the bounds, for a bar;
+    None where there are no bounds.
+    """
+
+    metric: str
+    group: str
+    value: str
+    baseline: str
+    limit: str
+    status: str
+    share: float | None
+    baseline_share: float | None
+    reading: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One class: its synthetic images, their share and the rounded share among the real ones, in percent."""
+
+    label: str
+    count: int
+    share: float
+    real_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublicView:
+    """Everything that the public page, the card and the markdown form show."""
+
+    name: str
+    status: str
+    headline: str
+    sentence: str
+    reasons: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    not_evaluated: tuple[str, ...]
+    axes: tuple[tuple[str, str], ...]
+    power: str
+    band: str
+    figures: tuple[Figure, ...]
+    classes: tuple[ClassRow, ...]
+    ingest: tuple[tuple[str, str], ...]
+    quarantine: tuple[tuple[str, str, str], ...]
+    facts: tuple[tuple[str, str], ...]
+    recipe: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    events: tuple[str, ...]
+    versions: tuple[tuple[str, str], ...]
+    set_digest: str
+    created: str
+
+
+def public_view(draft: Draft) -> PublicView:
+    """Return the coarse view of a draft: rounded counts, statuses without figures for privacy, no path."""
+    told = draft.public_verdict
+    findings = [finding for finding in draft.verdict.findings if finding.group in _public_groups(draft)]
+    outcomes = _outcomes(draft)
+    status = str(told.get("status", draft.verdict.status))
+    return PublicView(
+        name=draft.name,
+        status=status,
+        headline=words.HEADLINE[status],
+        sentence=_sentence(status, draft.verdict.axes, str(told.get("says", ""))),
+        reasons=_reasons(draft, outcomes),
+        outcomes=outcomes,
+        not_evaluated=_not_evaluated(draft, outcomes),
+        axes=tuple((words.AXES[axis], draft.verdict.axes.get(axis, "INCONCLUSIVE")) for axis in words.AXES),
+        power=_coarse_counts(str(told.get("power", ""))),
+        band=_band(str(told.get("k95_band", ""))),
+        figures=tuple(_figure(item) for item in findings if _is_public_figure(item)),
+        classes=_classes(draft),
+        ingest=_ingest(draft),
+        quarantine=quarantine_rows(draft.counts.quarantine, coarse_text),
+        facts=_facts(draft),
+        recipe=tuple(_flat(public_recipe(draft.recipe))),
+        notes=draft.notes,
+        events=tuple(_event(event) for event in draft.events),
+        versions=tuple(sorted(draft.versions.items())),
+        set_digest=set_digest(draft.synthetic),
+        created=draft.created,
+    )
+
+
+def two_digits(value: float) -> str:
+    """Return a figure rounded: two decimals between 0.1 and 10, two significant digits elsewhere.
+
+    >>> two_digits(0.98765), two_digits(123.4), two_digits(-0.00413), two_digits(0.0)
+    ('0.99', '120', '-0.0041', '0')
+    """
+    if not np.isfinite(value):
+        return "not a number"
+    if value == 0 or abs(value) >= 10:
+        return f"{float(f'{value:.2g}'):.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 else np.format_float_positional(float(f"{value:.2g}"))
+
+
+def round_text(text: str) -> str:
+    """Return a text in which every number with more than two decimals is rounded.
+
+    >>> round_text("at least 0.8 x 0.93417")
+    'at least 0.8 x 0.93'
+    """
+    return re.sub(r"-?\d+\.\d{3,}", lambda match: two_digits(float(match[0])), text)
+
+
+def _coarse_counts(text: str) -> str:
+    """Return a text in which every whole number of 100 or more is rounded to two digits."""
+    return re.sub(
+        r"(?<![\d.,])\d{1,3}(?:,?\d{3})+|\b\d{3}\b", lambda match: f"{coarse(_whole(match[0])):,}", text
+    )
+
+
+def _whole(digits: str) -> int:
+    return int(digits.replace(",", ""))
+
+
+def _public_groups(draft: Draft) -> set[str]:
+    return {"all", *SPACES, *draft.synthetic.label_names}
+
+
+def _band(text: str) -> str:
+    """Return the gate's band of k95 in words.
+
+    >>> _band("<= 1% of T")
+    'at most 1% of the training patients'
+    """
+    for sign, word in (("<=", "at most"), (">", "more than"), ("of T", "of the training patients")):
+        text = text.replace(sign, word)
+    return text
+
+
+def _sentence(status: str, axes: dict[str, str], says: str) -> str:
+    if status == "PASS":
+        passed = (
+            "Every required privacy check passed, the controls worked, and fidelity and utility meet the "
+            "profile that was fixed before training."
+        )
+        return f"{passed} {says}".strip()
+    which = [words.AXES[axis].lower() for axis in words.AXES if axes.get(axis) == status]
+    joined = " and ".join(filter(None, [", ".join(which[:-1]), *which[-1:]])) or "the record of earlier sets"
+    if status == "FAIL":
+        return f"What failed: {joined}. Nothing overrides this verdict, and a new seed does not change it."
+    return f"What could not be settled: {joined}. Without sufficient evidence nothing is published."
+
+
+def _outcomes(draft: Draft) -> tuple[Outcome, ...]:
+    """Return one outcome a check, in the order of the findings: the gravest status speaks for it."""
+    by_check: dict[tuple[Axis, str], list[Finding]] = {}
+    for finding in draft.verdict.findings:
+        by_check.setdefault((finding.axis, finding.check), []).append(finding)
+    for axis, names in REQUIRED.items():  # a required check that never spoke is told as well
+        for name in names:
+            by_check.setdefault((axis, name), [])
+    outcomes = [
+        Outcome(
+            check=check,
+            axis=axis,
+            question=words.question(check),
+            status=min((item.status for item in findings), key=SEVERITY.index, default="NOT_EVALUATED"),
+        )
+        for (axis, check), findings in by_check.items()
+    ]
+    return tuple(sorted(outcomes, key=lambda item: list(words.AXES).index(item.axis)))
+
+
+def _reasons(draft: Draft, outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
+    """Return the questions that decided, without their figures.
+
+    Where no axis has the verdict's status, it comes from the record of earlier judgements: that reason is put
+    first by whoever keeps the record, and names nothing but a day and what to change.
+    """
+    status = draft.verdict.status
+    if status == "PASS":
+        return ()
+    if status not in draft.verdict.axes.values():
+        return draft.verdict.reasons[:1]
+    return tuple(
+        f"{words.AXES[item.axis]}: {item.question} ({words.STATUS[item.status]})"
+        for item in outcomes
+        if item.status == status
+        or (item.status == "NOT_EVALUATED" and item.check in REQUIRED.get(item.axis, ()))
+    )
+
+
+def _not_evaluated(draft: Draft, outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
+    """Return what was not asked: checks of the suite, then what the suite itself leaves out."""
+    asked = [item.question for item in outcomes if item.status == "NOT_EVALUATED"]
+    beyond: Sequence[str] = draft.public_verdict.get("not_evaluated", ())
+    return tuple(dict.fromkeys([*asked, *map(words.capital, beyond)]))
+
+
+def _is_public_figure(finding: Finding) -> bool:
+    return finding.axis in ("fidelity", "utility") and not finding.restricted and finding.value is not None
+
+
+def _figure(finding: Finding) -> Figure:
+    return Figure(
+        metric=finding.metric,
+        group=SPACES.get(finding.group, "all classes" if finding.group == "all" else finding.group),
+        value=two_digits(finding.value or 0.0),
+        baseline="" if finding.baseline is None else two_digits(finding.baseline),
+        limit=round_text(finding.limit),
+        status=finding.status,
+        share=_share(finding.value, finding.bounds),
+        baseline_share=_share(finding.baseline, finding.bounds),
+        reading=words.how_to_read(finding.check, finding.metric),
+    )
+
+
+def _share(value: float | None, bounds: tuple[float, float] | None) -> float | None:
+    """Return where a value lies between finite bounds, in [0, 1] and to two digits."""
+    if value is None or bounds is None or not np.isfinite([value, *bounds]).all() or bounds[0] >= bounds[1]:
+        return None
+    return round(min(max((value - bounds[0]) / (bounds[1] - bounds[0]), 0.0), 1.0), 2)
+
+
+def _classes(draft: Draft) -> tuple[ClassRow, ...]:
+    counts = np.bincount(draft.synthetic.labels, minlength=len(draft.synthetic.label_names))
+    real = sum(draft.counts.classes.values())
+    return tuple(
+        ClassRow(
+            label=label,
+            count=int(count),
+            share=round(100 * count / max(len(draft.synthetic), 1), 1),
+            real_share=round(100 * draft.counts.classes[label] / real)
+            if label in draft.counts.classes
+            else None,
+        )
+        for label, count in zip(draft.synthetic.label_names, counts, strict=True)
+    )
+
+
+def _ingest(draft: Draft) -> tuple[tuple[str, str], ...]:
+    counts = draft.counts
+    people = "not known" if counts.patients is None else coarse_text(counts.patients)
+    unit = "images" if counts.patients is None else "patients"
+    rows = [("files found", coarse_text(counts.files)), ("images let in", coarse_text(counts.images))]
+    rows += [("patients", people)]
+    rows += [(f"{unit} in {part}", coarse_text(count)) for part, count in counts.parts.items()]
+    return tuple(rows)
+
+
+def quarantine_rows(counts: dict[str, int], shown: Callable[[int], str]) -> tuple[tuple[str, str, str], ...]:
+    """Return code, meaning and count, as it may be shown, of what was set aside."""
+    return tuple((code, CODES.get(code, ""), shown(count)) for code, count in sorted(counts.items()))
+
+
+def _facts(draft: Draft) -> tuple[tuple[str, str], ...]:
+    images = draft.synthetic.images
+    channels = "grey" if images.shape[1] == 1 else "RGB"
+    family = str(draft.recipe.get("model", {}).get("family", "not named"))
+    parts = draft.counts.parts
+    unit = "images" if draft.counts.patients is None else "patients"
+    return (
+        ("Synthetic images", f"{len(images):,} in {len(draft.synthetic.label_names)} classes"),
+        ("Size", f"{images.shape[3]} x {images.shape[2]} px, {channels}"),
+        ("Generator", family),
+        ("Suite", draft.verdict.suite),
+        ("Learned from", f"{coarse_text(parts['train'])} {unit}" if "train" in parts else "not known"),
+        ("Compared with", f"{coarse_text(parts['holdout'])} unseen" if "holdout" in parts else "not known"),
+        ("Privacy policy", draft.verdict.rules.privacy),
+        ("Fidelity profile", draft.verdict.rules.fidelity),
+    )
+
+
+def _flat(value: Any, before: str = "") -> list[tuple[str, str]]:
+    """Return a nested section as rows of dotted key and value; an empty section or list is "none"."""
+    if isinstance(value, dict):
+        section = cast("dict[str, Any]", value)
+        rows = [row for key, item in section.items() for row in _flat(item, f"{before}.{key}".lstrip("."))]
+        return rows or [(before, "none")]
+    if isinstance(value, list | tuple):
+        return [(before, ", ".join(map(str, cast("Sequence[Any]", value))) or "none")]
+    if isinstance(value, bool):
+        return [(before, "yes" if value else "no")]
+    return [(before, "none" if value is None else str(value))]
+
+
+def _event(event: dict[str, Any]) -> str:
+    """Return a training event as a sentence: the engine's message, and after how many images it came."""
+    seen = event.get("images", event.get("images_seen"))
+    text = str(event.get("message", event.get("code", "something happened")))
+    return f"After {int(seen):,} images: {text}" if isinstance(seen, int | float) else words.capital(text)

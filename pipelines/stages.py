@@ -1,0 +1,213 @@
+"""The stages: plain functions, noun in, noun out. A stage whose result exists does no work."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from phantomset.data import ingest as ingesting
+from phantomset.data.errors import InputError
+from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
+from phantomset.data.split import split as split_cohort
+from phantomset.data.workspace import Workspace
+from phantomset.pipelines import judging, making, release
+from phantomset.pipelines.compute import Machine
+from phantomset.pipelines.judging import Judgement
+from phantomset.pipelines.ledger import Entry, RunLedger
+from phantomset.pipelines.recipe import Recipe
+
+Stage = Literal["ingest", "train", "generate", "validate", "publish"]
+STAGES: tuple[Stage, ...] = ("ingest", "train", "generate", "validate", "publish")
+
+Work = Callable[[], Any]
+Noun = TypeVar("Noun")
+
+
+def _ignore(*_: Any) -> None:
+    """Let a run go on unseen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What a run tells its caller while it works; every part may be left out.
+
+    Attributes:
+        begin: a stage begins.
+        files: files that ingest has seen so far.
+        training: the engine's `Progress`.
+        say: one sentence of the judges.
+        end: a stage ended.
+    """
+
+    begin: Callable[[Stage], None] = _ignore
+    files: Callable[[int], None] = _ignore
+    training: Callable[[Any], None] = _ignore
+    say: Callable[[str], None] = _ignore
+    end: Callable[[Entry], None] = _ignore
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run: what to make, where, on what, who watches."""
+
+    recipe: Recipe
+    workspace: Workspace
+    machine: Machine
+    ledger: RunLedger
+    watch: Watch = field(default_factory=Watch)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The nouns of a run, as far as it went.
+
+    Attributes:
+        released: the folder of the release, where the verdict was PASS.
+        blocked: the folder of the reasons, where it was not.
+    """
+
+    cohort: Cohort | None = None
+    split: Split | None = None
+    checkpoint: Checkpoint | None = None
+    checkpoint_folder: Path | None = None
+    synthetic: SyntheticSet | None = None
+    judgement: Judgement | None = None
+    released: Path | None = None
+    blocked: Path | None = None
+    entries: list[Entry] = field(default_factory=list[Entry])
+
+
+def _directly(stage: Stage, reference: str, work: Work) -> Any:
+    del stage, reference
+    return work()
+
+
+def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], Any] = _directly) -> Outcome:
+    """Run the stages of a recipe up to one of them and return what they made.
+
+    ``step`` runs one stage; an orchestrator passes its own and gives equal digests. An input that is found to
+    be wrong before training begins leaves nothing behind.
+
+    Raises:
+        InputError: the recipe does not fit the data, the machine or the workspace.
+        Interrupted: stopped from outside; the same command resumes.
+    """
+    outcome = Outcome()
+
+    def do(stage: Stage, reference: str, work: Callable[[], tuple[Noun, str, bool]]) -> Noun:
+        return _timed(job, outcome, step, stage, reference, work)
+
+    with nothing_left_behind(job.workspace):
+        cohort, split = do("ingest", job.recipe.digest, lambda: ingest(job))
+    outcome.cohort, outcome.split = cohort, split
+    if until == "ingest":
+        return outcome
+    checkpoint = outcome.checkpoint = do("train", split.digest, lambda: train(job, cohort, split))
+    outcome.checkpoint_folder = making.checkpoint_folder(job.recipe, job.workspace, split)
+    if until == "train":
+        return outcome
+    synthetic = do("generate", checkpoint.digest, lambda: generate(job, cohort, split, checkpoint))
+    outcome.synthetic = synthetic
+    if until == "generate":
+        return outcome
+    judgement = do("validate", synthetic.digest, lambda: validate(job, cohort, split, checkpoint, synthetic))
+    outcome.judgement = judgement
+    if until == "validate":
+        return outcome
+    place = do("publish", judgement.digest, lambda: publish(job, judgement))
+    if judgement.verdict.status == "PASS":
+        outcome.released = place
+    else:
+        outcome.blocked = place
+    return outcome
+
+
+def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
+    """Return the cohort and its split, with the cohort's digest and whether anything was read."""
+    recipe, seen = job.recipe, 0
+
+    def count(files: int) -> None:
+        nonlocal seen
+        seen = files
+        job.watch.files(files)
+
+    cohort = ingesting.ingest(recipe.source, recipe.image, recipe.deidentify, job.workspace, count)
+    split = split_cohort(cohort, recipe.split, job.workspace)
+    making.require_fit(recipe, cohort, split)
+    return (cohort, split), cohort.digest, seen > 0
+
+
+def train(job: Job, cohort: Cohort, split: Split) -> tuple[Checkpoint, str, bool]:
+    """Return the trained generator; a training that was interrupted goes on where it stopped."""
+    checkpoint, made = making.train(job.recipe, job.workspace, job.machine, cohort, split, job.watch.training)
+    job.ledger.keep_training(making.checkpoint_folder(job.recipe, job.workspace, split) / "train.jsonl")
+    return checkpoint, checkpoint.digest, made
+
+
+def generate(
+    job: Job, cohort: Cohort, split: Split, checkpoint: Checkpoint
+) -> tuple[SyntheticSet, str, bool]:
+    """Return the labelled synthetic set."""
+    synthetic, made = making.generate(job.recipe, job.workspace, job.machine, cohort, split, checkpoint)
+    return synthetic, synthetic.digest, made
+
+
+def validate(
+    job: Job, cohort: Cohort, split: Split, checkpoint: Checkpoint, synthetic: SyntheticSet
+) -> tuple[Judgement, str, bool]:
+    """Return the judgement of the set, by the gate's rules and the record of earlier judgements."""
+    material = judging.Material(cohort, split, checkpoint, synthetic)
+    curve = making.curve(making.checkpoint_folder(job.recipe, job.workspace, split))
+    judgement, made = judging.judge(job.recipe, job.workspace, material, curve, job.watch.say)
+    job.ledger.log("verdict", status=judgement.verdict.status, suite=judgement.verdict.suite)
+    return judgement, judgement.digest, made
+
+
+def publish(job: Job, judgement: Judgement) -> tuple[Path, str, bool]:
+    """Return the folder of the release, or of the reasons where the verdict is not PASS."""
+    if judgement.verdict.status != "PASS":
+        place = release.block(job.workspace, judgement.draft)
+        return place, judgement.digest, True
+    made = release.publish(job.workspace, judgement.draft)
+    return made.path, str(made.manifest["set"]), made.fresh
+
+
+def _timed(
+    job: Job,
+    outcome: Outcome,
+    step: Callable[[Stage, str, Work], Any],
+    stage: Stage,
+    reference: str,
+    work: Callable[[], tuple[Noun, str, bool]],
+) -> Noun:
+    """Run one stage, write down what it took, and return its noun."""
+    job.watch.begin(stage)
+    wall, cpu = time.monotonic(), time.process_time()
+    noun, digest, made = step(stage, reference, work)
+    entry = Entry(stage, digest, made, round(time.monotonic() - wall, 3), round(time.process_time() - cpu, 3))
+    job.ledger.add(entry)
+    outcome.entries.append(entry)
+    job.watch.end(entry)
+    return noun
+
+
+@contextlib.contextmanager
+def nothing_left_behind(workspace: Workspace) -> Generator[None]:
+    """Take away what a stage wrote into the restricted part, if the input turns out to be wrong.
+
+    The caller holds the workspace's lock, so everything that is new is this run's.
+    """
+    restricted = workspace.root / "restricted"
+    before = set(restricted.rglob("*"))
+    try:
+        yield
+    except InputError:
+        for path in sorted(set(restricted.rglob("*")) - before, reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,133 @@
+"""A name planted in the source is found nowhere that others read, with Prefect and without."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import yaml
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+CANARY = "Kanarienvogel"
+RECIPE = {
+    "name": "canary",
+    "source": {
+        "format": "dicom",
+        "path": "ward",
+        "labels": {"table": "labels.csv", "key": "file", "column": "finding"},
+        "patient": {"tag": "PatientID"},
+    },
+    "image": {"size_px": 8},
+    "deidentify": {"accept_quarantined_share": 0.2},
+    "model": {"budget": {"images": 64}, "batch_size": 16, "settings": {"latent": 4, "widths": [8]}},
+    "generate": {"count": 20},
+}
+
+
+def plant(path: Path, number: int) -> None:
+    """Write one radiograph with the canary wherever a header can carry text."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.SourceApplicationEntityTitle = CANARY
+    made = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    made.SOPClassUID, made.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    made.Modality, made.ImageType = "DX", ["ORIGINAL", "PRIMARY"]
+    made.PatientName, made.PatientID = f"{CANARY}^Anna", f"{CANARY}{number:03d}"
+    for keyword in ("InstitutionName", "StudyDescription", "ReferringPhysicianName", "PatientComments"):
+        setattr(made, keyword, CANARY)
+    made.add_new((0x0009, 0x0010), "LO", CANARY)
+    pixels = np.random.default_rng(number).integers(0, 4096, (16, 16), dtype=np.uint16)
+    made.Rows, made.Columns, made.PixelData = 16, 16, pixels.tobytes()
+    made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    ward = tmp_path / "ward"
+    ward.mkdir()
+    rows = ["file,finding"]
+    for number in range(120):
+        name = f"{CANARY}_{number}.dcm"
+        plant(ward / name, number)
+        rows.append(f"{name},{'ab'[number % 2]}")
+    (ward / "labels.csv").write_text("\n".join(rows))
+    (ward / f"{CANARY}_broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + CANARY.encode() * 9)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def run(recipe: Path, place: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    tool = str(Path(sys.executable).parent / "phantomset")
+    command = [tool, "run", str(recipe), "--workspace", str(place), "--threads", "1", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def holders(root: Path) -> list[Path]:
+    """Return every file of a folder that holds the canary in its bytes or its name."""
+    word = CANARY.encode()
+    return [p for p in root.rglob("*") if p.is_file() and (word in p.read_bytes() or CANARY in p.name)]
+
+
+def digests(done: "subprocess.CompletedProcess[str]") -> list[str]:
+    return [stage["digest"] for stage in json.loads(done.stdout)["stages"]]
+
+
+def test_the_canary_stays_in_its_ward(recipe: Path, tmp_path: Path) -> None:
+    """Neither in the whole workspace, restricted part included, nor in what is printed."""
+    done = run(recipe, tmp_path / "workspace", "--plain")
+    assert done.returncode in (3, 4), done.stderr
+    assert holders(tmp_path / "workspace") == []
+    assert CANARY not in done.stdout + done.stderr
+    assert len(holders(tmp_path / "ward")) == 122, "the search finds it where it is"
+
+
+@pytest.mark.slow
+def test_the_canary_is_unknown_to_prefect(recipe: Path, tmp_path: Path) -> None:
+    """Nor in Prefect's database; and the digests are those of a run without Prefect.
+
+    The second run fails inside ingest on purpose: what an exception says does not reach the database either.
+    """
+    place = tmp_path / "workspace"
+    done = run(recipe, place, "--json")
+    assert done.returncode in (3, 4), done.stderr
+    spoiled = run(recipe, place, "--json", "--set", "source.labels.column=none", "--set", "seed=5")
+    assert spoiled.returncode == 2, spoiled.stderr
+    for answer in (done, spoiled):
+        assert CANARY not in answer.stdout + answer.stderr
+        assert "Traceback" not in answer.stderr
+    assert (place / "prefect" / "prefect.db").exists()
+    assert holders(place) == []
+    assert str(tmp_path / "ward").encode() not in (place / "prefect" / "prefect.db").read_bytes()
+    assert digests(done) == digests(run(recipe, tmp_path / "plain", "--json", "--plain"))
+    check_record(place / "prefect" / "prefect.db")
+
+
+def check_record(database: Path) -> None:
+    """The first run: one flow, five subflows, three artifacts. The second: a refusal, by type and digest."""
+    with sqlite3.connect(database) as connection:
+        names = [name for (name,) in connection.execute("select name from flow")]
+        artifacts = {key for (key,) in connection.execute("select key from artifact where key not null")}
+        messages = [text or "" for (text,) in connection.execute("select message from flow_run_state")]
+        runs = connection.execute("select count(*) from flow_run").fetchone()[0]
+    connection.close()
+    assert set(names) == {"phantomset", "ingest", "train", "generate", "validate", "publish"}
+    assert artifacts == {"findings", "report", "training"}
+    assert runs == 8
+    assert any("Refused: SourceError" in text for text in messages)
+    assert not any("column" in text for text in messages)
+
+
+def test_the_fixture_is_dicom(recipe: Path) -> None:
+    """The planted files are read by pydicom, with the canary in the header."""
+    path = sorted((recipe.parent / "ward").glob("*_0.dcm"))[0]
+    assert CANARY in str(pydicom.dcmread(path).PatientName)

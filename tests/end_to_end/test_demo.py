@@ -1,0 +1,53 @@
+"""The demo's way, small and with the real judges: DICOM files in, a verdict out, nothing on trust."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phantomset.pipelines import cli, launch
+
+OPTIONS = "--plain --threads 1 --set model.budget.images=1280 --set generate.count=150"
+
+
+@pytest.fixture
+def few_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cohort of a tenth of the demo's size."""
+    monkeypatch.setattr(launch, "DEMO_PATIENTS", 280)
+
+
+def test_too_few_patients_are_never_published(
+    few_patients: None, own_place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """280 patients leave no test any power, and 1,280 images teach nothing: the set is blocked.
+
+    Everything runs for real: phantoms as DICOM, ingest and quarantine, training, all checks and controls.
+    """
+    code = cli.call(["demo", *OPTIONS.split(), "--json"])
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert code in (3, 4)
+    assert answer["verdict"] in ("FAIL", "INCONCLUSIVE")
+    assert answer["axes"]["privacy"] != "PASS"
+    assert any("1,100 to be safe" in reason for reason in answer["reasons"])
+    counts = answer["counts"]
+    assert counts["files"] == counts["images"] + sum(counts["quarantine"].values())
+    assert "100%" in err
+    workspace = own_place / "workspace"
+    assert {path.name for path in (workspace / "blocked" / "phantom" / "1").iterdir()} == {
+        "verdict.json",
+        "report.html",
+    }
+    assert not list((workspace / "releases").glob("*/v*"))
+    assert Path(answer["restricted_report"]).stat().st_size > 10_000
+    hold_pixels_back(workspace)
+
+
+def hold_pixels_back(workspace: Path) -> None:
+    """No public part of the workspace holds the bytes of a real image."""
+    (pack,) = (workspace / "restricted" / "objects").glob("*.npy")
+    real = np.load(pack)[0].tobytes()
+    for part in ("runs", "blocked", "releases"):
+        for path in (workspace / part).rglob("*"):
+            assert not path.is_file() or real not in path.read_bytes()

@@ -1,0 +1,63 @@
+"""The docs are held against the code: what can be chosen or typed has its section."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+from phantomset.data import catalogue
+from phantomset.pipelines import cli
+from phantomset.pipelines.recipe import Recipe
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {
+    "phantomset.data.sources": "sources",
+    "phantomset.ganmodels.families": "families",
+    "phantomset.validators.checks": "checks",
+    "phantomset.pipelines.publishers": "publishers",
+}
+
+
+def headings(page: str) -> set[str]:
+    """The names in back quotes that head a section of a reference page."""
+    return set(re.findall(r"^## `([^`]+)`", (DOCS / "reference" / f"{page}.md").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(("package", "page"), PAGES.items())
+def test_every_choice_has_its_section(package: str, page: str) -> None:
+    """Each entry of a catalogue has a section on its page, and no section speaks of one that is gone."""
+    assert headings(page) == set(catalogue.names(package))
+
+
+def test_every_command_has_its_section() -> None:
+    """Each command of the command line has a section on its page."""
+    commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+    assert headings("commands") == {f"phantomset {name}" for name in commands}
+
+
+def test_every_recipe_key_has_its_section() -> None:
+    """Each key at the recipe's top has a section, which names each key below it."""
+    text = (DOCS / "reference" / "recipe.md").read_text()
+    assert headings("recipe") == set(Recipe.model_fields)
+    for name, field in Recipe.model_fields.items():
+        section = text.split(f"## `{name}`", 1)[1].split("\n## ", 1)[0]
+        below = getattr(field.annotation, "model_fields", {})
+        missing = [key for key in below if key not in section and name != "source"]
+        assert not missing, f"{name}: {missing}"
+
+
+def test_every_setting_of_a_family_is_named() -> None:
+    """The section of a family names each of its settings."""
+    text = (DOCS / "reference" / "families.md").read_text()
+    for name in catalogue.names("phantomset.ganmodels.families"):
+        section = text.split(f"## `{name}`", 1)[1].split("\n## ", 1)[0]
+        settings = catalogue.load("phantomset.ganmodels.families", name).Settings.model_fields
+        assert not [key for key in settings if f"`{key}`" not in section]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each relative link of a page leads to a file."""
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert not [target for target in targets if not (page.parent / target).exists()]

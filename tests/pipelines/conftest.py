@@ -1,0 +1,72 @@
+"""A small run on real digits, with a scripted judge where the judges are not what is tested."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from phantomset.data.workspace import Workspace
+from phantomset.pipelines import report
+from phantomset.pipelines.compute import Machine
+from phantomset.pipelines.ledger import RunLedger
+from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.stages import Job
+from phantomset.validators import audit, gate
+from phantomset.validators.finding import Evidence, Finding, Rules, Verdict
+
+SMALL = {
+    "name": "small",
+    "seed": 3,
+    "source": {"format": "digits"},
+    "image": {"size_px": 8},
+    "model": {"budget": {"images": 80}, "batch_size": 40, "settings": {"latent": 4, "widths": [8]}},
+    "generate": {"count": 30},
+    "publish": {"formats": ["npz"]},
+}
+
+
+@pytest.fixture
+def small() -> Callable[..., Recipe]:
+    """Return a recipe for a run of a second; keywords replace its sections."""
+
+    def make(**changes: object) -> Recipe:
+        return Recipe.model_validate({**SMALL, **changes})
+
+    return make
+
+
+@pytest.fixture
+def job(tmp_path: Path, small: Callable[..., Recipe]) -> Callable[..., Job]:
+    """Return a job for such a recipe, in a workspace of its own or a named one."""
+
+    def make(recipe: Recipe | None = None, place: str = "workspace") -> Job:
+        workspace = Workspace.open(tmp_path / place)
+        chosen = recipe or small()
+        return Job(chosen, workspace, Machine("cpu", 1, True), RunLedger(workspace, chosen))
+
+    return make
+
+
+class Judges:
+    """Judges whose answer a test decides; counts how often they were asked."""
+
+    def __init__(self) -> None:
+        self.answer, self.asked = "PASS", 0
+
+    def judge(self, evidence: Evidence, rules: Rules, seed: int, report: object = None) -> Verdict:
+        self.asked += 1
+        assert len(evidence.synthetic) > 0
+        finding = Finding("copies", "copies", "privacy", self.answer, value=0.0, limit="0", unit="images")
+        axes = {"privacy": self.answer, "controls": "PASS", "fidelity": "PASS", "utility": "PASS"}
+        digest = f"{self.answer}-{seed}"
+        return Verdict(self.answer, ("as told",), (finding,), axes, "some power", gate.suite(), rules, digest)
+
+
+@pytest.fixture
+def judges(monkeypatch: pytest.MonkeyPatch) -> Judges:
+    """Put scripted judges, and reports of one line, in the place of the real ones: those have own tests."""
+    scripted = Judges()
+    monkeypatch.setattr(audit, "judge", scripted.judge)
+    for page in ("restricted_html", "public_html"):
+        monkeypatch.setattr(report, page, lambda draft, *_: f"<p>{draft.verdict.status}</p>")
+    return scripted

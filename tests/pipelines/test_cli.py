@@ -1,0 +1,240 @@
+"""The command line: fast help, exit codes, one JSON object, messages instead of tracebacks."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from phantomset.data.errors import Interrupted, PhantomsetError
+from phantomset.pipelines import cli, launch
+from phantomset.pipelines.stages import STAGES
+
+from .conftest import SMALL
+
+Answer = tuple[int, str, str]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Call the command line in this process; return exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> Answer:
+        code = cli.call(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    """A recipe file for a run of a second."""
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return str(path)
+
+
+HEAVY = ("torch", "monai", "prefect", "pydicom", "pandas", "sklearn", "numpy", "matplotlib")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["releases", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    """`phantomset --help` answers at once: none of the big packages is imported for it."""
+    code = (
+        "import sys; from phantomset.pipelines import cli; code = cli.call(sys.argv[1:]);"
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules];"
+        "assert not loaded, loaded; sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "phantomset" in done.stdout
+
+
+def test_every_command_has_a_help_text(call: Callable[..., Answer]) -> None:
+    """The commands of the design are there, each with a line of help."""
+    code, out, _ = call("--help")
+    assert code == 0
+    for name in ("demo", "run", *STAGES, "serve", "releases", "recipes", "explain", "doctor"):
+        assert f" {name} " in out
+
+
+def run_with(call: Callable[..., Answer], recipe: str, *more: str) -> Answer:
+    return call("run", recipe, "--plain", "--threads", "1", *more)
+
+
+@pytest.mark.parametrize(("answer", "code"), [("PASS", 0), ("FAIL", 3), ("INCONCLUSIVE", 4)])
+def test_the_exit_code_is_the_verdict(
+    call: Callable[..., Answer], recipe: str, judges: Any, answer: str, code: int
+) -> None:
+    """0 published, 3 FAIL, 4 INCONCLUSIVE; the same code stands in the JSON, alone on stdout."""
+    judges.answer = answer
+    got, out, err = run_with(call, recipe, "--json")
+    answered = json.loads(out)
+    assert (got, answered["exit_code"], answered["verdict"]) == (code, code, answer)
+    assert "train" in err
+
+
+def test_a_stage_command_stops_after_its_stage(call: Callable[..., Answer], recipe: str) -> None:
+    """`phantomset generate` makes a set and no verdict."""
+    code, out, _ = call("generate", recipe, "--plain", "--threads", "1", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert [entry["stage"] for entry in answer["stages"]] == ["ingest", "train", "generate"]
+    assert "verdict" not in answer
+
+
+def test_a_dry_run_makes_nothing(call: Callable[..., Answer], recipe: str, own_place: Path) -> None:
+    """It checks and estimates; no workspace appears."""
+    code, out, _ = call("run", recipe, "--dry-run", "--threads", "1")
+    assert code == 0
+    assert "images/s" in out
+    assert not (own_place / "workspace").exists()
+
+
+def test_releases_are_listed_shown_and_verified(
+    call: Callable[..., Answer], recipe: str, judges: Any, own_place: Path
+) -> None:
+    """After a run the release is there and whole; a changed byte is found and named."""
+    run_with(call, recipe)
+    assert "small" in call("releases", "list")[1]
+    listed = json.loads(call("releases", "list", "--json")[1])["releases"]
+    assert [(item["name"], item["version"]) for item in listed] == [("small", 1)]
+    assert "report" in call("releases", "show", "small")[1]
+    assert json.loads(call("releases", "show", "small/v1", "--json")[1])["manifest"]["images"] == 30
+    assert call("releases", "verify", "small")[0] == 0
+    card = own_place / "workspace" / "releases" / "small" / "v1" / "README.md"
+    card.chmod(0o644)
+    card.write_text(card.read_text() + "x")
+    code, _, err = call("releases", "verify", "small")
+    assert code == 2
+    assert "README.md: changed" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["runn"], "Did you mean 'run'?"),
+        (["run"], "Missing argument"),
+        (["run", "digits", "--devise", "cpu"], "--device"),
+        (["run", "digits", "--device", "tpu"], "choose one of auto, cpu, cuda"),
+        (["run", "digits", "--threads", "many"], "--threads"),
+        (["run", "digits", "--threads", "0"], "between 1 and"),
+        (["releases", "show", "none"], "there is none at"),
+        (["releases", "list"], "there is none at"),
+        (["explain", "TRUNCATE"], "did you mean 'TRUNCATED'?"),
+        (["explain", "99"], "not a code"),
+        (["serve", "digits"], "--cron"),
+        (["serve", "digits", "--cron", "* * * * *"], "needs a Prefect server"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_code_2(
+    call: Callable[..., Answer], arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One message on stderr that names what is wrong; with --json the same, as an object on stdout."""
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    code, out, err = call(*arguments, "--json") if "serve" not in arguments else (2, '{"exit_code": 2}', "")
+    assert (code, json.loads(out)["exit_code"], err) == (2, 2, "")
+
+
+@pytest.mark.parametrize("code", ["TRUNCATED", "truncated", "3", "130"])
+def test_codes_are_explained(call: Callable[..., Answer], code: str) -> None:
+    """Reason codes of the quarantine, in any case, and exit codes."""
+    answered, out, _ = call("explain", code)
+    assert answered == 0
+    assert out.startswith(code.upper())
+    assert json.loads(call("explain", code, "--json")[1])["meaning"]
+
+
+def test_recipes_are_listed_shown_and_described(call: Callable[..., Answer]) -> None:
+    """list names the shipped ones; show fills in defaults; schema is JSON schema."""
+    assert "pneumoniamnist" in call("recipes", "list")[1]
+    shown = yaml.safe_load(call("recipes", "show", "digits")[1])
+    assert shown["gate"]["privacy"] == "standard"
+    assert "# scikit-learn" in call("recipes", "show", "digits", "--as-written")[1]
+    assert json.loads(call("recipes", "schema")[1])["type"] == "object"
+    assert json.loads(call("recipes", "show", "digits", "--json")[1])["recipe"] == shown
+
+
+def test_the_doctor_says_what_there_is_and_changes_nothing(
+    call: Callable[..., Answer], own_place: Path
+) -> None:
+    """Versions, devices, decoders, workspace, key; nothing is made."""
+    code, out, _ = call("doctor")
+    assert code == 0
+    for word in ("torch", "prefect", "CPU", "DICOM", "workspace", "key"):
+        assert word in out
+    assert list(own_place.iterdir()) == []
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "the same command resumes"),
+        (Interrupted("stopped"), 130, "stopped"),
+        (ValueError("Smith^John born 1950"), 1, "bug: ValueError in test_cli.py, line"),
+        (PhantomsetError("a fault"), 1, "a fault"),
+    ],
+    ids=["Ctrl-C", "signal", "bug", "known fault"],
+)
+def test_no_traceback_and_no_text_of_a_bug(
+    call: Callable[..., Answer],
+    recipe: str,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    message: str,
+) -> None:
+    """A bug is told by type and place; its text may carry what was read and is not printed."""
+    monkeypatch.setattr(launch, "launch", raising(error))
+    got, out, err = call("run", recipe)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Smith" not in err
+    assert "Traceback" not in err
+
+
+def test_the_demo_writes_its_phantoms_once(
+    call: Callable[..., Answer], judges: Any, monkeypatch: pytest.MonkeyPatch, own_place: Path
+) -> None:
+    """The cohort lies as DICOM files, a source like any other; a rerun makes nothing."""
+    monkeypatch.setattr(launch, "DEMO_PATIENTS", 150)
+    line = "demo --plain --threads 1 --json --set model.budget.images=128 --set generate.count=60"
+    code, out, _ = call(*line.split())
+    first = json.loads(out)
+    assert code == 0
+    assert first["counts"]["patients"] == 150
+    assert sum(first["counts"]["quarantine"].values()) >= 5
+    (folder,) = [p for p in (own_place / "workspace" / "restricted" / "incoming").iterdir() if p.is_dir()]
+    made = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert any(path.name == "labels.csv" for path in made)
+    again = json.loads(call(*line.split())[1])
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == made
+    assert not any(stage["made"] for stage in again["stages"])
+
+
+def test_the_leaky_demo_has_other_patients(
+    call: Callable[..., Answer], judges: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The FAIL of the leaky demo must not stick to the patients of the demo."""
+    monkeypatch.setattr(launch, "DEMO_PATIENTS", 150)
+    judges.answer = "FAIL"
+    line = "demo --plain --threads 1 --json --set model.budget.images=64 --set generate.count=60"
+    shares = "--leaky --set split.train=0.3 --set split.holdout=0.4 --set split.reference=0.3"
+    assert call(*f"{line} {shares}".split())[0] == 3
+    judges.answer = "PASS"
+    assert call(*line.split())[0] == 0

@@ -1,0 +1,217 @@
+"""A FAIL sticks to the patients: the hash-chained ledger beside the key."""
+
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phantomset.pipelines.lineage import Case, Lineage, Settled, hashed, related
+from phantomset.validators.finding import Rules, Verdict
+
+PATIENTS = hashed(f"p{number}" for number in range(100))
+
+
+def case(**changes: object) -> Case:
+    made = Case(patients=PATIENTS, section="model-a", made="set-1", rules="rules", recipe="chest")
+    return replace(made, **changes)
+
+
+def verdict(status: str = "PASS") -> Verdict:
+    return Verdict(
+        status, (f"judged {status}",), (), {"privacy": status}, "power", "suite", Rules(), "digest"
+    )
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Lineage:
+    return Lineage(tmp_path / "config" / "judgements.jsonl")
+
+
+def judged(book: Lineage, status: str, **changes: object) -> Settled:
+    return book.settle(case(**changes), verdict(status))
+
+
+def test_a_first_judgement_stands(book: Lineage) -> None:
+    """Without a record the fresh verdict is the verdict, and it is written down for the owner alone."""
+    settled = judged(book, "PASS")
+    assert settled.verdict == verdict("PASS")
+    assert settled.notes == ()
+    assert stat.S_IMODE(book.path.stat().st_mode) == 0o600
+    assert json.loads(book.path.read_text().splitlines()[-1])["hash"] == settled.entry
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"made": "set-of-another-seed"},
+        {"made": "subset", "recipe": "renamed"},
+        {"made": "set-2", "rules": "other-thresholds"},
+        {"made": "set-2", "patients": frozenset(sorted(PATIENTS)[1:])},
+        {"made": "set-2", "patients": frozenset(sorted(PATIENTS)[:51])},
+        {"made": "set-2", "reason": "I would like it to pass now"},
+    ],
+    ids=[
+        "new seed",
+        "subset under a new name",
+        "other rules",
+        "one patient fewer",
+        "half the patients",
+        "a reason",
+    ],
+)
+def test_a_fail_is_not_left_without_a_changed_recipe(book: Lineage, change: dict[str, object]) -> None:
+    """Another seed, name, subset, threshold or nearly the same patients inherit it; a reason alone too."""
+    judged(book, "FAIL")
+    settled = judged(book, "PASS", **change)
+    assert settled.verdict.status == "FAIL"
+    assert "ended FAIL on" in settled.verdict.reasons[0]
+    assert settled.verdict.reasons[1:] == ("judged PASS",)
+    assert settled.verdict.digest != "digest"
+
+
+def test_a_fail_of_quality_alone_marks_nobody(book: Lineage) -> None:
+    """Poor pictures are blocked, and another try is free; together with a privacy FAIL they stick."""
+    poor = replace(verdict("FAIL"), axes={"privacy": "PASS", "controls": "PASS", "fidelity": "FAIL"})
+    assert book.settle(case(), poor).verdict.status == "FAIL"
+    again = judged(book, "PASS", made="set-2")
+    assert (again.verdict.status, again.notes) == ("PASS", ())
+    book.settle(case(made="set-3"), replace(poor, axes=poor.axes | {"controls": "FAIL"}))
+    assert judged(book, "PASS", made="set-4").verdict.status == "FAIL"
+
+
+def test_other_patients_are_another_lineage(book: Lineage) -> None:
+    """Half of the patients or fewer in common: the FAIL is not theirs."""
+    judged(book, "FAIL")
+    half = frozenset([*sorted(PATIENTS)[:50], *hashed(f"q{number}" for number in range(50))])
+    assert judged(book, "PASS", made="set-2", patients=half).verdict.status == "PASS"
+    assert not related(PATIENTS, half)
+
+
+def test_a_changed_model_and_a_reason_leave_a_fail_and_the_record_stays(book: Lineage) -> None:
+    """Changed alone: FAIL. Changed, with a reason: judged afresh, with the earlier FAIL in the notes."""
+    judged(book, "FAIL")
+    without = judged(book, "PASS", made="set-2", section="model-b")
+    assert without.verdict.status == "FAIL"
+    assert "gate.reason" in without.verdict.reasons[0]
+    reason = "trained on a quarter of the images shown before"
+    left = judged(book, "PASS", made="set-2", section="model-b", reason=reason)
+    assert left.verdict.status == "PASS"
+    assert len(left.notes) == 1
+    assert "ended FAIL on" in left.notes[0]
+    assert reason in left.notes[0]
+    # A second seed of the changed model still carries the note, and needs no more than the reason.
+    again = judged(book, "PASS", made="set-3", section="model-b", reason=reason)
+    assert (again.verdict.status, again.notes) == ("PASS", left.notes)
+
+
+def test_a_fail_of_the_changed_model_sticks_too(book: Lineage) -> None:
+    """Each model section that failed stays failed, whatever reason is written."""
+    judged(book, "FAIL")
+    reason = "a smaller budget should help"
+    judged(book, "FAIL", made="set-2", section="model-b", reason=reason)
+    assert judged(book, "PASS", made="set-3", section="model-b", reason=reason).verdict.status == "FAIL"
+
+
+def test_the_fourth_inconclusive_set_is_a_fail(book: Lineage) -> None:
+    """Three different sets of a model section may end INCONCLUSIVE; the next INCONCLUSIVE one is a FAIL."""
+    for number in range(3):
+        assert judged(book, "INCONCLUSIVE", made=f"set-{number}").verdict.status == "INCONCLUSIVE"
+    fourth = judged(book, "INCONCLUSIVE", made="set-3")
+    assert fourth.verdict.status == "FAIL"
+    assert "3 other sets" in fourth.verdict.reasons[0]
+    assert judged(book, "PASS", made="set-4").verdict.status == "FAIL"
+
+
+def test_a_pass_after_three_inconclusive_sets_stands(book: Lineage) -> None:
+    """The limit is on judgements that say nothing, not on one that passes."""
+    for number in range(3):
+        judged(book, "INCONCLUSIVE", made=f"set-{number}")
+    assert judged(book, "PASS", made="set-3").verdict.status == "PASS"
+
+
+def test_an_identical_rerun_is_no_new_judgement(book: Lineage) -> None:
+    """The stored verdict comes back, nothing is added, and a rerun never uses up the limit."""
+    first = judged(book, "INCONCLUSIVE")
+    lines = book.path.read_text()
+    for _ in range(5):
+        again = judged(book, "INCONCLUSIVE")
+        assert (again.verdict, again.entry) == (first.verdict, first.entry)
+    assert book.path.read_text() == lines
+    judged(book, "FAIL", made="set-2")
+    assert judged(book, "INCONCLUSIVE").verdict.status == "INCONCLUSIVE"
+
+
+def test_a_rerun_cannot_turn_a_recorded_fail(book: Lineage) -> None:
+    """The same judgement that comes out otherwise (another machine) keeps what is on the record."""
+    judged(book, "FAIL")
+    assert judged(book, "PASS").verdict.status == "FAIL"
+
+
+def test_a_judgement_that_never_ended_is_on_the_record(book: Lineage) -> None:
+    """A line says that it began, once; it is no judgement."""
+    book.begin(case())
+    book.begin(case())
+    assert [json.loads(line)["kind"] for line in book.path.read_text().splitlines()] == ["begun"]
+    assert judged(book, "PASS").verdict.status == "PASS"
+
+
+@pytest.mark.parametrize("damage", ["edit", "delete a line", "swap", "rewrite", "not JSON"])
+def test_a_broken_chain_is_inconclusive(book: Lineage, damage: str) -> None:
+    """Altered, missing, exchanged or re-hashed lines break the chain; nothing passes on such a record."""
+    judged(book, "FAIL")
+    judged(book, "PASS", made="set-2", patients=hashed(["a", "b", "c"]))
+    lines = book.path.read_text().splitlines()
+    if damage == "edit":
+        lines[1] = lines[1].replace('"FAIL"', '"PASS"')
+    elif damage == "delete a line":
+        del lines[1]
+    elif damage == "swap":
+        lines[0], lines[1] = lines[1], lines[0]
+    elif damage == "rewrite":
+        content = json.loads(lines[1]) | {"status": "PASS"}
+        lines[1] = json.dumps(content | {"hash": "0" * 64})
+    else:
+        lines[1] = "nonsense"
+    book.path.write_text("\n".join(lines) + "\n")
+    settled = judged(book, "PASS", made="set-9")
+    assert settled.verdict.status == "INCONCLUSIVE"
+    assert "cannot be trusted" in settled.verdict.reasons[0]
+    assert settled.entry == ""
+
+
+def test_lines_of_another_version_are_not_guessed_at(book: Lineage) -> None:
+    """A sound chain whose lines lack what a judgement needs is no record: INCONCLUSIVE, and no crash."""
+    book.path.parent.mkdir()
+    book._append("0" * 64, kind="judgement", status="PASS")
+    assert judged(book, "PASS").verdict.status == "INCONCLUSIVE"
+
+
+def test_a_lost_ledger_is_inconclusive_where_judgements_exist(book: Lineage) -> None:
+    """A workspace that remembers a line of the ledger does not believe a ledger without it."""
+    seen = judged(book, "PASS").entry
+    book.path.unlink()
+    settled = book.settle(case(made="set-2"), verdict("PASS"), anchors=[seen])
+    assert settled.verdict.status == "INCONCLUSIVE"
+    assert "missing from it" in settled.verdict.reasons[0]
+
+
+def test_a_fail_is_never_softened_by_a_lost_ledger(book: Lineage) -> None:
+    """A fresh FAIL stays a FAIL, whatever the state of the record."""
+    assert book.settle(case(), verdict("FAIL"), anchors=["f" * 64]).verdict.status == "FAIL"
+
+
+def test_an_append_that_a_crash_cut_off_is_taken_away(book: Lineage) -> None:
+    """A last line without its end was never written; the chain before it holds."""
+    judged(book, "FAIL")
+    with book.path.open("a") as stream:
+        stream.write('{"previous": "half a li')
+    assert judged(book, "PASS", made="set-2").verdict.status == "FAIL"
+    assert all(json.loads(line) for line in book.path.read_text().splitlines())
+
+
+def test_pseudonyms_do_not_stand_in_the_ledger(book: Lineage) -> None:
+    """They are hashed again: the ledger links to no store."""
+    judged(book, "PASS", patients=hashed(["pseudonym-of-someone"]))
+    assert "pseudonym-of-someone" not in book.path.read_text()

@@ -1,0 +1,162 @@
+"""The whole judgement: it holds together, is seeded, and never passes what it could not look at."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter
+
+from phantomset.data import catalogue
+from phantomset.data.records import ImageSet
+from phantomset.validators import audit, classifier, gate
+from phantomset.validators.checks import copies
+from phantomset.validators.finding import Check, Evidence, Rules, Verdict
+
+from .conftest import make_evidence, with_synthetic
+
+DEMO = Rules(fidelity="demo")
+
+
+@pytest.fixture(autouse=True)
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classifiers learn the blob in a few steps."""
+    monkeypatch.setattr(classifier, "STEPS", 40)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Evidence:
+    return make_evidence(60, 50, 40, 50, seed=3)
+
+
+def changed(part: ImageSet, **fields: object) -> ImageSet:
+    return replace(part, **fields)
+
+
+def test_a_whole_judgement(evidence: Evidence) -> None:
+    """300 clean patients: every check and control speaks, none fails, each reason names a check."""
+    said: list[str] = []
+    verdict = audit.judge(evidence, DEMO, 0, said.append)
+    assert verdict.status in ("PASS", "INCONCLUSIVE")
+    assert "FAIL" not in verdict.axes.values()
+    spoken = {finding.check for finding in verdict.findings}
+    assert spoken >= {*catalogue.names(audit.CHECKS), *gate.REQUIRED["controls"]}
+    assert "Would have caught one copy" in verdict.power
+    assert not [line for line in said if "patient 1" in line or "p =" in line]
+    assert all(any(name in reason for name in spoken) for reason in verdict.reasons)
+    adapter = TypeAdapter(Verdict)
+    assert adapter.validate_json(adapter.dump_json(verdict)).findings == verdict.findings
+    json.dumps(gate.public(verdict, evidence), allow_nan=False)
+
+
+def test_a_judgement_is_seeded(tiny: Evidence) -> None:
+    """The same evidence, rules and seed: the same findings and digest; another seed, another digest."""
+    first, second = (audit.judge(tiny, DEMO, 3) for _ in range(2))
+    assert first.digest == second.digest
+    assert [(f.check, f.metric, f.value) for f in first.findings] == [
+        (f.check, f.metric, f.value) for f in second.findings
+    ]
+    assert len({first.digest, audit.judge(with_synthetic(tiny, tiny.holdout), DEMO, 3).digest}) == 2
+
+
+def test_too_few_patients_are_inconclusive_with_numbers(tiny: Evidence) -> None:
+    """50 patients: INCONCLUSIVE, and the reasons say how many would do."""
+    verdict = audit.judge(tiny, DEMO, 0)
+    assert verdict.status == "INCONCLUSIVE"
+    reasons = " ".join(verdict.reasons)
+    assert "n_H = 50 patients" in reasons
+    assert "1,100 to be safe" in reasons
+    assert "n_R = 40 patients; 300" in reasons
+
+
+def test_a_check_that_breaks_down_blocks(tiny: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception in a check is an INCONCLUSIVE finding with its type alone, never its message."""
+
+    def broken(_context: object) -> list:
+        raise ZeroDivisionError("patient 4711 at /secret")
+
+    monkeypatch.setattr(copies, "CHECK", replace(copies.CHECK, run=broken))
+    said: list[str] = []
+    verdict = audit.judge(tiny, DEMO, 0, said.append)
+    finding = next(f for f in verdict.findings if f.check == "copies")
+    assert finding.status == "INCONCLUSIVE"
+    assert "ZeroDivisionError" in finding.advice
+    assert "4711" not in repr(verdict) + "".join(said)
+
+
+def test_a_check_that_says_nothing_blocks(tiny: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A required check without findings counts as not evaluated."""
+    silent: Check = replace(copies.CHECK, run=lambda _: [])
+    monkeypatch.setattr(copies, "CHECK", silent)
+    verdict = audit.judge(tiny, DEMO, 0)
+    assert "copies: required, and not evaluated." in verdict.reasons
+
+
+def empty(part: ImageSet) -> ImageSet:
+    return part.take(np.arange(0))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda e: replace(e, holdout=empty(e.holdout)), "holdout set is empty"),
+        (lambda e: replace(e, synthetic=empty(e.synthetic)), "synthetic set is empty"),
+        (
+            lambda e: replace(e, synthetic=changed(e.synthetic, images=e.synthetic.images[..., :20])),
+            "2 image shapes",
+        ),
+        (
+            lambda e: replace(
+                e, synthetic=changed(e.synthetic, images=np.repeat(e.synthetic.images, 3, axis=1))
+            ),
+            "2 image shapes",
+        ),
+        (
+            lambda e: replace(e, synthetic=changed(e.synthetic, images=e.synthetic.images / 255)),
+            "float64",
+        ),
+        (lambda e: replace(e, holdout=changed(e.holdout, labels=e.holdout.labels[:-1])), "unequal numbers"),
+        (lambda e: replace(e, synthetic=changed(e.synthetic, label_names=("x", "y"))), "other label names"),
+        (lambda e: replace(e, holdout=e.train), "60 patients are in two parts"),
+    ],
+)
+def test_sets_that_cannot_be_judged(tiny: Evidence, damage, message: str) -> None:
+    """Empty, unlike or overlapping sets: INCONCLUSIVE with a message, before anything is computed."""
+    verdict = audit.judge(damage(tiny), DEMO, 0)
+    assert verdict.status == "INCONCLUSIVE"
+    assert any(message in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda e: replace(e, synthetic=changed(e.synthetic, images=np.full_like(e.synthetic.images, 77))),
+        lambda e: replace(e, reference=changed(e.reference, images=np.zeros_like(e.reference.images))),
+        lambda e: replace(
+            e, reference=changed(e.reference, patients=np.full_like(e.reference.patients, 10**6))
+        ),
+        lambda e: replace(e, synthetic=e.synthetic.take(np.arange(3))),
+        lambda e: replace(e, train=e.train.take(e.train.patients == e.train.patients[0])),
+        lambda e: replace(e, train=changed(e.train, labels=np.zeros_like(e.train.labels))),
+    ],
+    ids=[
+        "constant",
+        "constant-reference",
+        "one-reference-patient",
+        "three-images",
+        "one-patient",
+        "one-label",
+    ],
+)
+def test_degenerate_sets_never_pass_and_never_raise(tiny: Evidence, damage) -> None:
+    """Constant images, one patient, three images: no traceback, no PASS."""
+    verdict = audit.judge(damage(tiny), DEMO, 0)
+    assert verdict.status in ("INCONCLUSIVE", "FAIL")
+    assert verdict.reasons
+
+
+@pytest.mark.parametrize("shape", [{"channels": 3, "size_px": 24}, {"channels": 1, "size_px": 40}])
+def test_colour_and_other_sizes_are_judged(shape: dict[str, int]) -> None:
+    """Every check speaks on RGB and on 40 px; none breaks down."""
+    verdict = audit.judge(make_evidence(60, 50, 40, 50, seed=3, **shape), DEMO, 0)
+    assert not [f.check for f in verdict.findings if f.metric == "could not be evaluated"]

@@ -1,0 +1,113 @@
+"""Controls: they notice what was planted, stay silent without a leak, and say so when they do not."""
+
+import numpy as np
+import pytest
+
+from phantomset.validators import controls
+from phantomset.validators.context import Context
+from phantomset.validators.controls import CONTROLS, control_sets, jittered
+from phantomset.validators.finding import Rules
+from phantomset.validators.gate import REQUIRED
+from phantomset.validators.ladder import LADDER
+
+from .conftest import make_evidence
+
+
+def statuses(context: Context, name: str) -> dict[str, str]:
+    return {finding.metric: finding.status for finding in CONTROLS[name](context)}
+
+
+def test_required_controls_exist() -> None:
+    """What the gate asks for is there."""
+    assert set(REQUIRED["controls"]) <= set(CONTROLS)
+
+
+def test_planted_copies_are_noticed(clean: Context) -> None:
+    """On a clean set with enough patients the required rungs pass, and the pool says so in words."""
+    findings = list(CONTROLS["positive_control"](clean))
+    assert len(findings) == len(LADDER) + 1
+    pooled = findings[-1]
+    assert pooled.status == "PASS"
+    assert pooled.n == sum(8 for rung in LADDER if rung.dose)
+    assert "Would have caught one copy" in pooled.details["power"]
+    by_rung = {f.metric.split(": ", 1)[1]: f for f in findings[:-1]}
+    assert by_rung["exact"].value == 1
+    assert by_rung["patch"].status == "REPORTED"
+
+
+def test_exposed_patients_are_noticed_without_the_scan(evidence, clean: Context) -> None:
+    """k95 lies between the fewest that a rank test can see and T; more copies are noticed no less."""
+    (finding,) = CONTROLS["family_control"](clean)
+    hits = finding.details["hits_by_k"]
+    assert hits[max(hits)] >= 55 or finding.status == "INCONCLUSIVE"
+    assert (finding.status == "PASS") == ("k95_share" in finding.details)
+
+
+def test_the_dose_is_noticed(clean: Context) -> None:
+    """Jittered training images in place of S make the suite alarm."""
+    assert statuses(clean, "dose_control") == {"training images with jitter in place of S": "PASS"}
+
+
+def test_no_leak_no_alarm(clean: Context) -> None:
+    """Fresh patients as S, random labels, a set made of R: silent."""
+    assert set(statuses(clean, "negative_control").values()) == {"PASS"}
+
+
+def test_a_blind_scan_fails_its_control(clean: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan that never alarms: every single-copy rung and the pool are INCONCLUSIVE."""
+    monkeypatch.setattr(controls, "ALPHA_SCAN", -1.0)
+    found = statuses(clean, "positive_control")
+    assert found["1 planted, noticed: exact"] == "INCONCLUSIVE"
+    assert found["required rungs together, noticed"] == "INCONCLUSIVE"
+
+
+def test_a_blind_family_fails_its_control(clean: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A family that never alarms has no k95, and the finding says how many patients would do."""
+    monkeypatch.setattr(controls, "ALPHA_FAMILY", -1.0)
+    (finding,) = CONTROLS["family_control"](clean)
+    assert finding.status == "INCONCLUSIVE"
+    assert "600" in finding.advice
+    assert "k95_share" not in finding.details
+
+
+def test_a_suite_that_always_alarms_fails_its_control(
+    clean: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan that alarms on anything alarms on fresh patients and under random labels."""
+    monkeypatch.setattr(controls, "ALPHA_SCAN", 2.0)
+    monkeypatch.setattr(controls, "alarms", lambda *_: {"scan": True, "family": False, "AUC": False})
+    assert set(statuses(clean, "negative_control").values()) == {"INCONCLUSIVE"}
+
+
+def test_a_deaf_suite_fails_the_dose(clean: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite that is silent about a set of training images cannot judge."""
+    monkeypatch.setattr(controls, "alarms", lambda *_: {"scan": False, "family": False, "AUC": True})
+    assert set(statuses(clean, "dose_control").values()) == {"INCONCLUSIVE"}
+
+
+def test_too_small_a_holdout_says_what_would_do() -> None:
+    """With fewer than 200 holdout patients none can pose as the set: INCONCLUSIVE with the number."""
+    context = Context(make_evidence(60, 50, 40, 50), Rules(), 0, control_sets)
+    finding = CONTROLS["negative_control"](context)[0]
+    assert finding.status == "INCONCLUSIVE"
+    assert "n_H = 50" in finding.advice
+    assert "200" in finding.advice
+
+
+def test_controls_are_seeded_and_leave_the_set_alone(evidence) -> None:
+    """The same seed plants the same copies; the synthetic images stay as they are."""
+    before = evidence.synthetic.images.copy()
+    first, second = (Context(evidence, Rules(), 5, control_sets).extra_sets for _ in range(2))
+    other = Context(evidence, Rules(), 6, control_sets).extra_sets
+    np.testing.assert_array_equal(first["planted"].images, second["planted"].images)
+    assert (first["planted"].images != other["planted"].images).any()
+    np.testing.assert_array_equal(evidence.synthetic.images, before)
+
+
+def test_jitter_keeps_mean_and_variance() -> None:
+    """Draws of the kernel density have the images' variance: sources are shrunk by what the jitter adds."""
+    rng = np.random.default_rng(0)
+    images = np.clip(128 + 30 * rng.standard_normal((300, 1, 6, 6)), 0, 255).astype(np.uint8)
+    made = jittered(images, 4000, 0.6, rng)
+    assert made.std(0).mean() == pytest.approx(images.std(0).mean(), rel=0.03)
+    assert made.mean() == pytest.approx(images.mean(), abs=1)

@@ -1,0 +1,222 @@
+"""Representations and calibrated distances, against definitions written out in loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from phantomset.data.records import ImageSet
+from phantomset.validators import distances, features
+from phantomset.validators.distances import Candidates, measure, pair_distances
+from phantomset.validators.features import Space, fit_spaces, high_pass, pixels, unit
+from phantomset.validators.ladder import LADDER, make_copies
+from phantomset.validators.wavelets import wavelet_features
+
+from .conftest import smooth_images
+
+SPACES = ("pix", "hp", "scan", "scanhp", "affine", "patch", "pca", "white", "tex")
+
+
+@pytest.fixture(scope="module")
+def reference() -> ImageSet:
+    return smooth_images(40, 0, seed=1)
+
+
+@pytest.fixture(scope="module")
+def spaces(reference: ImageSet) -> dict[str, Space]:
+    return {space.name: space for space in fit_spaces(reference.images)}
+
+
+def brute_distance(space: Space, query: np.ndarray, candidate: np.ndarray) -> float:
+    """The least distance over variants and parts, in plain float64."""
+    left = space.queries(query[None], torch.float64)[0].numpy()
+    right = space.candidates(candidate[None], torch.float64)[0].numpy()
+    return min(
+        float(np.linalg.norm(variant[part] - right[part])) / space.scales[part]
+        for variant in left
+        for part in range(len(right))
+    )
+
+
+def test_the_suite_has_its_representations(spaces: dict[str, Space]) -> None:
+    """Nine representations, in the order in which findings list them."""
+    assert tuple(spaces) == SPACES
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_table_is_the_definition(
+    name: str, spaces: dict[str, Space], reference: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """q = d(x,s) / √(d(x,R) d(s,R)); head, tail and votes are its minima, over many blocks."""
+    monkeypatch.setattr(distances, "ENCODED_AT_ONCE", 4)
+    monkeypatch.setattr(distances, "BLOCK_ELEMENTS", 3000)
+    space, real, made = spaces[name], smooth_images(6, 50, seed=1).images, smooth_images(5, 70, seed=1).images
+    (found,) = measure(space, real, reference, (Candidates(made, tail=2),)).tables
+    to_r = {
+        id(side): [min(brute_distance(space, x, r) for r in reference.images) for x in side]
+        for side in (real, made)
+    }
+    q = np.array(
+        [
+            [
+                brute_distance(space, x, s) / math.sqrt(a * b)
+                for s, b in zip(made, to_r[id(made)], strict=True)
+            ]
+            for x, a in zip(real, to_r[id(real)], strict=True)
+        ]
+    )
+    np.testing.assert_allclose(found.head, q[:, :-2].min(1), rtol=2e-4)
+    np.testing.assert_array_equal(found.head_index, q[:, :-2].argmin(1))
+    np.testing.assert_allclose(found.tail, q[:, -2:], rtol=2e-4)
+    np.testing.assert_array_equal(found.votes, q.argmin(0))
+    np.testing.assert_allclose(found.vote_q, q.min(0), rtol=2e-4)
+
+
+def test_rows_that_do_not_look_are_not_seen(spaces: dict[str, Space], reference: ImageSet) -> None:
+    """Real images under a False neither vote nor have a distance: a holdout slice can pose as the set."""
+    real = smooth_images(6, 50, seed=1).images
+    rows = np.ones(len(real), bool)
+    rows[:3] = False
+    (found,) = measure(spaces["hp"], real, reference, (Candidates(real[:3], rows=rows),)).tables
+    assert np.isinf(found.head[:3]).all()
+    assert np.isfinite(found.head[3:]).all()
+    assert (found.votes >= 3).all()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_an_exact_copy_is_at_zero(name: str, spaces: dict[str, Space], reference: ImageSet) -> None:
+    """The closest pairs are measured in float64: a copy has q below 1e-5, where float32 would say 1e-3."""
+    real = smooth_images(6, 50, seed=1).images
+    (found,) = measure(spaces[name], real, reference, (Candidates(real[[2]]),)).tables
+    if name != "affine":  # looks for moved copies alone
+        assert found.head[2] < 1e-5
+    assert found.head.argmin() == 2
+
+
+@pytest.mark.parametrize(
+    ("rung", "seen_by"),
+    [
+        ("shift 2 px", "scan"),
+        ("shift 2 px", "scanhp"),
+        ("mirror", "scanhp"),
+        ("contrast 0.75", "pix"),
+        ("rotation 4 degrees", "affine"),
+        ("zoom 1.1, mirrored", "affine"),
+        ("blend 50/50", "white"),
+        ("noise 10/255", "pca"),
+    ],
+)
+def test_who_sees_what(rung: str, seen_by: str, spaces: dict[str, Space], reference: ImageSet) -> None:
+    """Each altered copy is nearer to its source than to another image, in the space that is meant for it."""
+    images = smooth_images(12, 90, seed=1).images
+    alteration = next(r for r in LADDER if r.name == rung)
+    copies = make_copies(alteration, images, np.arange(8), np.random.default_rng(0))
+    space = spaces[seen_by]
+    own = pair_distances(space, images[:8], copies)
+    others = pair_distances(space, images[np.arange(8) + 4], copies)
+    assert (own < others).mean() >= 7 / 8
+
+
+def test_a_pasted_window_is_at_zero(spaces: dict[str, Space]) -> None:
+    """One of the nine windows that is the same is enough, whatever the rest of the image shows."""
+    images = smooth_images(4, 90, seed=1).images
+    pasted = images[-1:].copy()
+    pasted[..., :18, :18] = images[0, :, :18, :18]  # the window and what the high-pass sees around it
+    assert pair_distances(spaces["patch"], images[:1], pasted)[0] < 1e-6
+    assert pair_distances(spaces["hp"], images[:1], pasted)[0] > 0.5
+
+
+def test_kernels_are_gaussian(spaces: dict[str, Space], reference: ImageSet) -> None:
+    """Kernel sums are Σ exp(-d²/2h²), h the median nearest distance between patients of R."""
+    space, real, made = (
+        spaces["pca"],
+        smooth_images(3, 50, seed=1).images,
+        smooth_images(3, 70, seed=1).images,
+    )
+    found = measure(space, real, reference, (Candidates(made, tail=1),), with_kernels=True)
+
+    def encode(images: np.ndarray) -> np.ndarray:
+        return space.candidates(images, torch.float64)[:, 0].numpy()
+
+    r = encode(reference.images)
+    gaps = np.linalg.norm(r[:, None] - r[None], axis=2)
+    gaps[reference.patients[:, None] == reference.patients[None]] = np.inf
+    h = np.median(gaps.min(1))
+    expected = np.exp(-(np.linalg.norm(encode(real)[:, None] - encode(made)[None], axis=2) ** 2) / (2 * h**2))
+    np.testing.assert_allclose(found.tables[0].kernel_head, expected[:, :-1].sum(1), rtol=1e-3)
+    np.testing.assert_allclose(found.tables[0].kernel_tail, expected[:, -1:], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "height", "width"), [(1, 20, 20), (3, 28, 28), (1, 48, 64), (3, 40, 33)]
+)
+def test_any_size_grey_and_colour(channels: int, height: int, width: int) -> None:
+    """Each space encodes grey and RGB of any shape to finite vectors, queries and candidates alike."""
+    images = np.random.default_rng(0).integers(0, 256, (24, channels, height, width), dtype=np.uint8)
+    for space in fit_spaces(images):
+        queries = space.queries(images[:2], torch.float32)
+        candidates = space.candidates(images[:2], torch.float32)
+        assert queries.shape[2:] == candidates.shape[1:]
+        assert torch.isfinite(queries).all()
+        assert torch.isfinite(candidates).all()
+        assert space.moves == (queries.shape[1] > 1)
+
+
+def test_constant_images_stay_finite(spaces: dict[str, Space]) -> None:
+    """An image without a pattern has a unit vector too: at 0 from its like, far from any pattern."""
+    flat = np.full((2, 1, 28, 28), 90, np.uint8)
+    flat[1] = 30
+    real = smooth_images(3, 50, seed=1).images[:2]
+    for name in ("pix", "hp", "scanhp", "patch", "white"):
+        assert pair_distances(spaces[name], flat[:1], flat[1:]) == pytest.approx(0, abs=1e-3)
+        assert (pair_distances(spaces[name], flat, real) > 0.5).all()
+
+
+def test_unit_drops_brightness_and_contrast() -> None:
+    """Mean and scale have no say."""
+    x = torch.rand(3, 50, dtype=torch.float64)
+    torch.testing.assert_close(unit(2.5 * x + 7), unit(x))
+
+
+def test_high_pass_of_a_slope_is_zero() -> None:
+    """A blur keeps a linear slope, so that away from the edge nothing is left."""
+    slope = torch.arange(28, dtype=torch.float64).expand(1, 1, 28, 28)
+    assert high_pass(slope)[..., 6:-6].abs().max() < 1e-10
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((2, 1, 8, 8), np.uint8), np.zeros((2, 1, 28, 28)), np.zeros((2, 28, 28))]
+)
+def test_unfit_images_are_refused(images: np.ndarray) -> None:
+    """Tiny images, floats and missing axes raise a message."""
+    with pytest.raises(ValueError, match="images are"):
+        pixels(images)
+
+
+def test_reference_of_one_patient_is_refused(spaces: dict[str, Space]) -> None:
+    """Without a second patient there is no spacing to calibrate with."""
+    one = smooth_images(40, 0, seed=1)
+    one = ImageSet(one.images, one.labels, np.zeros(len(one), np.int64), one.label_names)
+    with pytest.raises(ValueError, match="one patient"):
+        measure(spaces["pix"], one.images, one, (Candidates(one.images[:2]),))
+
+
+def test_texture_does_not_move_with_the_image() -> None:
+    """Global averages: a cyclic shift changes nothing; noise and a chequerboard change much."""
+    x = pixels(smooth_images(5, 0, seed=2).images)
+    still = wavelet_features(x)
+    np.testing.assert_allclose(wavelet_features(torch.roll(x, (4, 8), (2, 3))), still, atol=1e-3)
+    board = 8 / 255 * (2 * ((torch.arange(28)[:, None] + torch.arange(28)[None]) % 2) - 1)
+    assert np.abs(wavelet_features(x + board) - still).max() > 0.1
+    assert still.shape[1] == 48
+    assert wavelet_features(x.expand(-1, 3, -1, -1)).shape[1] == 54
+
+
+def test_large_images_are_averaged_down() -> None:
+    """64 px become 32 by averaging; the mean stays."""
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, 64, 64), dtype=np.uint8)
+    small = pixels(image)
+    assert small.shape == (1, 1, 32, 32)
+    assert float(small.mean()) == pytest.approx(image.mean() / 255, rel=1e-5)
+    assert features.LARGEST_PX == 32

@@ -1,0 +1,68 @@
+"""P2 with P3. Do membership attacks find training patients more often than chance allows?"""
+
+from collections.abc import Sequence
+
+from phantomset.validators.context import Context
+from phantomset.validators.finding import Check, Finding, Status
+from phantomset.validators.measures.permutation import MinP, min_p
+from phantomset.validators.policy import ALPHA_FAMILY, LEAST_HOLDOUT_FAMILY, PERMUTATIONS
+from phantomset.validators.scores import auc_columns, concentrated_columns
+
+
+def _run(context: Context) -> Sequence[Finding]:
+    scores, members = context.scores, context.members
+    concentrated = concentrated_columns(scores, context.nearness)
+    families = {"concentrated": concentrated, "AUC": auc_columns(scores)}
+    findings = []
+    for kind, columns in families.items():
+        answer = min_p(columns, members.is_train, PERMUTATIONS, context.rng("attacks", kind))
+        status, advice = _judge(kind, answer, context.holdout_patients)
+        findings.append(
+            Finding(
+                check="attacks",
+                metric=f"attack family, {kind} columns: least p",
+                axis="privacy",
+                status=status,
+                value=answer.p,
+                unit="p",
+                bounds=(1 / (PERMUTATIONS + 1), 1),
+                direction="higher is better",
+                limit=f"alarm at p <= {ALPHA_FAMILY}",
+                n=members.patients,
+                baseline=1.0,
+                advice=advice,
+                restricted=True,
+                details={
+                    "family": kind,
+                    "strongest_column": answer.best,
+                    "column_p": {c.name: float(p) for c, p in zip(columns, answer.column_p, strict=True)},
+                },
+            )
+        )
+    return findings
+
+
+def _judge(kind: str, answer: MinP, holdout: int) -> tuple[Status, str]:
+    if holdout < LEAST_HOLDOUT_FAMILY:
+        return "INCONCLUSIVE", (
+            f"n_H = {holdout} patients; the attack family needs {LEAST_HOLDOUT_FAMILY} at the very least, "
+            "about 600 for a PASS, 1,100 to be safe."
+        )
+    if answer.p > ALPHA_FAMILY:
+        return "PASS", ""
+    if kind == "AUC":  # the gate forgives this where the policy set margins and the bounds hold
+        return "FAIL", "Training patients score higher on average: a weak signal over many patients."
+    return "FAIL", (
+        "Training patients crowd the top of an attack: some are memorised. "
+        "Train on more patients, for less long, or with noise."
+    )
+
+
+CHECK = Check(
+    name="attacks",
+    question="Do membership attacks find training patients more often than chance allows?",
+    axis="privacy",
+    required=True,
+    run=_run,
+    source="Chen et al. 2020 (GAN-Leaks); van Breugel et al. 2023 (DOMIAS); Westfall and Young 1993 (min-p)",
+)

@@ -1,0 +1,106 @@
+"""Are train, holdout and reference a random split by patient?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy import stats
+
+from phantomset.validators.context import DENSITY_SPACE, Context
+from phantomset.validators.finding import Check, Finding, Status
+from phantomset.validators.measures.kernel import kid_permutation_p
+from phantomset.validators.policy import ALPHA_EXCHANGEABLE, LEAST_REFERENCE
+
+DRAWS = 999
+MOST_IMAGES = 4000
+"""The kernel matrix has the square of this many entries."""
+
+
+def _run(context: Context) -> Sequence[Finding]:
+    return [_disjoint(context), _reference_size(context), _exchangeable(context)]
+
+
+def _disjoint(context: Context) -> Finding:
+    parts = [
+        np.unique(part.patients)
+        for part in (context.evidence.train, context.evidence.holdout, context.evidence.reference)
+    ]
+    shared = sum(len(np.intersect1d(parts[i], parts[j])) for i, j in ((0, 1), (0, 2), (1, 2)))
+    return Finding(
+        check="splits",
+        metric="patients in two parts",
+        axis="privacy",
+        status="INCONCLUSIVE" if shared else "PASS",
+        value=float(shared),
+        unit="patients",
+        direction="lower is better",
+        limit="0",
+        n=sum(map(len, parts)),
+        baseline=0.0,
+        advice=f"{shared} patients are in two parts; split again by patient and train anew."
+        if shared
+        else "",
+    )
+
+
+def _reference_size(context: Context) -> Finding:
+    n = context.reference_patients
+    return Finding(
+        check="splits",
+        metric="reference patients",
+        axis="privacy",
+        status="PASS" if n >= LEAST_REFERENCE else "INCONCLUSIVE",
+        value=float(n),
+        unit="patients",
+        direction="higher is better",
+        limit=f">= {LEAST_REFERENCE}",
+        n=n,
+        advice=""
+        if n >= LEAST_REFERENCE
+        else f"n_R = {n} patients; {LEAST_REFERENCE} are needed to fit the representations.",
+    )
+
+
+def _exchangeable(context: Context) -> Finding:
+    """Compare T and H: images by a kernel test, images per patient by a rank test, both by patient."""
+    members, rng = context.members, context.rng("splits")
+    features = context.spaces[DENSITY_SPACE].candidates(context.real, torch.float32)[:, 0].numpy()
+    owner, is_train = members.owner, members.is_train
+    if len(owner) > MOST_IMAGES:
+        kept = rng.choice(members.patients, int(members.patients * MOST_IMAGES / len(owner)), replace=False)
+        rows = np.isin(owner, kept)
+        patients, owner = np.unique(owner[rows], return_inverse=True)
+        features, is_train = features[rows], is_train[patients]
+    _, p_images = kid_permutation_p(features, owner, is_train, DRAWS, rng)
+    counts = np.bincount(members.owner, minlength=members.patients)
+    per_patient = stats.mannwhitneyu(counts[members.is_train], counts[~members.is_train])
+    p = float(min(1.0, 2 * min(p_images, per_patient.pvalue)))
+    status: Status = "PASS" if p >= ALPHA_EXCHANGEABLE else "INCONCLUSIVE"
+    return Finding(
+        check="splits",
+        metric="train and holdout are alike: least of two p, doubled",
+        axis="privacy",
+        status=status,
+        value=p,
+        unit="p",
+        bounds=(0, 1),
+        direction="higher is better",
+        limit=f">= {ALPHA_EXCHANGEABLE}",
+        n=members.patients,
+        baseline=1.0,
+        advice=""
+        if status == "PASS"
+        else "Train and holdout differ beyond chance: split all patients at random, and train anew.",
+        restricted=True,
+        details={"images": p_images, "images_per_patient": float(per_patient.pvalue)},
+    )
+
+
+CHECK = Check(
+    name="splits",
+    question="Are train, holdout and reference a random split by patient?",
+    axis="privacy",
+    required=True,
+    run=_run,
+    source="Gretton et al. 2012 (kernel two-sample test, permuted by patient)",
+)

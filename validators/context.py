@@ -1,0 +1,196 @@
+"""What checks and controls look at: the four sets, and everything computed from them once."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+import numpy as np
+
+from phantomset.data.seeds import seed_of, stream
+from phantomset.validators.classifier import Classifier
+from phantomset.validators.distances import Candidates, Measured, Table, measure
+from phantomset.validators.extractors import Extractor, fit_extractors
+from phantomset.validators.features import Space, fit_spaces
+from phantomset.validators.finding import Evidence, Rules
+from phantomset.validators.policy import EXPOSED_SHARE
+from phantomset.validators.scores import (
+    Nearness,
+    Panel,
+    SetView,
+    View,
+    attack_scores,
+    panel,
+    subset,
+    whole,
+)
+
+DENSITY_SPACE = "pca"
+SYNTHETIC = "synthetic"
+
+
+class Context:
+    """Evidence and rules, with features, distances and scores made at first use and kept.
+
+    Nothing here is fitted on T, H or S.
+    """
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        rules: Rules,
+        seed: int,
+        extra_sets: Callable[["Context"], dict[str, Candidates]] | None = None,
+    ) -> None:
+        """Take the evidence; ``extra_sets`` names the sets that the controls want to be looked at too."""
+        self.evidence = evidence
+        self.rules = rules
+        self.seed = seed
+        self.extra_sets = {} if extra_sets is None else extra_sets(self)
+        self._features: dict[tuple[str, str], np.ndarray] = {}
+
+    def rng(self, *names: str | int) -> np.random.Generator:
+        """Return the generator of a named step of this judgement."""
+        return stream(self.seed, "validate", *names)
+
+    def seed_of(self, *names: str | int) -> int:
+        """Return the seed of a named step, for what is not numpy."""
+        return seed_of(self.seed, "validate", *names)
+
+    # Who is who -----------------------------------------------------------------------------------
+
+    @cached_property
+    def real(self) -> np.ndarray:
+        """Images of T, then of H, ``(N, C, H, W)`` uint8."""
+        return np.concatenate([self.evidence.train.images, self.evidence.holdout.images])
+
+    @cached_property
+    def members(self) -> Panel:
+        """The patients of `real`."""
+        return panel(self.evidence.train.patients, self.evidence.holdout.patients, self.rng("panel"))
+
+    @cached_property
+    def train_patients(self) -> int:
+        """n_T."""
+        return len(np.unique(self.evidence.train.patients))
+
+    @cached_property
+    def holdout_patients(self) -> int:
+        """n_H."""
+        return len(np.unique(self.evidence.holdout.patients))
+
+    @cached_property
+    def reference_patients(self) -> int:
+        """n_R."""
+        return len(np.unique(self.evidence.reference.patients))
+
+    @cached_property
+    def exposed(self) -> int:
+        """How many exposed patients the family must notice: 3% of T, at least 1."""
+        return max(1, int(np.ceil(EXPOSED_SHARE * self.train_patients)))
+
+    # Privacy: distances ---------------------------------------------------------------------------
+
+    @cached_property
+    def spaces(self) -> dict[str, Space]:
+        """The representations, fitted on R."""
+        return {space.name: space for space in fit_spaces(self.evidence.reference.images)}
+
+    @cached_property
+    def synthetic_tail(self) -> int:
+        """How many of the last synthetic images give way to planted ones in the controls."""
+        return min(max(10, self.exposed), len(self.evidence.synthetic) // 2)
+
+    @cached_property
+    def _views(self) -> dict[str, SetView]:
+        """All sets as the patients see them, from one pass of the real images in each space."""
+        reference = self.evidence.reference
+        sets = {
+            SYNTHETIC: Candidates(self.evidence.synthetic.images, self.synthetic_tail),
+            **self.extra_sets,
+        }
+        by_space: dict[str, Measured] = {
+            name: measure(space, self.real, reference, tuple(sets.values()), name == DENSITY_SPACE)
+            for name, space in self.spaces.items()
+        }
+        kernel_r = by_space[DENSITY_SPACE].kernel_r
+        log_reference = np.log(np.maximum(kernel_r, 1e-300) / len(reference))
+        return {
+            name: self._view(part, {s: m.tables[position] for s, m in by_space.items()}, log_reference)
+            for position, (name, part) in enumerate(sets.items())
+        }
+
+    def _view(self, part: Candidates, tables: dict[str, Table], log_reference: np.ndarray) -> SetView:
+        rows = np.arange(len(self.real)) if part.rows is None else np.flatnonzero(part.rows)
+        members = self.members if part.rows is None else subset(self.members, rows)
+        owner = np.full(len(self.real), -1)
+        owner[rows] = members.owner
+        density = tables[DENSITY_SPACE]
+        return SetView(
+            spaces={
+                name: View(
+                    members.least(found.head[rows]),
+                    members.least(found.tail[rows]),
+                    owner[found.votes],
+                    found.vote_q,
+                )
+                for name, found in tables.items()
+            },
+            members=members,
+            kernel_head=density.kernel_head[rows],
+            kernel_tail=density.kernel_tail[rows],
+            log_reference=log_reference[rows],
+            size=len(part.images),
+            tail=part.tail,
+        )
+
+    def view(self, name: str = SYNTHETIC) -> SetView:
+        """Return how the patients see S, or one of the extra sets."""
+        return self._views[name]
+
+    @cached_property
+    def nearness(self) -> Nearness:
+        """What each patient has nearest in S."""
+        return whole(self.view())
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """One score a patient for each attack on S."""
+        return attack_scores(self.nearness)
+
+    # Fidelity: features ---------------------------------------------------------------------------
+
+    @cached_property
+    def _fitted(self) -> tuple[dict[str, Extractor], Classifier | None]:
+        evidence = self.evidence
+        return fit_extractors(
+            evidence.reference, evidence.holdout, self.seed_of("extractors"), self.rng("extractors")
+        )
+
+    @property
+    def extractors(self) -> dict[str, Extractor]:
+        """The feature extractors, fitted on R, each with its qualification on H."""
+        return self._fitted[0]
+
+    @property
+    def reference_classifier(self) -> Classifier | None:
+        """The classifier of R's labels; None with one class."""
+        return self._fitted[1]
+
+    def features(self, extractor: str, part: str) -> np.ndarray:
+        """Return features ``(N, D)`` of a part of the evidence: train, holdout, reference or synthetic."""
+        key = (extractor, part)
+        if key not in self._features:
+            images = getattr(self.evidence, part).images
+            self._features[key] = self.extractors[extractor].features(images)
+        return self._features[key]
+
+    def equal_features(self, extractor: str) -> dict[str, np.ndarray]:
+        """Return features of synthetic, train and holdout images, equally many of each, drawn at random.
+
+        Fidelity figures depend on the sizes of the sets; so S, and T as its ceiling, meet H at one size.
+        """
+        parts = {part: self.features(extractor, part) for part in ("synthetic", "train", "holdout")}
+        size = min(map(len, parts.values()))
+        return {
+            part: found[np.sort(self.rng("equal", part).choice(len(found), size, replace=False))]
+            for part, found in parts.items()
+        }

@@ -1,0 +1,241 @@
+"""Exact least distances between image sets in a representation, streamed in blocks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phantomset.data.records import ImageSet
+from phantomset.validators.features import Space
+from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
+
+ENCODED_AT_ONCE = 32
+"""Queries encoded together: with 50 variants of 24x24 px that is 4 MiB."""
+
+REFINED = 512
+"""So many of the closest pairs are measured again in float64."""
+
+
+def blocks(space: Space, queries: np.ndarray | Tensor, candidates: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield ``(first row, distances (rows, M) float32)`` of queries to candidates, in order.
+
+    Only products of the two sets are computed: the time grows with N·V·M, the memory with one block.
+
+    Args:
+        space: the representation.
+        queries: uint8 images ``(N, C, H, W)``, or, where nothing moves, encoded ones ``(N, P, D)``.
+        candidates: encoded, ``(M, P, D)``.
+    """
+    norms = candidates.square().sum(2)  # (M, P)
+    parts = [candidates[:, p].T.contiguous() for p in range(candidates.shape[1])]
+    for start in range(0, len(queries), ENCODED_AT_ONCE):
+        some = queries[start : start + ENCODED_AT_ONCE]
+        left = some[:, None] if isinstance(some, Tensor) else space.queries(some, torch.float32)
+        rows = max(1, BLOCK_ELEMENTS // (left.shape[1] * max(1, len(candidates))))
+        for inner in range(0, len(left), rows):
+            few = left[inner : inner + rows]  # (n, V, P, D)
+            squared = _squared(few, 0, parts[0], norms[:, 0], space.scales[0])
+            for p in range(1, len(parts)):
+                part = _squared(few, p, parts[p], norms[:, p], space.scales[p])
+                squared = torch.minimum(squared, part, out=squared)
+            yield start + inner, squared.sqrt_()
+
+
+def _squared(left: Tensor, part: int, transposed: Tensor, norms: Tensor, scale: float) -> Tensor:
+    """Return squared distances ``(n, M)`` of one part, least over variants, in units of its scale."""
+    product = left[:, :, part].flatten(0, 1) @ transposed
+    if left.shape[1] > 1:  # all variants have one length, so the largest product is the nearest
+        product = product.view(len(left), left.shape[1], -1).amax(1)
+    squared = product.mul_(-2).add_(norms).add_(left[:, 0, part].square().sum(1, keepdim=True))
+    return squared.clamp_(min=0).mul_(scale**-2)
+
+
+def pair_distances(space: Space, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return the distance ``(K,)`` of the k-th query to the k-th candidate, in float64."""
+    found = []
+    for start in range(0, len(queries), ENCODED_AT_ONCE):
+        rows = slice(start, start + ENCODED_AT_ONCE)
+        left = space.queries(queries[rows], torch.float64)
+        right = space.candidates(candidates[rows], torch.float64)
+        gap = torch.linalg.vector_norm(left - right[:, None], dim=3)
+        found.append((gap / torch.tensor(space.scales, dtype=torch.float64)).amin((1, 2)).numpy())
+    return np.concatenate(found) if found else np.empty(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """A synthetic, planted or posing set, to be seen from the real images.
+
+    Attributes:
+        images: ``(M, C, H, W)`` uint8.
+        tail: how many of the last images are kept apart, so that others can take their place.
+        rows: ``(N,)`` bool, which real images look at the set; None for all.
+    """
+
+    images: np.ndarray
+    tail: int = 0
+    rows: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Calibrated distances q of N real to M synthetic images, reduced as they were computed.
+
+    ``q(x, s) = d(x, s) / √(d(x, R) d(s, R))``: about 1 for unrelated images, towards 0 for a copy.
+
+    Attributes:
+        head: ``(N,)`` least q over the first M - K columns; infinite where there are none.
+        head_index: ``(N,)`` which column that was, -1 for none.
+        tail: ``(N, K)`` q of the last columns.
+        votes: ``(M,)`` which real image is nearest, by q.
+        vote_q: ``(M,)`` and how near.
+        kernel_head: ``(N,)`` sum of Gaussian kernels over the head; zeros without a bandwidth.
+        kernel_tail: ``(N, K)`` each kernel of the tail.
+    """
+
+    head: np.ndarray
+    head_index: np.ndarray
+    tail: np.ndarray
+    votes: np.ndarray
+    vote_q: np.ndarray
+    kernel_head: np.ndarray
+    kernel_tail: np.ndarray
+
+    @classmethod
+    def empty(cls, n: int, size: int, tail: int) -> "Table":
+        """Return a table before any real image was looked at."""
+        return cls(
+            head=np.full(n, np.inf),
+            head_index=np.full(n, -1),
+            tail=np.full((n, tail), np.inf, np.float32),
+            votes=np.zeros(size, np.int64),
+            vote_q=np.full(size, np.inf, np.float32),
+            kernel_head=np.zeros(n),
+            kernel_tail=np.zeros((n, tail)),
+        )
+
+    def take(self, start: int, q: Tensor, kernels: Tensor | None) -> None:
+        """Fold a block of rows ``(rows, M)`` in; infinite q are not looked at."""
+        here, width, values = slice(start, start + len(q)), q.shape[1] - self.tail.shape[1], q.numpy()
+        if width:  # numpy finds positions several times faster than torch, torch the least values
+            where = values[:, :width].argmin(1)
+            self.head_index[here] = where
+            self.head[here] = values[np.arange(len(q)), where]
+        self.tail[here] = values[:, width:]
+        better = np.flatnonzero(q.amin(0).numpy() < self.vote_q)
+        who = values[:, better].argmin(0)
+        self.votes[better], self.vote_q[better] = who + start, values[who, better]
+        if kernels is not None:
+            self.kernel_head[here] = kernels[:, :width].sum(1).numpy()
+            self.kernel_tail[here] = kernels[:, width:].numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One pass of all real images over R and all sets.
+
+    Attributes:
+        kernel_r: ``(N,)`` sum of Gaussian kernels over R; zeros where none was asked for.
+        tables: one a set.
+    """
+
+    kernel_r: np.ndarray
+    tables: tuple[Table, ...]
+
+
+def measure(
+    space: Space,
+    real: np.ndarray,
+    reference: ImageSet,
+    sets: Sequence[Candidates],
+    with_kernels: bool = False,
+) -> Measured:
+    """Return the calibrated distances of all real images to each set, in one pass.
+
+    A distance to R of zero, of a copy of R, takes the least non-zero distance between patients of R.
+
+    Args:
+        space: the representation.
+        real: T and H, ``(N, C, H, W)`` uint8.
+        reference: R.
+        sets: what to look at.
+        with_kernels: also Gaussian kernels, their bandwidth the median nearest distance within R.
+
+    Raises:
+        ValueError: R has one patient, or images that do not differ.
+    """
+    everything = np.concatenate([reference.images, *(part.images for part in sets)])
+    encoded = space.candidates(everything, torch.float32)
+    spacing, image_to_r = _to_reference(space, everything if space.moves else encoded, encoded, reference)
+    n_r, least = len(reference), float(spacing[spacing > 0].min())
+    bandwidth = float(np.median(spacing)) if with_kernels else None
+    scale = 1 / np.sqrt(_never_zero(image_to_r, least))
+    columns = torch.from_numpy(scale).float()
+    real_to_r, kernel_r = np.empty(len(real)), np.zeros(len(real))
+    tables = tuple(Table.empty(len(real), len(part.images), part.tail) for part in sets)
+    for start, block in blocks(
+        space, real if space.moves else space.candidates(real, torch.float32), encoded
+    ):
+        here = slice(start, start + len(block))
+        kernels = None
+        if bandwidth is not None:
+            kernels = torch.exp(block.double().square_() / (-2 * bandwidth**2))
+            kernel_r[here] = kernels[:, :n_r].sum(1).numpy()
+            kernels = kernels[:, n_r:]
+        real_to_r[here] = _never_zero(block[:, :n_r].amin(1).numpy(), least)
+        rows = torch.from_numpy(1 / np.sqrt(real_to_r[here])).float()
+        q = block[:, n_r:].mul_(columns).mul_(rows[:, None])
+        for part, result, own in zip(sets, tables, _slices(sets), strict=True):
+            if part.rows is not None:
+                q[~torch.from_numpy(part.rows[here]), own] = torch.inf
+            result.take(start, q[:, own], None if kernels is None else kernels[:, own])
+    for part, result, own in zip(sets, tables, _slices(sets), strict=True):
+        _refine(space, result, real, real_to_r, part.images, scale[own])
+    return Measured(kernel_r, tables)
+
+
+def _slices(sets: Sequence[Candidates]) -> list[slice]:
+    ends = np.cumsum([len(part.images) for part in sets]).tolist()
+    return [slice(end - len(part.images), end) for part, end in zip(sets, ends, strict=True)]
+
+
+def _to_reference(
+    space: Space, queries: np.ndarray | Tensor, encoded: Tensor, reference: ImageSet
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances to the nearest R image: ``(n_R,)`` of R to other patients, ``(M,)`` of all sets."""
+    nearest = np.empty(len(queries))
+    patients = torch.from_numpy(reference.patients)
+    for start, block in blocks(space, queries, encoded[: len(reference)]):
+        own = patients[start : start + len(block)]  # empty once the reference is through
+        block[: len(own)][own[:, None] == patients[None]] = torch.inf
+        nearest[start : start + len(block)] = block.amin(1).numpy()
+    spacing = nearest[: len(reference)]
+    # A reference of one patient has no other to compare with: no spacing, no judgement.
+    if not np.isfinite(spacing).all() or not (spacing > 0).any():
+        raise ValueError(f"{space.name}: the reference images do not differ, or come from one patient.")
+    return spacing, nearest[len(reference) :]
+
+
+def _never_zero(distance: np.ndarray, least: float) -> np.ndarray:
+    """Return distances to R with those of copies of R replaced by the least within R."""
+    # Below this a float32 distance is rounding, not distance.
+    return np.where(distance < 1e-3 * least, least, distance)
+
+
+def _refine(
+    space: Space,
+    found: Table,
+    real: np.ndarray,
+    real_to_r: np.ndarray,
+    images: np.ndarray,
+    image_scale: np.ndarray,
+) -> None:
+    """Measure the closest pairs of the head again in float64, in place."""
+    rows = np.argsort(found.head, kind="stable")[:REFINED]
+    rows = rows[found.head_index[rows] >= 0]
+    rows = rows[np.isfinite(found.head[rows])]
+    columns = found.head_index[rows]
+    distance = pair_distances(space, real[rows], images[columns])
+    found.head[rows] = distance * image_scale[columns] / np.sqrt(real_to_r[rows])

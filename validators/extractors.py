@@ -1,0 +1,144 @@
+"""Feature spaces for fidelity: fitted on R, and believed only after they have seen what they should."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+
+from phantomset.data.records import ImageSet
+from phantomset.validators.classifier import Classifier, train_classifier
+from phantomset.validators.features import LARGEST_PX
+from phantomset.validators.ladder import to_uint8
+from phantomset.validators.measures.frechet import frechet
+from phantomset.validators.wavelets import wavelet_features
+
+NULL_DRAWS = 20
+SEEN = 2.0
+"""The strongest step must lie at that many times the greatest real-real distance."""
+
+MOST_IMAGES = 2000
+DISTINCT = 15
+
+Features = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Extractor:
+    """A feature space and its standing.
+
+    Attributes:
+        name: "classifier" or "texture".
+        features: uint8 images ``(N, C, H, W)`` to ``(N, D)`` float64, in units of R's deviations.
+        missed: what it should have seen and did not; empty when it qualifies.
+        null: greatest Fréchet distance between random halves of H.
+        seen: Fréchet distance over ``null``, by step of the ladder.
+    """
+
+    name: str
+    features: Features
+    missed: tuple[str, ...] = ()
+    null: float = 0.0
+    seen: dict[str, float] | None = None
+
+    @property
+    def qualified(self) -> bool:
+        """Whether its figures may decide."""
+        return not self.missed
+
+
+def fit_extractors(
+    reference: ImageSet, holdout: ImageSet, seed: int, rng: np.random.Generator
+) -> tuple[dict[str, Extractor], Classifier | None]:
+    """Return the extractors, fitted on R and qualified on H, and the classifier of R.
+
+    ``classifier``: the last layer of a network trained on R's labels, 48 features; sees classes, modes and
+    artefacts. ``texture``: a wavelet bank that learned nothing, 48 features (54 for RGB); sees what a
+    network overlooks, and is not asked about classes. With one class there is no classifier.
+    """
+    texture = _standardised(lambda images: wavelet_features(_grey_scale(images)), reference.images)
+    found = {"texture": _qualify("texture", texture, holdout, rng, sees_classes=False)}
+    if len(np.unique(reference.labels)) < 2:
+        return found, None
+    judge = train_classifier(reference.images, reference.labels, len(reference.label_names), seed)
+    learned = _standardised(judge.features, reference.images)
+    return {"classifier": _qualify("classifier", learned, holdout, rng, sees_classes=True), **found}, judge
+
+
+def _grey_scale(images: np.ndarray) -> torch.Tensor:
+    """Return images in [0, 1], averaged down to at most 64 px a side."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).float() / 255
+    shrink = max(x.shape[2:]) / (2 * LARGEST_PX)
+    if shrink <= 1:
+        return x
+    size = tuple(max(12, round(side / shrink)) for side in x.shape[2:])
+    return nn.functional.interpolate(x, size=size, mode="area")
+
+
+def _standardised(features: Features, images: np.ndarray) -> Features:
+    fitted = features(images)
+    mean, deviation = fitted.mean(0), np.maximum(fitted.std(0), 1e-6)
+    return lambda other: (features(other) - mean) / deviation
+
+
+# Qualification --------------------------------------------------------------------------------------
+
+
+def blurred(images: np.ndarray) -> np.ndarray:
+    """Return images blurred by 1 px at 28 px."""
+    width = min(images.shape[2:]) / 28
+    return to_uint8(ndimage.gaussian_filter(images.astype(np.float64), (0, 0, width, width)))
+
+
+def flattened(images: np.ndarray) -> np.ndarray:
+    """Return images with 0.8 of their contrast."""
+    x = images.astype(np.float64)
+    mean = x.mean((1, 2, 3), keepdims=True)
+    return to_uint8(mean + 0.8 * (x - mean))
+
+
+def chequered(images: np.ndarray) -> np.ndarray:
+    """Return images with a chequerboard of 8 grey levels, the trace of a careless upsampling."""
+    board = np.indices(images.shape[2:]).sum(0) % 2
+    return to_uint8(images + 8.0 * (2 * board - 1))
+
+
+def noisy(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return images with noise of 20 grey levels."""
+    return to_uint8(images + 20 * rng.standard_normal(images.shape))
+
+
+def _qualify(
+    name: str, features: Features, holdout: ImageSet, rng: np.random.Generator, sees_classes: bool
+) -> Extractor:
+    """Return the extractor with what it saw: the strongest step of each rung, against real-real halves."""
+    chosen = rng.permutation(len(holdout))[:MOST_IMAGES]
+    images, labels = holdout.images[chosen], holdout.labels[chosen]
+    real = features(images)
+    half = len(real) // 2
+    if half < 2 * 5:
+        return Extractor(name, features, missed=("enough holdout images to be qualified",))
+    null = max(frechet(real[o[:half]], real[o[half:]]) for o in _orders(len(real), rng))
+    first, second = real[:half], real[half:]
+    steps = {
+        "blur": features(blurred(images[half:])),
+        "noise": features(noisy(images[half:], rng)),
+        "contrast": features(flattened(images[half:])),
+        "chequerboard": features(chequered(images[half:])),
+        "few distinct images": second[np.arange(len(second)) % DISTINCT],
+    }
+    rarest = int(np.bincount(labels, minlength=len(holdout.label_names)).argmin())
+    kept = second[labels[half:] != rarest]
+    if sees_classes and 2 <= len(kept) < len(second):
+        steps["class left out"] = kept
+    seen = {step: frechet(first, altered) / max(null, 1e-12) for step, altered in steps.items()}
+    missed = [step for step, ratio in seen.items() if not ratio > SEEN]
+    if not np.allclose(features(images[:8]), real[:8], atol=1e-5):
+        missed.append("the same figures twice")
+    return Extractor(name, features, tuple(missed), null, seen)
+
+
+def _orders(count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    return [rng.permutation(count) for _ in range(NULL_DRAWS)]

@@ -1,0 +1,277 @@
+"""The representations in which images are compared. Whatever is fitted, is fitted on R alone.
+
+A representation turns an image into vectors: one as a candidate; as a query one for each way in which it
+may have been moved (variants), and one for each part that may match alone (parts). The distance of two
+images is the least over variants and parts.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the field's own name for it
+from torch import Tensor
+
+from phantomset.validators.measures.neighbours import nearest
+from phantomset.validators.wavelets import wavelet_features
+
+LARGEST_PX = 32
+"""Larger images are averaged down to this: copies are found there as well, and noise is not."""
+
+SMALLEST_PX = 12
+BLUR_PX = 1.2
+REACH_PX = 2
+VARIANTS = 2 * (2 * REACH_PX + 1) ** 2
+COMPONENTS = 50
+WHITE_COMPONENTS = 200
+STEEP, STEEP_WHITE = 2.0, 5.0
+"""Where edges bend down, in units of the image's median: a frame or a marker must not outweigh anatomy."""
+
+MARGIN_PX = 3
+POSES = ((0, 0.87), (0, 0.93), (0, 1.07), (0, 1.13), (-4, 1.0), (4, 1.0))
+"""Degrees and zoom; a copy at 10% or 4 degrees lies within half a pixel of one of them."""
+
+Encoder = Callable[[np.ndarray, torch.dtype], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """One representation.
+
+    Attributes:
+        name: as findings name it.
+        queries: uint8 images ``(N, C, H, W)`` to ``(N, V, P, D)``: V variants, P parts.
+        candidates: uint8 images to ``(M, P, D)``.
+        scales: ``(P,)``, what a distance in each part is divided by.
+        moves: queries have variants; without, a query is encoded as a candidate is, V = 1.
+    """
+
+    name: str
+    queries: Encoder
+    candidates: Encoder
+    scales: tuple[float, ...] = (1.0,)
+    moves: bool = False
+
+
+def pixels(images: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return uint8 images as ``(N, C, h, w)`` in [0, 1], averaged down to at most 32 px a side.
+
+    Raises:
+        ValueError: not uint8 ``(N, C, H, W)``, or smaller than 12 px.
+    """
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"images are {images.dtype} {images.shape}; uint8 (N, C, H, W) expected.")
+    if min(images.shape[2:]) < SMALLEST_PX:
+        raise ValueError(f"images are {images.shape[2:]} px; at least {SMALLEST_PX} px are needed.")
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(dtype) / 255
+    height, width = x.shape[2:]
+    shrink = max(height, width) / LARGEST_PX
+    if shrink <= 1:
+        return x
+    size = (max(SMALLEST_PX, round(height / shrink)), max(SMALLEST_PX, round(width / shrink)))
+    return F.interpolate(x, size=size, mode="area")
+
+
+def high_pass(x: Tensor) -> Tensor:
+    """Return images ``(N, C, h, w)`` minus their Gaussian blur of 1.2 px."""
+    radius = 4
+    taps = torch.exp(-(torch.arange(-radius, radius + 1, dtype=x.dtype) ** 2) / (2 * BLUR_PX**2))
+    taps = taps / taps.sum()
+    n, channels, height, width = x.shape
+    flat = F.pad(x.reshape(n * channels, 1, height, width), (radius,) * 4, mode="reflect")
+    blurred = F.conv2d(F.conv2d(flat, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))
+    return x - blurred.view_as(x)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return vectors with mean 0 and length 1 along the last axis, so that brightness and contrast drop out.
+
+    A constant vector has no pattern; it becomes the unit vector along (1, ..., 1), which is at distance √2
+    from every pattern and at 0 from other constants.
+    """
+    centred = vectors - vectors.mean(-1, keepdim=True)
+    length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+    flat = length < 1e-6 * vectors.shape[-1] ** 0.5
+    return torch.where(flat, vectors.shape[-1] ** -0.5, centred / length.clamp_min(1e-12))
+
+
+def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
+    """Return the nine representations, fitted on the reference images ``(N, C, H, W)`` uint8.
+
+    ``pix`` pixels, ``hp`` high-pass (`edges`), ``scan`` and ``scanhp`` the same two at the best of ±2 px shifts and
+    mirror (50 variants), ``affine`` high-pass at the best of zoom, turn, mirror and 1 px (60 variants),
+    ``patch`` the best of nine local high-pass windows, ``pca`` 50 whitened components, ``white`` the angle
+    between 200 whitened components of the high-pass, ``tex`` two-layer wavelet texture.
+
+    Raises:
+        ValueError: fewer than 10 reference images, or images that `pixels` refuses.
+    """
+    if len(reference) < 10:
+        raise ValueError(f"fit_spaces: {len(reference)} reference images; at least 10 are needed.")
+    return (
+        _simple("pix", lambda images, dtype: unit(pixels(images, dtype).flatten(1))),
+        _simple("hp", lambda images, dtype: unit(edges(images, dtype).flatten(1))),
+        _scan("scan", pixels),
+        _scan("scanhp", edges),
+        _affine(),
+        _patch(reference),
+        _simple("pca", _fit_components(reference)),
+        _simple("white", _fit_white(reference)),
+        _simple("tex", _fit_texture(reference)),
+    )
+
+
+def edges(images: np.ndarray, dtype: torch.dtype, steep: float = STEEP) -> Tensor:
+    """Return the high-pass of uint8 images, steep edges bent down by a hyperbolic tangent.
+
+    Unbent, two images with the same collimator frame or marker would pass for copies of each other.
+    """
+    x = high_pass(pixels(images, dtype))
+    usual = x.abs().flatten(1).median(1).values.clamp_min(1e-4)
+    return torch.tanh(x / (steep * usual[:, None, None, None]))
+
+
+def _simple(name: str, encode: Encoder) -> Space:
+    """Return a space of one variant and one part from an encoder to ``(N, D)``."""
+    return Space(
+        name,
+        queries=lambda images, dtype: encode(images, dtype)[:, None, None],
+        candidates=lambda images, dtype: encode(images, dtype)[:, None],
+    )
+
+
+def _scan(name: str, picture: Encoder) -> Space:
+    """Return a space that compares the middle of one image with every shifted, mirrored window of another."""
+
+    def queries(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        x = picture(images, dtype)
+        height, width = x.shape[2] - 2 * REACH_PX, x.shape[3] - 2 * REACH_PX
+        sides = torch.stack([x, x.flip(3)], 1)  # (N, 2, C, H, W)
+        windows = sides.unfold(3, height, 1).unfold(4, width, 1)  # (N, 2, C, 5, 5, h, w)
+        windows = windows.permute(0, 1, 3, 4, 2, 5, 6).reshape(len(x), VARIANTS, -1)
+        return unit(windows)[:, :, None]
+
+    def candidates(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        x = picture(images, dtype)
+        middle = x[:, :, REACH_PX : x.shape[2] - REACH_PX, REACH_PX : x.shape[3] - REACH_PX]
+        return unit(middle.flatten(1))[:, None]
+
+    return Space(name, queries, candidates, moves=True)
+
+
+def _affine() -> Space:
+    """Return the space that looks for enlarged, shrunk, turned and mirrored copies, and 1 px around each.
+
+    The unmoved image is left to `scanhp`.
+    """
+
+    def queries(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        x = edges(images, dtype)
+        height, width = x.shape[2] - 2 * MARGIN_PX, x.shape[3] - 2 * MARGIN_PX
+        windows = []
+        for degrees, zoom in POSES:
+            angle = math.radians(degrees)
+            turn = torch.tensor(
+                [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]], dtype=dtype
+            )
+            grid = F.affine_grid((turn / zoom).expand(len(x), 2, 3), list(x.shape), align_corners=False)
+            moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+            for side in (moved, moved.flip(3)):
+                for down, right in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
+                    top, left = MARGIN_PX + down, MARGIN_PX + right
+                    windows.append(side[:, :, top : top + height, left : left + width].flatten(1))
+        return unit(torch.stack(windows, 1))[:, :, None]
+
+    def candidates(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        x = edges(images, dtype)
+        middle = x[:, :, MARGIN_PX : x.shape[2] - MARGIN_PX, MARGIN_PX : x.shape[3] - MARGIN_PX]
+        return unit(middle.flatten(1))[:, None]
+
+    return Space("affine", queries, candidates, moves=True)
+
+
+def _patch(reference: np.ndarray) -> Space:
+    """Return the space of nine half-size high-pass windows, each in units of its own R-R 5% quantile."""
+
+    def encode(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        x = edges(images, dtype)
+        height, width = x.shape[2] // 2, x.shape[3] // 2
+        windows = [
+            x[:, :, top : top + height, left : left + width].flatten(1)
+            for top in (0, (x.shape[2] - height) // 2, x.shape[2] - height)
+            for left in (0, (x.shape[3] - width) // 2, x.shape[3] - width)
+        ]
+        return unit(torch.stack(windows, 1))
+
+    fitted = encode(reference, torch.float32).numpy()
+    scales = []
+    for part in range(fitted.shape[1]):
+        gaps = nearest(fitted[:, part], fitted[:, part], skip_self=True)[0][:, 0]
+        scales.append(max(float(np.quantile(gaps, 0.05)), 1e-6))
+    return Space("patch", lambda images, dtype: encode(images, dtype)[:, None], encode, tuple(scales))
+
+
+def _fit_components(reference: np.ndarray) -> Encoder:
+    """Return the encoder to whitened principal components, deviations floored at 5% of the first."""
+    x = pixels(reference, torch.float64).flatten(1)
+    mean = x.mean(0)
+    count = min(COMPONENTS, len(x) - 1, x.shape[1])
+    axes, deviations = _principal(x - mean, count)
+    floor = torch.clamp(0.05 * deviations[0], min=1e-6)
+    projection = axes / torch.maximum(deviations, floor)
+
+    def encode(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        return (pixels(images, dtype).flatten(1) - mean.to(dtype)) @ projection.to(dtype)
+
+    return encode
+
+
+def _fit_white(reference: np.ndarray) -> Encoder:
+    """Return the encoder to the direction in 200 whitened components of the high-pass.
+
+    Whitened, unrelated images are nearly at right angles, so that even half of a copy, in a mixture of two
+    images, stands out.
+    """
+
+    def bent(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        return unit(edges(images, dtype, STEEP_WHITE).flatten(1))
+
+    x = bent(reference, torch.float64)
+    mean = x.mean(0)
+    axes, deviations = _principal(x - mean, min(WHITE_COMPONENTS, len(x) // 2, x.shape[1]))
+    projection = axes / deviations.clamp_min(max(0.05 * float(deviations[0]), 1e-9))
+
+    def encode(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        y = (bent(images, dtype) - mean.to(dtype)) @ projection.to(dtype)
+        length = torch.linalg.vector_norm(y, dim=1, keepdim=True)
+        # An image that is R's mean has no direction; it takes the first axis.
+        first = torch.eye(1, y.shape[1], dtype=dtype)
+        return torch.where(length > 1e-6, y / length.clamp_min(1e-6), first)
+
+    return encode
+
+
+def _principal(centred: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the first axes ``(D, K)`` and deviations ``(K,)``, by the smaller of the two Gram matrices."""
+    n, width = centred.shape
+    if width <= n:
+        values, vectors = torch.linalg.eigh(centred.T @ centred)
+        axes = vectors.flip(1)[:, :count]
+    else:
+        values, vectors = torch.linalg.eigh(centred @ centred.T)
+        axes = centred.T @ vectors.flip(1)[:, :count]
+        axes = axes / torch.linalg.vector_norm(axes, dim=0).clamp_min(1e-12)
+    return axes, (values.flip(0)[:count].clamp_min(0) / (n - 1)).sqrt()
+
+
+def _fit_texture(reference: np.ndarray) -> Encoder:
+    """Return the encoder to wavelet features in units of R's deviations."""
+    fitted = wavelet_features(pixels(reference))
+    mean, deviation = fitted.mean(0), np.maximum(fitted.std(0), 1e-6)
+
+    def encode(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        return torch.from_numpy((wavelet_features(pixels(images, dtype)) - mean) / deviation).to(dtype)
+
+    return encode

@@ -1,0 +1,35 @@
+"""Two popular copy statistics of the literature, reported for comparison and never a pass."""
+
+import numpy as np
+from scipy import stats
+
+from phantomset.validators.measures.neighbours import nearest
+
+
+def copying_z(train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray) -> float:
+    """Return Z_U of the data-copying test, about N(0, 1) without copying; strongly negative means copying.
+
+    Mann-Whitney, without continuity correction, of the distances to T: are synthetic images nearer to the
+    training set than held-out images are? Features ``(N, D)`` each. Blind to few copies in a large set.
+
+    Source: Meehan, Chaudhuri and Dasgupta 2020 (the global form).
+    """
+    near_synthetic = nearest(synthetic, train)[0][:, 0]
+    near_holdout = nearest(holdout, train)[0][:, 0]
+    m, n = len(near_synthetic), len(near_holdout)
+    ranks = stats.rankdata(np.concatenate([near_synthetic, near_holdout]))
+    u = ranks[:m].sum() - m * (m + 1) / 2
+    return float((u - m * n / 2) / np.sqrt(m * n * (m + n + 1) / 12))
+
+
+def authentic_share(train: np.ndarray, synthetic: np.ndarray) -> float:
+    """Return the share of synthetic images that are farther from their nearest training image than that image
+    is from its own nearest neighbour; in [0, 1], higher is called more authentic.
+
+    Not to be confused with a percentage: other libraries report 0 to 100, or minus 50 to 50.
+
+    Source: Alaa et al. 2022.
+    """
+    distance, index = nearest(synthetic, train)
+    spacing = nearest(train, train, skip_self=True)[0][:, 0]
+    return float((distance[:, 0] > spacing[index[:, 0]]).mean())
