@@ -20,45 +20,51 @@ SHARES = (0.4, 0.3, 0.3)
 ANATOMY: dict[str, tuple[float, float]] = {
     "width": (0.74, 0.065),  # half the thorax at its widest
     "top": (-0.80, 0.055),  # apex of the lungs
-    "roundness": (2.5, 0.32),  # exponent of the thorax's outline
-    "taper": (0.03, 0.05),  # how the chest wall leans in below
-    "asymmetry": (0.0, 0.03),  # one lung wider than the other
+    "roundness": (2.5, 0.11),  # exponent of the thorax's outline
+    "taper": (0.03, 0.017),  # how the chest wall leans in below
+    "asymmetry": (0.0, 0.01),  # one lung wider than the other
     "dome_right": (0.40, 0.075),  # height of the diaphragm, right and left
     "dome_left": (0.47, 0.075),
-    "dome_depth": (0.26, 0.06),  # from the dome to the angle beside the ribs
-    "mediastinum": (0.150, 0.022),  # half its width
-    "heart_x": (0.15, 0.035),
-    "heart_y": (-0.12, 0.040),  # above the dome
-    "heart_a": (0.36, 0.050),  # long half axis
+    "dome_depth": (0.26, 0.021),  # from the dome to the angle beside the ribs
+    "mediastinum": (0.150, 0.0077),  # half its width
+    "heart_x": (0.15, 0.012),
+    "heart_y": (-0.12, 0.014),  # above the dome
+    "heart_a": (0.36, 0.017),  # long half axis
     "heart_b": (0.265, 0.035),
-    "heart_tilt": (0.60, 0.16),  # radians
-    "aorta": (0.085, 0.022),  # radius of the arch
-    "rib_spacing": (0.190, 0.018),
-    "rib_phase": (0.0, 0.3),
-    "rib_fall": (0.32, 0.10),  # how far a rib falls from spine to side
-    "rib_strength": (0.085, 0.025),
-    "clavicle_y": (-0.60, 0.05),
-    "clavicle_fall": (0.24, 0.07),
-    "spine": (0.075, 0.011),
-    "spine_lean": (0.0, 0.025),
+    "heart_tilt": (0.60, 0.056),  # radians
+    "aorta": (0.085, 0.0077),  # radius of the arch
+    "rib_spacing": (0.190, 0.0063),
+    "rib_phase": (0, 0.042),
+    "rib_fall": (0.32, 0.017),  # how far a rib falls from spine to side
+    "rib_strength": (0.045, 0.02),
+    "clavicle_y": (-0.60, 0.017),
+    "clavicle_fall": (0.24, 0.025),
+    "spine": (0.075, 0.0038),
+    "spine_lean": (0.0, 0.0087),
     "tissue": (0.60, 0.065),  # attenuation of the chest wall
-    "air": (0.44, 0.050),  # what the lungs take off it
-    "breast": (0.0, 0.075),  # soft shadows, only where positive
-    "hilum": (0.085, 0.025),
-    "vessels": (0.050, 0.014),
-    "stomach": (0.10, 0.07),
+    "air": (0.44, 0.05),  # what the lungs take off it
+    "breast": (0.0, 0.026),  # soft shadows, only where positive
+    "hilum": (0.085, 0.0087),
+    "vessels": (0.03, 0.0035),
+    "stomach": (0.10, 0.025),
     "shoulder": (-0.66, 0.07),
 }
-"""Mean and deviation of what belongs to a patient."""
+"""Mean and deviation of what belongs to a patient.
+
+What varies most are the large, smooth things: a small network learns these in a minute, fine lines not.
+"""
 
 VISIT: dict[str, tuple[float, float]] = {
-    "shift_x": (0.0, 0.022),
-    "shift_y": (0.0, 0.022),
-    "rotation": (0.0, 0.018),  # radians
-    "zoom": (1.0, 0.016),
+    "shift_x": (0.0, 0.012),
+    "shift_y": (0.0, 0.012),
+    "rotation": (0.0, 0.009),  # radians
+    "zoom": (1.0, 0.008),
     "inspiration": (0.0, 0.022),  # moves both domes
     "exposure": (0.0, 0.016),
     "stage": (0.0, 0.35),  # the finding grows or shrinks
+    "focus": (0.0, 1.0),  # sharp or soft; see `film`
+    "contrast": (0.0, 0.25),  # logarithm of the film's slope
+    "mottle": (0.0, 0.4),  # logarithm of the quantum noise
 }
 """Mean and deviation of what belongs to one visit."""
 
@@ -106,7 +112,7 @@ def picture(body: Parameters, visit: Parameters, fields: Array, size_px: int) ->
     ray = _outline(a, x, y, outer)
     heart = _heart(a, x, y)
     # what is no longer air: each takes its share of what the others left
-    air = lungs * (1 - 0.94 * heart) * (1 - _effusion(a, x, y, outer)) * (1 - _pneumonia(a, x, y, texture))
+    air = lungs * (1 - 0.94 * heart) * (1 - _effusion(a, x, y, outer)) * (1 - _pneumonia(a, x, y))
     ray -= a["air"] * air * (1 + 0.10 * texture)
     ray += 0.07 * heart + _middle(a, x, y) + _bones(a, x, y, outer) + _soft(a, x, y, lungs)
     ray += _vessels(a, x, y, texture) * air
@@ -217,28 +223,24 @@ def _soft(a: Parameters, x: Array, y: Array, lungs: Array) -> Array:
 def _effusion(a: Parameters, x: Array, y: Array, outer: Array) -> Array:
     """Fluid in one angle, its surface a meniscus that climbs the chest wall; a mask of lost air."""
     base = np.where(a["side"] < 0, a["dome_right"], a["dome_left"]) + a["inspiration"]
-    level = base + 0.10 - (0.14 + 0.40 * a["severity"]) * (1 + 0.25 * a["stage"])
+    level = base - 0.06 - (0.14 + 0.40 * a["severity"]) * (1 + 0.25 * a["stage"])
     climb = np.clip(np.abs(x) / np.maximum(outer, 0.2), 0, 1)
     fluid = _step(y - (level + 0.18 - 0.36 * climb * climb), 0.06) * (x * a["side"] > 0)
-    return (a["finding"] == 1) * (0.80 + 0.15 * a["severity"]) * fluid
+    return (a["finding"] == 1) * (0.88 + 0.10 * a["severity"]) * fluid
 
 
-def _pneumonia(a: Parameters, x: Array, y: Array, texture: Array) -> Array:
-    """A consolidated patch in one lobe, cloudy inside, ragged at its edge; a mask of lost air."""
-    centre_x = a["side"] * (0.32 + 0.22 * a["lobe_x"])
-    centre_y = -0.34 + 0.58 * a["lobe_y"]
-    size = (0.21 + 0.13 * a["severity"]) * (1 + 0.18 * a["stage"])
-    dx, dy = x - centre_x, y - centre_y
-    ragged = 1 + 0.22 * np.cos(3 * np.arctan2(dy, dx) + a["patch"]) + 0.20 * texture
-    cloud = _step(1 - np.hypot(dx, 1.15 * dy) / (size * np.maximum(ragged, 0.3)), 0.42)
-    return (a["finding"] == 2) * np.clip(
-        (0.66 + 0.20 * a["severity"]) * cloud * (1 + 0.12 * texture), 0, 0.95
-    )
+def _pneumonia(a: Parameters, x: Array, y: Array) -> Array:
+    """A consolidated patch in one lobe, soft at its edge; a mask of lost air."""
+    centre_x = a["side"] * (0.34 + 0.14 * a["lobe_x"])
+    centre_y = -0.34 + 0.46 * a["lobe_y"]
+    size = (0.27 + 0.13 * a["severity"]) * (1 + 0.18 * a["stage"])
+    cloud = _step(1 - np.hypot(x - centre_x, 1.15 * (y - centre_y)) / size, 0.42)
+    return (a["finding"] == 2) * np.clip((0.74 + 0.20 * a["severity"]) * cloud, 0, 0.95)
 
 
 def _spread(fields: Array, size_px: int) -> Array:
-    """Join the cells of a field smoothly, ``(B, cells, cells)`` to ``(B, S, S)``, deviation about 1."""
+    """Join the cells of a field smoothly, ``(B, cells, cells)`` to ``(B, S, S)``, deviation about 0.3."""
     place = (np.arange(size_px) + 0.5) / size_px * (_CELLS - 1)
     weight = np.exp(-0.5 * np.square((place[:, None] - np.arange(_CELLS)[None]) / 0.55)).astype(np.float32)
-    weight /= np.sqrt(np.square(weight).sum(axis=1, keepdims=True))
+    weight *= np.sqrt(0.3 / np.square(weight).sum(axis=1, keepdims=True))
     return np.matmul(np.matmul(weight, fields), weight.T)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
+from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
 
 from phantomset.data.phantom_anatomy import VISIT, Array, Parameters, draw_anatomy, draw_fields, picture
 from phantomset.data.seeds import stream
@@ -28,10 +30,8 @@ class Scanner:
     Attributes:
         low, high: attenuations that become black and white.
         gamma: bend of the film curve between them; above 1 is darker.
-        noise: deviation of a pixel at middle grey.
-        blur: share of a pixel that leaks into its neighbours.
+        noise: strength of its quantum noise.
         field: how much of the body is seen; above 1 is more.
-        shutter: half side of the collimated square; 1 is none.
         inverted: stores MONOCHROME1.
         slope, intercept: from stored to modality values.
     """
@@ -43,23 +43,17 @@ class Scanner:
     high: float
     gamma: float
     noise: float
-    blur: float
     field: float = 1.0
-    shutter: float = 1.0
     inverted: bool = False
     slope: float = 1.0
     intercept: float = 0.0
 
 
 SCANNERS = (
-    Scanner("Aurelia Imaging", "Lumen 4", "DX", 0.02, 1.05, 1.00, 0.016, 0.10),
-    Scanner("Borealis Medical", "ClearView DR", "DX", 0.05, 1.00, 0.88, 0.012, 0.04, field=1.05),
-    Scanner(
-        "Kestrel Radiology", "CR-90", "CR", -0.02, 1.12, 1.16, 0.026, 0.22, inverted=True, intercept=-1024.0
-    ),
-    Scanner(
-        "Novatide", "Mobile XR", "DX", 0.03, 0.96, 1.06, 0.022, 0.16, field=0.95, shutter=0.93, slope=0.5
-    ),
+    Scanner("Aurelia Imaging", "Lumen 4", "DX", 0.02, 1.05, 1.00, 1.0),
+    Scanner("Borealis Medical", "ClearView DR", "DX", 0.05, 1.00, 0.88, 0.8, field=1.05),
+    Scanner("Kestrel Radiology", "CR-90", "CR", -0.02, 1.12, 1.16, 1.4, inverted=True, intercept=-1024.0),
+    Scanner("Novatide", "Mobile XR", "DX", 0.03, 0.96, 1.06, 1.2, field=0.95, slope=0.5),
 )
 """The scanners of the phantom hospital."""
 
@@ -129,22 +123,26 @@ def unit_batches(plan: Visits) -> Iterator[Array]:
         machines = [SCANNERS[int(index)] for index in plan.scanners[rows]]
         pose["zoom"] = pose["zoom"] / _column(machines, "field").reshape(-1)
         rays = picture(body, pose, plan.fields[who], STORED_PX)
-        yield _film(rays, machines, stream(plan.seed, "phantom", "noise", start))
+        yield _film(rays, pose, machines, stream(plan.seed, "phantom", "noise", start))
 
 
-def _film(rays: Array, machines: list[Scanner], rng: np.random.Generator) -> Array:
-    """Blur, film curve, quantum noise (more where less gets through), shutter."""
-    blur = _column(machines, "blur")
-    edged = np.pad(rays, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    around = edged[:, :-2, 1:-1] + edged[:, 2:, 1:-1] + edged[:, 1:-1, :-2] + edged[:, 1:-1, 2:]
-    soft = (1 - blur) * rays + (blur / 4) * around
+def _film(rays: Array, visit: Parameters, machines: list[Scanner], rng: np.random.Generator) -> Array:
+    """Focus, film curve, scatter that lifts the blacks, slope, and quantum noise in two grain sizes."""
+    focus = ndtr(visit["focus"]).reshape(-1, 1, 1)
+    soft = (1 - focus) * _blurred(rays, 1.2) + focus * _blurred(rays, 2.8)
     low, high = _column(machines, "low"), _column(machines, "high")
     unit = np.power(np.clip((soft - low) / (high - low), 1e-4, 1), _column(machines, "gamma"))
-    grain = rng.standard_normal(rays.shape, dtype=np.float32)
-    unit = unit + _column(machines, "noise") * (0.6 + 0.8 * unit) * grain
-    line = np.abs((np.arange(STORED_PX, dtype=np.float32) + 0.5) / STORED_PX * 2 - 1)
-    reach = np.maximum(line.reshape(1, -1, 1), line.reshape(1, 1, -1))
-    return np.where(reach < _column(machines, "shutter"), np.clip(unit, 0, 1), 0.0).astype(np.float32)
+    veiled = np.sqrt(np.square(unit) + 0.06)
+    unit = 0.5 + 0.85 * np.exp(visit["contrast"]).reshape(-1, 1, 1) * (veiled - 0.55)
+    grain = rng.standard_normal((2, *rays.shape), dtype=np.float32)
+    # A blurred field keeps 1 / (2 sigma sqrt(pi)) of its deviation.
+    mottle = 0.015 * 4.25 * _blurred(grain[0], 1.2) + 0.012 * 10.6 * _blurred(grain[1], 3.0)
+    loud = _column(machines, "noise") * np.exp(visit["mottle"]).reshape(-1, 1, 1)
+    return np.clip(unit + loud * mottle, 0, 1).astype(np.float32)
+
+
+def _blurred(pictures: Array, sigma_px: float) -> Array:
+    return ndimage.gaussian_filter(pictures, (0, sigma_px, sigma_px))
 
 
 def _column(machines: list[Scanner], name: str) -> Array:

@@ -14,7 +14,7 @@ from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
 ENCODED_AT_ONCE = 32
 """Queries encoded together: with 50 variants of 24x24 px that is 4 MiB."""
 
-REFINED = 512
+REFINED = 256
 """So many of the closest pairs are measured again in float64."""
 
 

@@ -13,13 +13,14 @@ from phantomset.validators.classifier import Classifier, train_classifier
 from phantomset.validators.features import LARGEST_PX
 from phantomset.validators.ladder import to_uint8
 from phantomset.validators.measures.frechet import frechet
+from phantomset.validators.measures.kernel import kid
 from phantomset.validators.wavelets import wavelet_features
 
 NULL_DRAWS = 20
 SEEN = 2.0
 """The strongest step must lie at that many times the greatest real-real distance."""
 
-MOST_IMAGES = 2000
+MOST_IMAGES, KERNEL_IMAGES = 2000, 500
 DISTINCT = 15
 
 Features = Callable[[np.ndarray], np.ndarray]
@@ -34,7 +35,8 @@ class Extractor:
         features: uint8 images ``(N, C, H, W)`` to ``(N, D)`` float64, in units of R's deviations.
         missed: what it should have seen and did not; empty when it qualifies.
         null: greatest Fréchet distance between random halves of H.
-        seen: Fréchet distance over ``null``, by step of the ladder.
+        seen: distance over the greatest real-real one, by step of the ladder: Fréchet or kernel distance,
+            whichever sees more.
     """
 
     name: str
@@ -120,7 +122,8 @@ def _qualify(
     half = len(real) // 2
     if half < 2 * 5:
         return Extractor(name, features, missed=("enough holdout images to be qualified",))
-    null = max(frechet(real[o[:half]], real[o[half:]]) for o in _orders(len(real), rng))
+    halves = [(real[o[:half]], real[o[half:]]) for o in _orders(len(real), rng)]
+    null, kernel_null = (max(distance(a, b) for a, b in halves) for distance in (frechet, _kernel_distance))
     first, second = real[:half], real[half:]
     steps = {
         "blur": features(blurred(images[half:])),
@@ -133,11 +136,21 @@ def _qualify(
     kept = second[labels[half:] != rarest]
     if sees_classes and 2 <= len(kept) < len(second):
         steps["class left out"] = kept
-    seen = {step: frechet(first, altered) / max(null, 1e-12) for step, altered in steps.items()}
+    seen = {
+        step: max(
+            frechet(first, altered) / max(null, 1e-12),
+            _kernel_distance(first, altered) / max(kernel_null, 1e-12),
+        )
+        for step, altered in steps.items()
+    }
     missed = [step for step, ratio in seen.items() if not ratio > SEEN]
     if not np.allclose(features(images[:8]), real[:8], atol=1e-5):
         missed.append("the same figures twice")
     return Extractor(name, features, tuple(missed), null, seen)
+
+
+def _kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
+    return kid(a[:KERNEL_IMAGES], b[:KERNEL_IMAGES])
 
 
 def _orders(count: int, rng: np.random.Generator) -> list[np.ndarray]:

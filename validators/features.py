@@ -100,7 +100,7 @@ def unit(vectors: Tensor) -> Tensor:
 def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
     """Return the nine representations, fitted on the reference images ``(N, C, H, W)`` uint8.
 
-    ``pix`` pixels, ``hp`` high-pass (`edges`), ``scan`` and ``scanhp`` the same two at the best of ±2 px shifts and
+    ``pix`` pixels, ``hp`` high-pass (`edges`), ``scan`` and ``scanhp`` the same two at the best of shifts and
     mirror (50 variants), ``affine`` high-pass at the best of zoom, turn, mirror and 1 px (60 variants),
     ``patch`` the best of nine local high-pass windows, ``pca`` 50 whitened components, ``white`` the angle
     between 200 whitened components of the high-pass, ``tex`` two-layer wavelet texture.

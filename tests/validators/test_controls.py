@@ -35,12 +35,13 @@ def test_planted_copies_are_noticed(clean: Context) -> None:
     assert by_rung["patch"].status == "REPORTED"
 
 
-def test_exposed_patients_are_noticed_without_the_scan(evidence, clean: Context) -> None:
-    """k95 lies between the fewest that a rank test can see and T; more copies are noticed no less."""
+def test_exposed_patients_are_noticed_without_the_scan(clean: Context) -> None:
+    """k95 is given when, and only when, 95% of 59 trials at 3% of T were noticed."""
     (finding,) = CONTROLS["family_control"](clean)
     hits = finding.details["hits_by_k"]
-    assert hits[max(hits)] >= 55 or finding.status == "INCONCLUSIVE"
-    assert (finding.status == "PASS") == ("k95_share" in finding.details)
+    enough = hits[max(hits)] >= 0.95 * 59
+    assert (finding.status == "PASS") == ("k95_share" in finding.details) == enough
+    assert max(hits) == 9
 
 
 def test_the_dose_is_noticed(clean: Context) -> None:

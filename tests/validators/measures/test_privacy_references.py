@@ -158,7 +158,7 @@ def test_bootstrap_weights_reproduce_the_plain_figures() -> None:
 
 
 def test_joint_bound_covers_the_one_attack_that_leaks() -> None:
-    """Of ten attacks one has a true TPR of .0298 at 1%: the bound covers it in at least 90% of draws."""
+    """Of ten attacks one has a true TPR of .0298 at FPR 1%: the greatest bound covers it nearly always."""
     rng, covered = np.random.default_rng(4), 0
     for _ in range(40):
         shared = rng.standard_normal((2, 600, 1))
