@@ -215,8 +215,9 @@ class Run:
         acting = stability.persistent(fired, counters)
         if self._stepper.new_skips:
             self._tell("skipped-batch", f"{self._stepper.new_skips} batches were skipped: loss not finite")
-        if "divergence" in acting or "collapse" in acting:
-            self._roll_back(acting[0], batch_check.gap)
+        curable = [code for code in acting if code != "critic-wins"]
+        if curable:
+            self._roll_back(curable[0], batch_check.gap)
         elif acting:
             self._tell(acting[0], "the critic tells nearly every pair apart and the fakes grow alike")
 

@@ -28,8 +28,13 @@ MOST_SKIPS = 2
 MOST_ROLL_BACKS = 8
 """After so many the run is given up."""
 
-PERSISTENCE = {"divergence": 2, "collapse": 3, "critic-wins": 5}
+PERSISTENCE = {"divergence": 2, "collapse": 3, "steep-critic": 3, "critic-wins": 5}
 """Checks in a row before a detector acts."""
+
+STEEP_PENALTY = 0.2
+"""Gradient penalty, gamma times the squared gradient, above which the critic steepens faster than the penalty
+holds it; 0.005 to 0.04 in health, 0.2 a quarter of the way into a run that ended at 50.
+"""
 
 DRIFT_IMAGES = 100_000
 DRIFT_LIMIT = 0.3
@@ -41,6 +46,8 @@ ADVICE = {
     "again, set a smaller one in model.settings.",
     "collapse": "The generator repeats itself; the engine went back. If it comes again, use family r3gan "
     "with its defaults, or give more images for each class.",
+    "steep-critic": "The critic grew too steep; the engine went back, with smaller steps and a stronger "
+    "penalty. If it comes again, give more images, a smaller budget, or a larger gamma_start.",
     "critic-wins": "The critic tells every pair apart. Set model.augment to shift, or give more images.",
     "noise-drift": "The samples carry grain that real images lack. Use a smaller budget, or family r3gan "
     "with its default penalty.",
@@ -105,6 +112,8 @@ def findings(check: Check, numbers: dict[str, float], counters: Counters, images
     if images_seen > warm_up:
         if check.spread < 0.5 or check.class_spread < 0.35:
             fired.add("collapse")
+        if penalty > STEEP_PENALTY:
+            fired.add("steep-critic")
         before = counters.spreads
         if check.pair_accuracy > 0.97 and len(before) == 10 and check.spread < 0.9 * statistics.fmean(before):
             fired.add("critic-wins")

@@ -64,7 +64,8 @@ def fit_extractors(
     found = {"texture": _qualify("texture", texture, holdout, rng, sees_classes=False)}
     if len(np.unique(reference.labels)) < 2:
         return found, None
-    judge = train_classifier(reference.images, reference.labels, len(reference.label_names), seed)
+    classes = len(reference.label_names)
+    judge = train_classifier(reference.images, reference.labels, classes, seed, pooled=True)
     learned = _standardised(judge.features, reference.images)
     return {"classifier": _qualify("classifier", learned, holdout, rng, sees_classes=True), **found}, judge
 

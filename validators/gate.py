@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -150,9 +151,16 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
         "k95_band": _k95_band(verdict.findings),
         "not_evaluated": [text for name, text in NOT_IN_SUITE.items() if name not in spoken],
         "fidelity": [_coarse(f) for f in verdict.findings if f.axis in ("fidelity", "utility")],
-        "power": verdict.power,
+        "power": _coarse_power(verdict.power),
         "says": _says(verdict.status),
     }
+
+
+def _coarse_power(sentence: str) -> str:
+    """Return the power statement with the number of training patients to two digits."""
+    return re.sub(
+        r"(?<=patients of )[\d,]+", lambda match: f"{_two_digits(int(match[0].replace(',', ''))):,}", sentence
+    )
 
 
 def _check_outcomes(verdict: Verdict) -> dict[str, str]:

@@ -143,9 +143,11 @@ def round_text(text: str) -> str:
 
 
 def _coarse_counts(text: str) -> str:
-    """Return a text in which every whole number of 100 or more is rounded to two digits."""
+    """Return a text in which whole numbers from 100 on are rounded to two digits; not the 255 of 2/255."""
     return re.sub(
-        r"(?<![\d.,])\d{1,3}(?:,?\d{3})+|\b\d{3}\b", lambda match: f"{coarse(_whole(match[0])):,}", text
+        r"(?<![\d.,/])\d{1,3}(?:,?\d{3})+|(?<![\d.,/])\b\d{3}\b",
+        lambda match: f"{coarse(_whole(match[0])):,}",
+        text,
     )
 
 

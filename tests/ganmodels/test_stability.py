@@ -52,6 +52,15 @@ def test_collapse_before_the_first_good_state_waits() -> None:
     assert findings(check, {}, _counters(good_step=0), 31_000) == {"collapse"}
 
 
+def test_a_steep_critic_is_met_long_before_it_diverges() -> None:
+    """A penalty over .2 after the warm-up acts at the third check; healthy runs have .04 there at most."""
+    assert findings(HEALTHY, {"penalty": 0.21}, _counters(), 40_000) == {"steep-critic"}
+    assert findings(HEALTHY, {"penalty": 0.19}, _counters(), 40_000) == set()
+    assert findings(HEALTHY, {"penalty": 1.9}, _counters(20, 0), 1_280) == set()
+    counters = Counters()
+    assert [persistent({"steep-critic"}, counters) for _ in range(3)] == [[], [], ["steep-critic"]]
+
+
 def test_critic_wins_only_while_the_spread_falls() -> None:
     """Pair accuracy over .97 alone is a lucky batch; with fakes growing alike it is a lost game."""
     won = Check(0.4, 0.98, 0.7, 0.7)

@@ -25,7 +25,7 @@ def smooth_images(patients: int, first: int, seed: int, channels: int = 1, size_
     y, x = np.mgrid[:size_px, :size_px] / size_px - 0.5
     blob = np.exp(-((x - 0.1) ** 2 + (y + 0.1) ** 2) / 0.02)
     again = ndimage.gaussian_filter(rng.standard_normal((len(owner), *shape[1:])), (0, 0, 1, 1))
-    images = 120 + 35 * (own[owner] + 0.5 * again / again.std()) + 40 * labels[:, None, None, None] * blob
+    images = 120 + 35 * (own[owner] + 0.5 * again / again.std()) + 90 * labels[:, None, None, None] * blob
     pixels = np.clip(images + 3 * rng.standard_normal(images.shape), 0, 255).astype(np.uint8)
     return ImageSet(pixels, labels.astype(np.int64), (first + owner).astype(np.int64), NAMES)
 
