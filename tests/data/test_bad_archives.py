@@ -218,7 +218,11 @@ def _idx(array: np.ndarray, kind: int = 8) -> bytes:
             "expected one number an image",
         ),
         (_idx(np.zeros((3, 8), np.uint8)), _idx(np.zeros(3, np.uint8)), "expected uint8"),
-        (gzip.compress(_idx(np.zeros((3, 8, 8), np.uint8)))[:-9], _idx(np.zeros(3, np.uint8)), "damaged"),
+        (
+            gzip.compress(_idx(np.zeros((3, 8, 8), np.uint8)), mtime=0)[:-9],
+            _idx(np.zeros(3, np.uint8)),
+            "damaged",
+        ),
         (bytes([0, 0, 8, 3]) + b"\xff" * 12, _idx(np.zeros(3, np.uint8)), "limits"),
     ],
 )
