@@ -20,6 +20,10 @@ RECIPE = {
 }
 
 
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Runs:
     """The command, its key, and the digests of a run that was never stopped."""
 
@@ -33,7 +37,15 @@ class Runs:
     def start(self, place: Path) -> "subprocess.Popen[str]":
         command = [*self.command, "--workspace", str(place)]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=self.environment)
+        # A suite that was started in the background hands down an ignored Ctrl-C.
+        return subprocess.Popen(
+            command,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            env=self.environment,
+            preexec_fn=heed_interrupts,  # noqa: PLW1509
+        )
 
     def digests(self, place: Path) -> list[str]:
         out, err = self.start(place).communicate(timeout=240)
