@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 from scipy.special import ndtr  # pyright: ignore[reportMissingTypeStubs]
 
 from phantomset.data.phantom_anatomy import VISIT, Array, Parameters, draw_anatomy, draw_fields, picture
@@ -142,7 +143,8 @@ def _film(rays: Array, visit: Parameters, machines: list[Scanner], rng: np.rando
 
 
 def _blurred(pictures: Array, sigma_px: float) -> Array:
-    return ndimage.gaussian_filter(pictures, (0, sigma_px, sigma_px))
+    gaussian: Any = ndimage.gaussian_filter  # pyright: ignore[reportUnknownMemberType]
+    return gaussian(pictures, (0, sigma_px, sigma_px))
 
 
 def _column(machines: list[Scanner], name: str) -> Array:
