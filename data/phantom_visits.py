@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
@@ -143,8 +143,7 @@ def _film(rays: Array, visit: Parameters, machines: list[Scanner], rng: np.rando
 
 
 def _blurred(pictures: Array, sigma_px: float) -> Array:
-    gaussian: Any = ndimage.gaussian_filter  # pyright: ignore[reportUnknownMemberType]
-    return gaussian(pictures, (0, sigma_px, sigma_px))
+    return np.asarray(cast(Any, ndimage).gaussian_filter(pictures, (0, sigma_px, sigma_px)))
 
 
 def _column(machines: list[Scanner], name: str) -> Array:
