@@ -1,6 +1,7 @@
 """A name planted in the source is found nowhere that others read, with Prefect and without."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -69,7 +70,9 @@ def recipe(tmp_path: Path) -> Path:
 def run(recipe: Path, place: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     tool = str(Path(sys.executable).parent / "phantomset")
     command = [tool, "run", str(recipe), "--workspace", str(place), "--threads", "1", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+    # Tests that import the flows set Prefect's variables for this process; the command chooses its own.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=own)
 
 
 def holders(root: Path) -> list[Path]:
