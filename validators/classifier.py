@@ -26,9 +26,13 @@ class Classifier:
         """Return class probabilities ``(N, K)`` float64."""
         return self._apply(images, lambda x: self.network(x).softmax(1))
 
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """Return the class outputs before the softmax, ``(N, K)`` float64."""
+        return self._apply(images, self.network)
+
     def features(self, images: np.ndarray) -> np.ndarray:
         """Return what the last convolution sees on average, ``(N, 48)`` float64."""
-        return self._apply(images, lambda x: self.network.get_submodule("net")(x).relu().mean((2, 3)))
+        return self._apply(images, lambda x: self.network.get_submodule("net")(x).mean((2, 3)))
 
     def _apply(self, images: np.ndarray, function: Callable[[Tensor], Tensor]) -> np.ndarray:
         batches = (images[i : i + INFERENCE_BATCH] for i in range(0, len(images), INFERENCE_BATCH))
@@ -36,21 +40,12 @@ class Classifier:
             return np.concatenate([function(_pixels(batch)).double().numpy() for batch in batches])
 
 
-def train_classifier(
-    images: np.ndarray, labels: np.ndarray, classes: int, seed: int, *, pooled: bool = False
-) -> Classifier:
+def train_classifier(images: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Classifier:
     """Return a MONAI `Classifier` network trained on uint8 images ``(N, C, H, W)`` and labels ``(N,)``.
 
     300 steps of 64 images, AdamW with one cycle of the learning rate, shifts of up to 2 px: about two
     seconds at 28 px. The same seed and thread count give the same network; torch's global generator is
     left as it was.
-
-    Args:
-        images, labels: what to learn.
-        classes: K.
-        seed: of weights and batches.
-        pooled: decide by the averages over the image alone, so that these carry the class: for an extractor.
-            Without, by place too, which decides better.
 
     Raises:
         ValueError: fewer than two classes, or fewer images than a batch norm can do with.
@@ -62,7 +57,7 @@ def train_classifier(
     x, y = _pixels(images), torch.from_numpy(np.asarray(labels, np.int64))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _build(tuple(x.shape[1:]), classes, pooled)
+        network = _build(tuple(x.shape[1:]), classes)
         optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=DECAY)
         rng = torch.Generator().manual_seed(seed)
         network.train()
@@ -86,15 +81,12 @@ def _cycle(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (progress - 0.3) / 0.7))
 
 
-def _build(shape: tuple[int, ...], classes: int, pooled: bool) -> nn.Module:
+def _build(shape: tuple[int, ...], classes: int) -> nn.Module:
     from monai.networks.nets.classifier import Classifier as Network  # seconds to import
 
     # Half size at the first and the last two layers; images over 48 px once more.
     strides = (2, 2 if min(shape[1:]) > 48 else 1, 2, 2)
     network = Network(shape, classes, CHANNELS, strides, num_res_units=0, act="RELU", norm="BATCH")
-    if pooled:
-        head = nn.Linear(CHANNELS[-1], classes)
-        network.final = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
     return network.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
 
 

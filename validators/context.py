@@ -11,6 +11,7 @@ from phantomset.validators.distances import Candidates, Measured, Table, measure
 from phantomset.validators.extractors import Extractor, fit_extractors
 from phantomset.validators.features import Space, fit_spaces
 from phantomset.validators.finding import Evidence, Rules
+from phantomset.validators.measures.density import log_density
 from phantomset.validators.policy import EXPOSED_SHARE
 from phantomset.validators.scores import (
     Nearness,
@@ -112,7 +113,7 @@ class Context:
             for name, space in self.spaces.items()
         }
         kernel_r = by_space[DENSITY_SPACE].kernel_r
-        log_reference = np.log(np.maximum(kernel_r, 1e-300) / len(reference))
+        log_reference = log_density(kernel_r, len(reference))
         return {
             name: self._view(part, {s: m.tables[position] for s, m in by_space.items()}, log_reference)
             for position, (name, part) in enumerate(sets.items())

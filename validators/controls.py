@@ -200,8 +200,8 @@ def _family_finding(context: Context, exposed: int, hits: dict[int, int], k95: i
     if passed:
         details["k95_share"] = k / n
         details["power"] = (
-            f"Would have caught {k} exposed patients of {n:,} without the copy scan: noticed in {hits[k]} of "
-            f"{SEARCH_REPEATS} trials (95% interval {low:.0%} to {high:.0%})."
+            f"Would have caught {k} exposed patients of {n:,} without the copy scan: "
+            f"noticed in {hits[k]} of {SEARCH_REPEATS} trials (95% interval {low:.0%} to {high:.0%})."
         )
     elif exposed < context.exposed:
         advice = (

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from phantomset.data.records import ImageSet
 from phantomset.validators.features import Space
+from phantomset.validators.measures.density import gaussian_kernels
 from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
 
 ENCODED_AT_ONCE = 32
@@ -181,7 +182,7 @@ def measure(
         here = slice(start, start + len(block))
         kernels = None
         if bandwidth is not None:
-            kernels = torch.exp(block.double().square_() / (-2 * bandwidth**2))
+            kernels = gaussian_kernels(block, bandwidth)
             kernel_r[here] = kernels[:, :n_r].sum(1).numpy()
             kernels = kernels[:, n_r:]
         real_to_r[here] = _never_zero(block[:, :n_r].amin(1).numpy(), least)

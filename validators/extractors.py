@@ -20,6 +20,7 @@ NULL_DRAWS = 20
 SEEN = 2.0
 """The strongest step must lie at that many times the greatest real-real distance."""
 
+OUTPUT_WEIGHT = 2.0
 MOST_IMAGES, KERNEL_IMAGES = 2000, 500
 DISTINCT = 15
 
@@ -56,17 +57,23 @@ def fit_extractors(
 ) -> tuple[dict[str, Extractor], Classifier | None]:
     """Return the extractors, fitted on R and qualified on H, and the classifier of R.
 
-    ``classifier``: the last layer of a network trained on R's labels, 48 features; sees classes, modes and
-    artefacts. ``texture``: a wavelet bank that learned nothing, 48 features (54 for RGB); sees what a
-    network overlooks, and is not asked about classes. With one class there is no classifier.
+    ``classifier``: last convolution and class outputs of a network trained on R's labels, 48 + K features;
+    sees classes, modes and artefacts. ``texture``: a wavelet bank that learned nothing, 48 features (54 for
+    RGB); sees what a network overlooks, and is not asked about classes. With one class there is no
+    classifier.
     """
     texture = _standardised(lambda images: wavelet_features(_grey_scale(images)), reference.images)
     found = {"texture": _qualify("texture", texture, holdout, rng, sees_classes=False)}
     if len(np.unique(reference.labels)) < 2:
         return found, None
     classes = len(reference.label_names)
-    judge = train_classifier(reference.images, reference.labels, classes, seed, pooled=True)
-    learned = _standardised(judge.features, reference.images)
+    judge = train_classifier(reference.images, reference.labels, classes, seed)
+    seen, told = (_standardised(part, reference.images) for part in (judge.features, judge.outputs))
+
+    def learned(images: np.ndarray) -> np.ndarray:
+        # Few outputs among many features: at single weight the loss of a class would drown.
+        return np.concatenate([seen(images), OUTPUT_WEIGHT * told(images)], axis=1)
+
     return {"classifier": _qualify("classifier", learned, holdout, rng, sees_classes=True), **found}, judge
 
 

@@ -25,7 +25,7 @@ BLUR_PX = 1.2
 REACH_PX = 2
 VARIANTS = 2 * (2 * REACH_PX + 1) ** 2
 COMPONENTS = 50
-WHITE_COMPONENTS = 200
+WHITE_COMPONENTS, SCAN_COMPONENTS = 200, 100
 STEEP, STEEP_WHITE = 2.0, 5.0
 """Where edges bend down, in units of the image's median: a frame or a marker must not outweigh anatomy."""
 
@@ -98,12 +98,13 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
-    """Return the nine representations, fitted on the reference images ``(N, C, H, W)`` uint8.
+    """Return the ten representations, fitted on the reference images ``(N, C, H, W)`` uint8.
 
     ``pix`` pixels, ``hp`` high-pass (`edges`), ``scan`` and ``scanhp`` the same two at the best of shifts and
-    mirror (50 variants), ``affine`` high-pass at the best of zoom, turn, mirror and 1 px (60 variants),
-    ``patch`` the best of nine local high-pass windows, ``pca`` 50 whitened components, ``white`` the angle
-    between 200 whitened components of the high-pass, ``tex`` two-layer wavelet texture.
+    mirror (50 variants), ``scanpca`` so too, as directions in 100 whitened components, ``affine`` high-pass
+    at the best of zoom, turn, mirror and 1 px (60 variants), ``patch`` the best of nine local high-pass
+    windows, ``pca`` 50 whitened components, ``white`` direction of the high-pass in 200 whitened components,
+    ``tex`` two-layer wavelet texture.
 
     Raises:
         ValueError: fewer than 10 reference images, or images that `pixels` refuses.
@@ -115,6 +116,7 @@ def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
         _simple("hp", lambda images, dtype: unit(edges(images, dtype).flatten(1))),
         _scan("scan", pixels),
         _scan("scanhp", edges),
+        _scan_pca(reference),
         _affine(),
         _patch(reference),
         _simple("pca", _fit_components(reference)),
@@ -228,29 +230,57 @@ def _fit_components(reference: np.ndarray) -> Encoder:
     return encode
 
 
-def _fit_white(reference: np.ndarray) -> Encoder:
-    """Return the encoder to the direction in 200 whitened components of the high-pass.
+def _directions(reference: Tensor, components: int) -> Callable[[Tensor], Tensor]:
+    """Return the map from vectors ``(..., D)`` to directions ``(..., K)`` in R's whitened components.
 
     Whitened, unrelated images are nearly at right angles, so that even half of a copy, in a mixture of two
-    images, stands out.
+    images, stands out; what R does not show, such as noise, is left out.
     """
+    mean = reference.mean(0)
+    axes, deviations = _principal(reference - mean, min(components, len(reference) // 2, len(mean)))
+    projection = axes / deviations.clamp_min(max(0.05 * float(deviations[0]), 1e-9))
+    fitted = {dtype: (mean.to(dtype), projection.to(dtype)) for dtype in (torch.float32, torch.float64)}
+
+    def encode(vectors: Tensor) -> Tensor:
+        centre, matrix = fitted[vectors.dtype]
+        y = (vectors - centre) @ matrix
+        length = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
+        # An image that is R's mean has no direction; it takes the first axis.
+        first = torch.eye(1, y.shape[-1], dtype=y.dtype)[0]
+        return torch.where(length > 1e-6, y / length.clamp_min(1e-6), first)
+
+    return encode
+
+
+def _fit_white(reference: np.ndarray) -> Encoder:
+    """Return the encoder to the direction of the high-pass in 200 whitened components."""
 
     def bent(images: np.ndarray, dtype: torch.dtype) -> Tensor:
         return unit(edges(images, dtype, STEEP_WHITE).flatten(1))
 
-    x = bent(reference, torch.float64)
-    mean = x.mean(0)
-    axes, deviations = _principal(x - mean, min(WHITE_COMPONENTS, len(x) // 2, x.shape[1]))
-    projection = axes / deviations.clamp_min(max(0.05 * float(deviations[0]), 1e-9))
+    direction = _directions(bent(reference, torch.float64), WHITE_COMPONENTS)
+    return lambda images, dtype: direction(bent(images, dtype))
 
-    def encode(images: np.ndarray, dtype: torch.dtype) -> Tensor:
-        y = (bent(images, dtype) - mean.to(dtype)) @ projection.to(dtype)
-        length = torch.linalg.vector_norm(y, dim=1, keepdim=True)
-        # An image that is R's mean has no direction; it takes the first axis.
-        first = torch.eye(1, y.shape[1], dtype=dtype)
-        return torch.where(length > 1e-6, y / length.clamp_min(1e-6), first)
 
-    return encode
+def _scan_pca(reference: np.ndarray) -> Space:
+    """Return the space of 50 shifts and mirrors of the whole image, as directions in 100 whitened components.
+
+    Finds moved copies under noise. What a shift brings in at the edge repeats the edge.
+    """
+    direction = _directions(unit(pixels(reference, torch.float64).flatten(1)), SCAN_COMPONENTS)
+
+    def queries(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        x = pixels(images, dtype)
+        height, width = x.shape[2:]
+        wide = F.pad(x, (REACH_PX,) * 4, mode="replicate")
+        windows = torch.stack([wide, wide.flip(3)], 1).unfold(3, height, 1).unfold(4, width, 1)
+        windows = windows.permute(0, 1, 3, 4, 2, 5, 6).reshape(len(x), VARIANTS, -1)
+        return direction(unit(windows))[:, :, None]
+
+    def candidates(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        return direction(unit(pixels(images, dtype).flatten(1)))[:, None]
+
+    return Space("scanpca", queries, candidates, moves=True)
 
 
 def _principal(centred: Tensor, count: int) -> tuple[Tensor, Tensor]:

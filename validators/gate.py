@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from phantomset.validators.finding import Axis, Evidence, Finding, Rules, Status, Verdict
-from phantomset.validators.policy import MARGINS
+from phantomset.validators.policy import MARGINS, two_digits
 
 SUITE_VERSION = "1.0"
 
@@ -143,7 +143,7 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
         "suite": verdict.suite,
         "rules": {"privacy": verdict.rules.privacy, "fidelity": verdict.rules.fidelity},
         "patients": {
-            part: _two_digits(len(np.unique(getattr(evidence, part).patients)))
+            part: two_digits(len(np.unique(getattr(evidence, part).patients)))
             for part in ("train", "holdout", "reference")
         },
         "synthetic_images": len(evidence.synthetic),
@@ -159,7 +159,7 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
 def _coarse_power(sentence: str) -> str:
     """Return the power statement with the number of training patients to two digits."""
     return re.sub(
-        r"(?<=patients of )[\d,]+", lambda match: f"{_two_digits(int(match[0].replace(',', ''))):,}", sentence
+        r"(?<=patients of )[\d,]+", lambda match: f"{two_digits(int(match[0].replace(',', ''))):,}", sentence
     )
 
 
@@ -190,10 +190,6 @@ def _coarse(finding: Finding) -> dict[str, Any]:
         "direction": finding.direction,
         "limit": finding.limit,
     }
-
-
-def _two_digits(count: int) -> int:
-    return int(float(f"{count:.2g}"))
 
 
 def _k95_band(findings: Iterable[Finding]) -> str:

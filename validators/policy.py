@@ -78,3 +78,8 @@ PROFILES: dict[FidelityProfile, Profile] = {
     "research": Profile(0.03, True, 0.10, 0.8, True, (0.8, 1.25), 0.05),
     "clinical-ml": Profile(0.01, True, 0.10, 0.8, True, (0.8, 1.25), 0.05),
 }
+
+
+def two_digits(count: int) -> int:
+    """Return a count rounded to two digits, as the public may know it."""
+    return int(float(f"{count:.2g}"))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from phantomset.validators.measures.density import log_density
 from phantomset.validators.measures.permutation import Column, rank_column, top_column
 
 ATTACK_SPACES = ("pix", "hp", "scanhp", "patch", "pca", "white", "tex")
@@ -152,8 +153,7 @@ def planted(view: SetView, other: SetView, picked: np.ndarray) -> Nearness:
             np.concatenate([own.vote_q[:last], foreign.vote_q[picked]]),
         )
     kernels = view.kernel_head + view.kernel_tail[:, :kept].sum(1) + other.kernel_tail[:, picked].sum(1)
-    log_density = np.log(np.maximum(kernels, 1e-300) / view.size)
-    return Nearness(q, votes, log_density - view.log_reference, view.members)
+    return Nearness(q, votes, log_density(kernels, view.size) - view.log_reference, view.members)
 
 
 def attack_scores(near: Nearness) -> dict[str, np.ndarray]:

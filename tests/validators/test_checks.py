@@ -108,10 +108,10 @@ def test_reference_as_synthetic_is_inconclusive(evidence: Evidence) -> None:
 
 
 def test_strength_says_how_many_patients_would_do(clean: Context) -> None:
-    """300 patients cannot bound the TPR under .035: INCONCLUSIVE, with the number that would do."""
+    """300 patients cannot bound the AUC under .55: INCONCLUSIVE, with the number that would do."""
     context = Context(clean.evidence, Rules(privacy="strict"), 0)
     context.__dict__["scores"] = clean.scores  # measured once; the policy does not change them
-    finding = only("strength", context, "TPR")
+    finding = only("strength", context, "AUC")
     assert finding.status == "INCONCLUSIVE"
     assert "= 300 patients; about 2,100" in finding.advice
     assert finding.high > finding.value
@@ -159,11 +159,11 @@ def test_fresh_patients_reach_every_profile(clean: Context) -> None:
 
 
 def test_extractors_are_two_and_learned_from_r(clean: Context) -> None:
-    """Classifier and texture, 48 features each, standardised on R."""
+    """Classifier (48 and the two classes) and texture (48), standardised on R."""
     assert set(clean.extractors) == {"classifier", "texture"}
     for name in clean.extractors:
         features = clean.features(name, "reference")
-        assert features.shape[1] == 48
+        assert features.shape[1] == {"classifier": 50, "texture": 48}[name]
         np.testing.assert_allclose(features.mean(0), 0, atol=1e-6)
 
 

@@ -15,7 +15,7 @@ from phantomset.validators.wavelets import wavelet_features
 
 from .conftest import smooth_images
 
-SPACES = ("pix", "hp", "scan", "scanhp", "affine", "patch", "pca", "white", "tex")
+SPACES = ("pix", "hp", "scan", "scanhp", "scanpca", "affine", "patch", "pca", "white", "tex")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def brute_distance(space: Space, query: np.ndarray, candidate: np.ndarray) -> fl
 
 
 def test_the_suite_has_its_representations(spaces: dict[str, Space]) -> None:
-    """Nine representations, in the order in which findings list them."""
+    """Ten representations, in the order in which findings list them."""
     assert tuple(spaces) == SPACES
 
 
@@ -100,6 +100,7 @@ def test_an_exact_copy_is_at_zero(name: str, spaces: dict[str, Space], reference
         ("shift 2 px", "scan"),
         ("shift 2 px", "scanhp"),
         ("mirror", "scanhp"),
+        ("shift, noise and contrast", "scanpca"),
         ("contrast 0.75", "pix"),
         ("rotation 4 degrees", "affine"),
         ("zoom 1.1, mirrored", "affine"),

@@ -9,7 +9,7 @@ import pytest
 
 from phantomset.validators import gate
 from phantomset.validators.finding import Evidence, Finding, Rules
-from phantomset.validators.policy import MARGINS, PROFILES
+from phantomset.validators.policy import MARGINS, PROFILES, two_digits
 
 GOOD = [
     Finding(check=name, metric="m", axis=axis, status="PASS", value=0.5)
@@ -156,7 +156,7 @@ def test_public_form_is_coarse(evidence: Evidence) -> None:
 
 def test_counts_are_rounded_to_two_digits() -> None:
     """1,163 patients are told as 1,200."""
-    assert [gate._two_digits(n) for n in (7, 99, 104, 1163, 15_499)] == [7, 99, 100, 1200, 15_000]
+    assert [two_digits(n) for n in (7, 99, 104, 1163, 15_499)] == [7, 99, 100, 1200, 15_000]
 
 
 def test_suite_names_its_source() -> None:

@@ -1,13 +1,13 @@
 """Gaussian kernel density of features, as a log density without its constant."""
 
 import numpy as np
-import torch
+from torch import Tensor
 
-from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS, squared_distances
+SMALLEST_SUM = 1e-300
 
 
-def log_mean_kernel(queries: np.ndarray, points: np.ndarray, bandwidth: float) -> np.ndarray:
-    """Return ``log mean_j exp(-|x - y_j|² / 2h²)``, ``(N,)`` float64; queries ``(N, D)``, points ``(M, D)``.
+def gaussian_kernels(distances: Tensor, bandwidth: float) -> Tensor:
+    """Return ``exp(-d² / 2h²)`` in float64 for Euclidean distances of any shape.
 
     The normalising constant of the Gaussian is left out: it cancels in a ratio of densities (DOMIAS,
     van Breugel et al. 2023).
@@ -16,12 +16,10 @@ def log_mean_kernel(queries: np.ndarray, points: np.ndarray, bandwidth: float) -
         ValueError: the bandwidth is not positive.
     """
     if not bandwidth > 0:
-        raise ValueError(f"log_mean_kernel: bandwidth {bandwidth}; a positive one is needed.")
-    query = torch.from_numpy(np.asarray(queries, np.float64))
-    point = torch.from_numpy(np.asarray(points, np.float64))
-    rows = max(1, BLOCK_ELEMENTS // len(point))
-    parts = [
-        torch.logsumexp(squared_distances(query[i : i + rows], point) / (-2 * bandwidth**2), 1)
-        for i in range(0, len(query), rows)
-    ]
-    return torch.cat(parts).numpy() - np.log(len(point))
+        raise ValueError(f"gaussian_kernels: bandwidth {bandwidth}; a positive one is needed.")
+    return distances.double().square().div_(-2 * bandwidth**2).exp_()
+
+
+def log_density(kernel_sums: np.ndarray, points: int) -> np.ndarray:
+    """Return the log of the mean kernel, from sums over ``points`` kernels; finite far from all, too."""
+    return np.log(np.maximum(kernel_sums, SMALLEST_SUM) / points)
