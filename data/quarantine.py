@@ -1,4 +1,4 @@
-"""The ledger of what was kept out, and the reason codes."""
+"""The ledger of what was kept out. What each code means, and what to do, stands in `reasons`."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -6,54 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phantomset.data.keys import pseudonym
+from phantomset.data.reasons import REASONS
 
-CODES: Mapping[str, str] = {
-    "NOT_RECOGNISED": "no magic bytes of a supported format",
-    "EMPTY_FILE": "zero bytes",
-    "NO_PREAMBLE_UNPROVEN": "DICOM only by force, and its elements do not confirm it",
-    "PARSE_ERROR": "the parser refused it",
-    "TRUNCATED": "fewer bytes than declared",
-    "NO_TRANSFER_SYNTAX": "the transfer syntax is missing",
-    "UNSUPPORTED_TRANSFER_SYNTAX": "a video or private transfer syntax",
-    "DECODER_MISSING": "a decoder exists, but is not installed",
-    "DECODE_ERROR": "the decoder refused it",
-    "FRAME_MISMATCH": "frames or bytes differ from the header",
-    "MULTI_FRAME": "several frames: only single images are taken in",
-    "NOT_AN_IMAGE": "a report, a document, a plan, a waveform or a directory",
-    "DERIVED_OBJECT": "a segmentation, a parametric map or a dose grid",
-    "LOCALIZER_OR_SCREEN": "a localizer, a screen save or a dose report",
-    "MISSING_REQUIRED": "rows, columns, bits or another needed element is absent",
-    "INVALID_VALUE": "an element that is needed for the pixels fails its grammar",
-    "UNSUPPORTED_PIXEL_FORMAT": "1-bit, float, more than 4 samples or an unknown colour model",
-    "LUT_INVALID": "a broken lookup table or window",
-    "SPACING_INVALID": "a pixel spacing that is not positive, or absurd",
-    "NON_FINITE": "NaN or infinite pixel values",
-    "CONSTANT_IMAGE": "one single value",
-    "CHECKSUM_MISMATCH": "the archive's checksum does not hold",
-    "TOO_LARGE_FILE": "over the limit of bytes",
-    "TOO_MANY_PIXELS": "over the limit of pixels",
-    "BOMB_RATIO": "expands beyond the limit",
-    "TOO_DEEP": "nested too deeply",
-    "LINK_REFUSED": "a symbolic link",
-    "SPECIAL_FILE": "a device, a pipe or a socket",
-    "PATH_ESCAPE": "an archive member whose name leaves the archive",
-    "NAME_COLLISION": "two archive members of one name",
-    "ENCRYPTED": "encrypted",
-    "READ_DENIED": "no permission to read",
-    "CHANGED_DURING_READ": "size or time changed while it was read",
-    "DUPLICATE_EXACT": "the same pixels as an image that was kept",
-    "LABEL_CONFLICT": "the same pixels, or the same row, under two labels",
-    "NO_LABEL": "no row in the label table, or an empty cell",
-    "LABEL_UNKNOWN": "a label that fails the grammar or is not declared",
-    "NOT_SELECTED": "a class outside those that the recipe declares",
-    "NO_PATIENT": "no patient identifier",
-    "BURNED_IN_DECLARED": "the header declares burned-in annotation",
-    "INTERNAL_ERROR": "a fault of ours met this file",
-    "BURNED_IN_RISK": "a class of objects that often carries burned-in text",
-}
+CODES: Mapping[str, str] = {code: reason.meaning for code, reason in REASONS.items()}
 """Every reason code with its meaning."""
 
-CHOSEN = frozenset({"DUPLICATE_EXACT", "NOT_SELECTED"})
+CHOSEN = frozenset(code for code, reason in REASONS.items() if reason.is_choice)
 """Codes that say nothing about the quality of the input: they do not count toward the accepted share."""
 
 

@@ -196,22 +196,23 @@ def explain(
     ],
     as_json: AsJson = False,
 ) -> int:
-    """Say what a reason code or an exit code means."""
+    """Say what a reason code or an exit code means, and what to do about it."""
     import difflib
 
     from phantomset.data.errors import InputError
-    from phantomset.data.quarantine import CODES
+    from phantomset.data.reasons import REASONS, Reason
 
-    known = {**CODES, **{str(number): meaning for number, meaning in EXIT_CODES.items()}}
+    known = {**REASONS, **{str(number): Reason(meaning, "") for number, meaning in EXIT_CODES.items()}}
     name = code.strip().upper()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"exit codes are {', '.join(map(str, EXIT_CODES))}"
         raise InputError(f"explain {code}: not a code; {hint} All codes: {', '.join(known)}")
+    meaning, remedy, *_ = known[name]
     if as_json:
-        print_json({"exit_code": OK, "code": name, "meaning": known[name]})
+        print_json({"exit_code": OK, "code": name, "meaning": meaning, "remedy": remedy})
     else:
-        typer.echo(f"{name}: {known[name]}")
+        typer.echo(f"{name}: {meaning}" + (f"\nWhat to do: {remedy}" if remedy else ""))
     return OK
 
 

@@ -11,7 +11,13 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from phantomset.data import catalogue
+from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.errors import BAD_INPUT, InputError
+from phantomset.data.ingest import ingest
 from phantomset.data.phantom import write_phantoms
+from phantomset.data.pixels import ImageSettings
+from phantomset.data.records import Cohort
 from phantomset.data.workspace import Workspace
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -21,6 +27,35 @@ CR = "1.2.840.10008.5.1.4.1.1.1"
 def workspace(tmp_path: Path) -> Workspace:
     """An empty workspace."""
     return Workspace.open(tmp_path / "workspace")
+
+
+@pytest.fixture
+def take_in(workspace: Workspace) -> Callable[..., Cohort]:
+    """Ingest a recipe's section ``source`` into `workspace`: ``take_in(source, accept=0.05, fit="pad")``.
+
+    Further keys are those of the section ``image``.
+    """
+
+    def take(source: dict[str, Any], accept: float = 0.05, **image: Any) -> Cohort:
+        settings = catalogue.load("phantomset.data.sources", source["format"]).Settings.model_validate(source)
+        chosen = ImageSettings.model_validate({"size_px": 8} | image)
+        return ingest(settings, chosen, DeidentifySettings(accept_quarantined_share=accept), workspace)
+
+    return take
+
+
+@pytest.fixture
+def refuses(workspace: Workspace, take_in: Callable[..., Cohort]) -> Callable[..., None]:
+    """Hold that a source is refused with exit code 2 and a message, and that the workspace is as it was."""
+
+    def refuse(source: dict[str, Any], message: str, **image: Any) -> None:
+        before = sorted(workspace.root.rglob("*"))
+        with pytest.raises(InputError, match=message) as caught:
+            take_in(source, **image)
+        assert caught.value.exit_code == BAD_INPUT
+        assert sorted(workspace.root.rglob("*")) == before
+
+    return refuse
 
 
 @pytest.fixture(scope="session")

@@ -11,33 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phantomset.data import catalogue
-from phantomset.data.deidentify import DeidentifySettings
-from phantomset.data.errors import BAD_INPUT, SourceError
-from phantomset.data.ingest import ingest
-from phantomset.data.pixels import ImageSettings
 from phantomset.data.records import Cohort
 from phantomset.data.workspace import Workspace
 
 Source = dict[str, Any]
 Make = Callable[..., bytes]
 Draw = Callable[[int], np.ndarray]
+TakeIn = Callable[..., Cohort]
+Refuses = Callable[..., None]
 TABLE = {"table": "labels.csv", "key": "file", "column": "label"}
-
-
-def _ingest(source: Source, workspace: Workspace, accept: float = 0.05, **image: Any) -> Cohort:
-    settings = catalogue.load("phantomset.data.sources", source["format"]).Settings.model_validate(source)
-    chosen = ImageSettings.model_validate({"size_px": 8} | image)
-    return ingest(settings, chosen, DeidentifySettings(accept_quarantined_share=accept), workspace)
-
-
-def _refused(source: Source, workspace: Workspace, message: str, **image: Any) -> None:
-    """Hold that a source is refused with exit code 2 and a message, and that the workspace is as it was."""
-    before = sorted(workspace.root.rglob("*"))
-    with pytest.raises(SourceError, match=message) as caught:
-        _ingest(source, workspace, **image)
-    assert caught.value.exit_code == BAD_INPUT
-    assert sorted(workspace.root.rglob("*")) == before
 
 
 def _archive(path: Path, members: dict[str, bytes], **options: Any) -> Path:
@@ -48,7 +30,7 @@ def _archive(path: Path, members: dict[str, bytes], **options: Any) -> Path:
 
 
 def test_archive_members_never_leave_the_archive(
-    tmp_path: Path, workspace: Workspace, make_png: Make, gradient: Draw
+    tmp_path: Path, workspace: Workspace, take_in: TakeIn, make_png: Make, gradient: Draw
 ) -> None:
     """Names with '..', absolute and drive paths, and links are refused; nothing is ever extracted."""
     members = {f"a/im{n}.png": make_png(gradient(n)) for n in range(5)}
@@ -61,7 +43,7 @@ def test_archive_members_never_leave_the_archive(
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/hostname")
     before = sorted(tmp_path.rglob("*"))
-    cohort = _ingest({"format": "folder", "path": path}, workspace, accept=1)
+    cohort = take_in({"format": "folder", "path": path}, accept=1)
     assert cohort.quarantine == {"LINK_REFUSED": 1, "PATH_ESCAPE": 4}
     assert len(cohort.records) == 5
     assert sorted(p for p in tmp_path.rglob("*") if workspace.root not in p.parents) == [
@@ -70,39 +52,37 @@ def test_archive_members_never_leave_the_archive(
 
 
 def test_archives_with_two_members_of_one_name(
-    tmp_path: Path, workspace: Workspace, make_png: Make, gradient: Draw
+    tmp_path: Path, take_in: TakeIn, make_png: Make, gradient: Draw
 ) -> None:
     """Which of the two is meant? Neither is taken, and both are counted."""
     path = _archive(tmp_path / "in.zip", {f"im{n}.png": make_png(gradient(n)) for n in range(5)})
     with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(path, "a") as archive:
         archive.writestr("im0.png", make_png(gradient(60)))
-    cohort = _ingest({"format": "folder", "path": path}, workspace, accept=1)
+    cohort = take_in({"format": "folder", "path": path}, accept=1)
     assert cohort.quarantine == {"NAME_COLLISION": 2}
     assert cohort.files == 6
 
 
-def test_a_bomb_in_an_archive(tmp_path: Path, workspace: Workspace, make_png: Make, gradient: Draw) -> None:
+def test_a_bomb_in_an_archive(tmp_path: Path, take_in: TakeIn, make_png: Make, gradient: Draw) -> None:
     """32 MB of zeros pack a thousandfold: refused by the declared sizes, before a byte is expanded."""
     members = {f"im{n}.png": make_png(gradient(n)) for n in range(5)} | {"bomb.png": bytes(32 << 20)}
     path = _archive(tmp_path / "in.zip", members, compression=zipfile.ZIP_DEFLATED)
-    assert _ingest({"format": "folder", "path": path}, workspace, accept=1).quarantine == {"BOMB_RATIO": 1}
+    assert take_in({"format": "folder", "path": path}, accept=1).quarantine == {"BOMB_RATIO": 1}
 
 
 def test_a_damaged_member_is_quarantined(
-    tmp_path: Path, workspace: Workspace, make_png: Make, gradient: Draw
+    tmp_path: Path, take_in: TakeIn, make_png: Make, gradient: Draw
 ) -> None:
     """The archive's own checksum is held to the end."""
     path = _archive(tmp_path / "in.zip", {f"im{n}.png": make_png(gradient(n)) for n in range(5)})
     content = bytearray(path.read_bytes())
     content[content.index(make_png(gradient(2))) + 60] ^= 0xFF
     path.write_bytes(bytes(content))
-    assert _ingest({"format": "folder", "path": path}, workspace, accept=1).quarantine == {
-        "CHECKSUM_MISMATCH": 1
-    }
+    assert take_in({"format": "folder", "path": path}, accept=1).quarantine == {"CHECKSUM_MISMATCH": 1}
 
 
 def test_an_encrypted_member_is_quarantined(
-    tmp_path: Path, workspace: Workspace, make_png: Make, gradient: Draw
+    tmp_path: Path, take_in: TakeIn, make_png: Make, gradient: Draw
 ) -> None:
     """Bit 0 of the flags, in the local header (offset 6) and in the directory (offset 8), says encrypted."""
     path = _archive(tmp_path / "in.zip", {f"im{n}.png": make_png(gradient(n)) for n in range(5)})
@@ -110,11 +90,11 @@ def test_an_encrypted_member_is_quarantined(
     content[content.index(b"PK\x03\x04") + 6] |= 1
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(bytes(content))
-    assert _ingest({"format": "folder", "path": path}, workspace, accept=1).quarantine == {"ENCRYPTED": 1}
+    assert take_in({"format": "folder", "path": path}, accept=1).quarantine == {"ENCRYPTED": 1}
 
 
-def test_an_archive_whose_members_overlap_is_refused(
-    tmp_path: Path, workspace: Workspace, make_png: Make, gradient: Draw
+def test_an_archive_whose_members_overlap_isrefuses(
+    tmp_path: Path, refuses: Refuses, make_png: Make, gradient: Draw
 ) -> None:
     """The densest bombs let many directory entries share one body: all offsets are set to the first."""
     path = _archive(tmp_path / "in.zip", {f"im{n}.png": make_png(gradient(n)) for n in range(3)})
@@ -124,14 +104,14 @@ def test_an_archive_whose_members_overlap_is_refused(
         struct.pack_into("<L", content, place + 42, 0)
         place = content.find(b"PK\x01\x02", place + 1)
     path.write_bytes(bytes(content))
-    _refused({"format": "folder", "path": path}, workspace, "members that overlap")
+    refuses({"format": "folder", "path": path}, "members that overlap")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"no archive at all"])
-def test_a_file_that_is_no_archive(content: bytes, tmp_path: Path, workspace: Workspace) -> None:
+def test_a_file_that_is_no_archive(content: bytes, tmp_path: Path, refuses: Refuses) -> None:
     """The message says what was expected."""
     (tmp_path / "in.zip").write_bytes(content)
-    _refused({"format": "folder", "path": tmp_path / "in.zip"}, workspace, "no sound ZIP file")
+    refuses({"format": "folder", "path": tmp_path / "in.zip"}, "no sound ZIP file")
 
 
 @pytest.mark.parametrize(
@@ -155,49 +135,49 @@ def test_a_file_that_is_no_archive(content: bytes, tmp_path: Path, workspace: Wo
     ],
 )
 def test_arrays_that_are_no_images_with_labels(
-    arrays: dict[str, np.ndarray], message: str, tmp_path: Path, workspace: Workspace
+    arrays: dict[str, np.ndarray], message: str, tmp_path: Path, refuses: Refuses
 ) -> None:
     """Every contradiction is named with what was found; objects, which would run code, are never read."""
     np.savez(tmp_path / "in.npz", **arrays)
-    _refused({"format": "medmnist", "path": tmp_path / "in.npz"}, workspace, message)
+    refuses({"format": "medmnist", "path": tmp_path / "in.npz"}, message)
 
 
-def test_label_names_must_cover_the_labels(tmp_path: Path, workspace: Workspace) -> None:
+def test_label_names_must_cover_the_labels(tmp_path: Path, refuses: Refuses) -> None:
     """Three labels and two names do not fit."""
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "in.npz", train_images=images, train_labels=np.arange(3))
     source = {"format": "medmnist", "path": tmp_path / "in.npz", "label_names": ["a", "b"]}
-    _refused(source, workspace, "2 names, but the labels go from 0 to 2")
+    refuses(source, "2 names, but the labels go from 0 to 2")
 
 
-def test_an_npz_file_cut_anywhere(tmp_path: Path, workspace: Workspace) -> None:
+def test_an_npz_file_cut_anywhere(tmp_path: Path, refuses: Refuses) -> None:
     """Truncated, it is damaged, and says so."""
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
     np.savez_compressed(tmp_path / "in.npz", train_images=images, train_labels=np.arange(20))
     content = (tmp_path / "in.npz").read_bytes()
     for length in range(0, len(content), 97):
         (tmp_path / "in.npz").write_bytes(content[:length])
-        _refused({"format": "medmnist", "path": tmp_path / "in.npz"}, workspace, "damaged")
+        refuses({"format": "medmnist", "path": tmp_path / "in.npz"}, "damaged")
 
 
-def test_an_npz_file_with_a_flipped_byte(tmp_path: Path, workspace: Workspace) -> None:
+def test_an_npz_file_with_a_flipped_byte(tmp_path: Path, refuses: Refuses) -> None:
     """Any byte of the packed pixels that changes is found by the checksum, however far down."""
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "in.npz", train_images=images, train_labels=np.arange(20))
     content = bytearray((tmp_path / "in.npz").read_bytes())
     content[content.index(images.tobytes()) + 1279] ^= 1
     (tmp_path / "in.npz").write_bytes(bytes(content))
-    _refused({"format": "medmnist", "path": tmp_path / "in.npz"}, workspace, "damaged")
+    refuses({"format": "medmnist", "path": tmp_path / "in.npz"}, "damaged")
 
 
-def test_an_npz_bomb(tmp_path: Path, workspace: Workspace) -> None:
+def test_an_npz_bomb(tmp_path: Path, refuses: Refuses) -> None:
     """64 MB of zeros pack a thousandfold: refused by the declared sizes."""
     np.savez_compressed(
         tmp_path / "in.npz",
         train_images=np.zeros((1 << 16, 32, 32), np.uint8),
         train_labels=np.zeros(1 << 16, int),
     )
-    _refused({"format": "medmnist", "path": tmp_path / "in.npz"}, workspace, "decompression bomb")
+    refuses({"format": "medmnist", "path": tmp_path / "in.npz"}, "decompression bomb")
 
 
 def _idx(array: np.ndarray, kind: int = 8) -> bytes:
@@ -227,10 +207,10 @@ def _idx(array: np.ndarray, kind: int = 8) -> bytes:
     ],
 )
 def test_idx_files_that_contradict_their_header(
-    images: bytes, labels: bytes, message: str, tmp_path: Path, workspace: Workspace
+    images: bytes, labels: bytes, message: str, tmp_path: Path, refuses: Refuses
 ) -> None:
     """Too short, too long, another type, other counts, a broken gzip, sizes of a lying header."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "train-images-idx3-ubyte").write_bytes(images)
     (tmp_path / "in" / "train-labels-idx1-ubyte").write_bytes(labels)
-    _refused({"format": "idx", "path": tmp_path / "in"}, workspace, message)
+    refuses({"format": "idx", "path": tmp_path / "in"}, message)

@@ -23,6 +23,7 @@ from phantomset.data.ingest import ingest, ingest_key, load_cohort, require_clas
 from phantomset.data.keys import pseudonym
 from phantomset.data.pixels import ImageSettings
 from phantomset.data.quarantine import CODES, Ledger, in_words
+from phantomset.data.reasons import REASONS
 from phantomset.data.records import Cohort
 from phantomset.data.store import Store, image_set
 from phantomset.data.workspace import Workspace
@@ -345,3 +346,15 @@ def test_counts_in_words_put_the_largest_first() -> None:
     """Ties by name; nothing is "none"."""
     assert in_words({"B": 2, "A": 2, "C": 1200}) == "1,200 C, 2 A, 2 B"
     assert in_words({}) == "none"
+
+
+def test_every_reason_has_a_meaning_and_a_remedy() -> None:
+    """What is kept out is explained, and only judgements may be overruled by a person."""
+    assert all(reason.meaning and reason.remedy.endswith((".", ".)")) for reason in REASONS.values())
+    assert {code for code, reason in REASONS.items() if reason.may_be_released} == {
+        "BURNED_IN_DECLARED",
+        "BURNED_IN_RISK",
+        "BURNED_IN_TEXT",
+        "FACE_RISK",
+        "LOCALIZER_OR_SCREEN",
+    }
