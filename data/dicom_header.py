@@ -17,6 +17,7 @@ from pydicom.errors import InvalidDicomError
 from phantomset.data.deidentify import ALLOWED, DeidentifySettings, kept, patient_key
 from phantomset.data.quarantine import Unfit
 from phantomset.data.source import Limits
+from phantomset.data.synthetic_mark import is_marked_dicom
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PREAMBLE = 132
@@ -92,6 +93,8 @@ def hold_image(data: Dataset, deidentify: DeidentifySettings, limits: Limits) ->
     Raises:
         Unfit: the reason code.
     """
+    if is_marked_dicom(data):
+        raise Unfit("MARKED_SYNTHETIC")
     name = _class_name(data)
     if any(word in name for word in _DERIVED):
         raise Unfit("DERIVED_OBJECT")

@@ -142,6 +142,10 @@ REASONS: Mapping[str, Reason] = {
         "it would join patients who stand in different parts of a stored split",
         "Find out why two patients share an image or a study. To use it, start a new split (split.seed).",
     ),
+    "MARKED_SYNTHETIC": Reason(
+        "its header or metadata says that a trained model made it: it is no real image",
+        "Leave it out: a synthetic image that passes for a real one spoils every figure.",
+    ),
     "BURNED_IN_DECLARED": Reason("the header declares burned-in annotation", _LOOK, may_be_released=True),
     "BURNED_IN_TEXT": Reason("text was read in the pixels", _LOOK, may_be_released=True),
     "BURNED_IN_RISK": Reason(

@@ -1,6 +1,7 @@
 """The dataset card: README.md with the front matter that Hugging Face reads."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -21,13 +22,26 @@ TAKEN_FOR_MISSING = frozenset(
 )
 """Labels that pandas, and with it Hugging Face, reads as "no value" unless it is told otherwise."""
 
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """One part of the set as Hugging Face loads it: a pattern of files, how many images, how many bytes."""
+
+    part: str
+    path: str
+    images: int
+    size_bytes: int
+
+
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def card(draft: Draft, version: int, publishers: Sequence[Publisher], image_bytes: int) -> str:
+def card(
+    draft: Draft, version: int, publishers: Sequence[Publisher], portions: Sequence[Portion] = ()
+) -> str:
     """Return the README.md of a release: what it is, how to load it, what was measured, what was not.
 
-    ``image_bytes`` is the size of all files under ``images/``, 0 where there are none.
+    ``portions`` are the parts that Hugging Face loads; none where the release has no form for it.
     """
     terms: dict[str, Any] = draft.recipe.get("publish", {})
     text = (
@@ -35,9 +49,7 @@ def card(draft: Draft, version: int, publishers: Sequence[Publisher], image_byte
         .get_template("card.md")
         .render(
             view=public_view(draft),
-            front=yaml.safe_dump(
-                _front(draft, image_bytes), sort_keys=False, allow_unicode=True, width=1_000
-            ),
+            front=yaml.safe_dump(_front(draft, portions), sort_keys=False, allow_unicode=True, width=1_000),
             version=version,
             images=len(draft.synthetic),
             licence=str(terms.get("licence", "")) or "not named: ask the provider",
@@ -50,13 +62,14 @@ def card(draft: Draft, version: int, publishers: Sequence[Publisher], image_byte
             folders=class_folders(draft.synthetic.label_names),
             missing=[name for name in draft.synthetic.label_names if name in TAKEN_FOR_MISSING],
             publishers=publishers,
+            portions=portions,
         )
     )
     return text.strip() + "\n"
 
 
-def _front(draft: Draft, image_bytes: int) -> dict[str, Any]:
-    """Return the front matter. Images are declared only where the class folders are part of the release."""
+def _front(draft: Draft, portions: Sequence[Portion]) -> dict[str, Any]:
+    """Return the front matter. Images are declared only where Hugging Face can load them."""
     count = len(draft.synthetic)
     front: dict[str, Any] = {
         "pretty_name": draft.name,
@@ -67,18 +80,22 @@ def _front(draft: Draft, image_bytes: int) -> dict[str, Any]:
         "source_datasets": ["original"],
         "tags": ["synthetic", "phantomset"],
     }
-    if image_bytes:
+    if portions:
         names = {str(index): label for index, label in enumerate(draft.synthetic.label_names)}
-        files = [{"split": "train", "path": "images/**"}]
+        files = [{"split": portion.part, "path": portion.path} for portion in portions]
+        total = sum(portion.size_bytes for portion in portions)
         front["configs"] = [{"config_name": "default", "data_files": files, "default": True}]
         front["dataset_info"] = {
             "features": [
                 {"name": "image", "dtype": "image"},
                 {"name": "label", "dtype": {"class_label": {"names": names}}},
             ],
-            "splits": [{"name": "train", "num_bytes": image_bytes, "num_examples": count}],
-            "download_size": image_bytes,
-            "dataset_size": image_bytes,
+            "splits": [
+                {"name": portion.part, "num_bytes": portion.size_bytes, "num_examples": portion.images}
+                for portion in portions
+            ],
+            "download_size": total,
+            "dataset_size": total,
         }
     return front
 

@@ -2,14 +2,18 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from phantomset.data.records import ImageSet
+import numpy as np
 
-SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""IPTC's digital source type for media made by a trained model: every published image carries it."""
+from phantomset.data.errors import ReleaseError
+from phantomset.data.records import ImageSet
+from phantomset.data.seeds import stream
+
+PARTS = ("train", "validation", "test")
+"""The parts that a set may be divided into, in the order and by the names of Hugging Face."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}(?<!\.)")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
@@ -23,11 +27,21 @@ class About:
         name: name of the release.
         set_digest: digest of the synthetic set.
         licence: as the recipe names it; "" where it names none.
+        parts: positions of the images of each part, from `divided`; empty where the set is one whole.
     """
 
     name: str
     set_digest: str
     licence: str = ""
+    parts: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+
+    def parts_of(self, synthetic: ImageSet) -> Mapping[str, np.ndarray]:
+        """Return the positions of each part, ascending; an undivided set is all "train"."""
+        return self.parts or {PARTS[0]: np.arange(len(synthetic))}
+
+    def place(self, part: str) -> str:
+        """Return the folder of a part below a format's own, with a slash; "" where the set is one whole."""
+        return f"{part}/" if self.parts else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +61,38 @@ class Publisher:
     summary: str
     loading: str
     write: Callable[[ImageSet, About, Path], None]
+
+
+def divided(synthetic: ImageSet, shares: Mapping[str, float], set_digest: str) -> dict[str, np.ndarray]:
+    """Return the positions of the images of each part, ascending: every class is shared out alike.
+
+    Chance comes from the set's digest, so that the same set is always divided in the same way. Within a class
+    each part gets its share to the nearest image, counted from the first part on.
+
+    Args:
+        synthetic: the set.
+        shares: of the parts, in the order of `PARTS`; they add up to 1. Empty: the set is not divided.
+        set_digest: the set's digest.
+
+    Raises:
+        ReleaseError: a part would have no image.
+    """
+    drawn: dict[str, list[np.ndarray]] = {part: [] for part in PARTS if shares.get(part)}
+    bounds = np.cumsum([shares[part] for part in drawn])
+    for label in range(len(synthetic.label_names)):
+        own = np.flatnonzero(synthetic.labels == label)
+        own = stream(int(set_digest[:15], 16), "parts", label).permutation(own)
+        cuts = np.rint(bounds[:-1] * len(own)).astype(int)
+        for part, positions in zip(drawn, np.split(own, cuts), strict=True) if drawn else ():
+            drawn[part].append(positions)
+    parts = {part: np.sort(np.concatenate(positions)) for part, positions in drawn.items()}
+    empty = [part for part, positions in parts.items() if not len(positions)]
+    if empty:
+        raise ReleaseError(
+            f"publish.splits: {empty[0]} would have no image of {len(synthetic):,}. "
+            "Generate more images, or give it a larger share."
+        )
+    return parts
 
 
 def class_folders(label_names: tuple[str, ...]) -> tuple[str, ...]:

@@ -159,12 +159,28 @@ def _publisher(name: str) -> str:
     return name
 
 
+class Splits(Section):
+    """Shares of the set's parts, each class divided alike; they add up to 1."""
+
+    train: float = Field(gt=0, le=1)
+    validation: float = Field(default=0, ge=0, lt=1)
+    test: float = Field(default=0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Splits":
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise _refusal("splits", f"adds up to {total:g}, not to 1")
+        return self
+
+
 class PublishSettings(Section):
     """What a release is written as, and on what terms."""
 
     formats: tuple[Annotated[str, AfterValidator(_publisher)], ...] = Field(
         default=("folder", "npz"), min_length=1
     )
+    splits: Splits | None = Field(default=None, description="parts of the set; none: it is one whole")
     licence: str = Field(default="CC-BY-4.0", min_length=1, max_length=100)
     source_terms: str = Field(default="", max_length=500, description="terms and citation of the real images")
 

@@ -19,9 +19,9 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import PhantomsetError, ReleaseError
 from phantomset.data.workspace import Workspace, write_json
 from phantomset.pipelines import manifest, report
-from phantomset.pipelines.card import card
+from phantomset.pipelines.card import Portion, card
 from phantomset.pipelines.draft import Counts, Draft, set_digest
-from phantomset.pipelines.publisher import About, Publisher, class_folders
+from phantomset.pipelines.publisher import About, Publisher, class_folders, divided
 from phantomset.pipelines.redact import public_recipe, source_places
 
 __all__ = ["Counts", "Draft", "Release", "block", "list_releases", "publish", "set_digest", "show", "verify"]
@@ -114,12 +114,13 @@ def block(workspace: Workspace, draft: Draft) -> Path:
 
 def _write_release(folder: Path, draft: Draft, version: int) -> dict[str, Any]:
     """Write every file of a release and return the manifest."""
-    about = About(draft.name, set_digest(draft.synthetic), _terms(draft).get("licence", ""))
+    digest = set_digest(draft.synthetic)
+    parts = divided(draft.synthetic, _terms(draft).get("splits") or {}, digest)
+    about = About(draft.name, digest, _terms(draft).get("licence", ""), parts)
     publishers: list[Publisher] = [catalogue.load(PUBLISHERS, name) for name in _formats(draft)]
     for publisher in publishers:
         publisher.write(draft.synthetic, about, folder)
     folders = class_folders(draft.synthetic.label_names)
-    sizes = sum(path.stat().st_size for path in (folder / "images").rglob("*") if path.is_file())
     labels = {
         "names": list(draft.synthetic.label_names),
         "folders": list(folders),
@@ -127,7 +128,9 @@ def _write_release(folder: Path, draft: Draft, version: int) -> dict[str, Any]:
     }
     write_json(folder / "labels.json", labels)
     write_json(folder / "verdict.json", draft.public_verdict)
-    (folder / "README.md").write_text(card(draft, version, publishers, sizes), encoding="utf-8")
+    (folder / "README.md").write_text(
+        card(draft, version, publishers, _portions(folder, about, draft)), encoding="utf-8"
+    )
     (folder / "report.html").write_text(report.public_html(draft), encoding="utf-8")
     described = {
         **_described(draft),
@@ -140,6 +143,18 @@ def _write_release(folder: Path, draft: Draft, version: int) -> dict[str, Any]:
         "versions": draft.versions,
     }
     return manifest.seal(folder, described)
+
+
+def _portions(folder: Path, about: About, draft: Draft) -> list[Portion]:
+    """Return what Hugging Face loads: the Parquet files where there are some, else the tree of PNG files."""
+    has_parquet = (folder / "data").is_dir()
+    found: list[Portion] = []
+    for part, positions in about.parts_of(draft.synthetic).items():
+        pattern = f"data/{part}-*" if has_parquet else f"images/{about.place(part)}**"
+        files = list(folder.glob(pattern if has_parquet else f"{pattern}/*.png"))
+        if files:
+            found.append(Portion(part, pattern, len(positions), sum(file.stat().st_size for file in files)))
+    return found
 
 
 def _described(draft: Draft) -> dict[str, Any]:

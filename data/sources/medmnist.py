@@ -15,6 +15,7 @@ from phantomset.data.errors import SourceError
 from phantomset.data.reading import missing
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import Limits, ReadContext, Source, SourceSettings
+from phantomset.data.synthetic_mark import NPZ_KEY
 
 _WANTED = "an .npz file of images and labels"
 _PAIRS = (
@@ -48,6 +49,11 @@ class Settings(SourceSettings, frozen=True):
 def read(settings: Settings, context: ReadContext) -> Iterator[RawImage | Rejected]:
     """Yield the images of all parts, in order; the given division into parts is dropped."""
     with _open(settings.path) as archive:
+        if f"{NPZ_KEY}.npy" in archive.namelist():
+            raise SourceError(
+                f"source.path: {settings.path} says, by its array {NPZ_KEY}, that a trained model made it. "
+                "A synthetic set is not taken in as real; give the real images."
+            )
         pairs = [pair for pair in _PAIRS if {f"{name}.npy" for name in pair} <= set(archive.namelist())]
         if not pairs:
             raise SourceError(

@@ -1,24 +1,22 @@
-"""Each output form holds the set and nothing else, and is read back by the library it was made for."""
+"""Each output form holds the set and nothing else, and the same set gives the same bytes."""
 
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
 from phantomset.data import catalogue
+from phantomset.data.errors import ReleaseError
 from phantomset.data.records import ImageSet
-from phantomset.pipelines.publisher import About, Publisher, class_folders
+from phantomset.pipelines.publisher import About, Publisher, class_folders, divided
 
 from .drafts import images
 
 NAMES = catalogue.names("phantomset.pipelines.publishers")
 ABOUT = About("tiny", "0" * 64, "CC-BY-4.0")
-ODD = ("T2/FLAIR", "a:b", 'say "x", y', "שלום", "x" * 200, "NUL", "..", "a\nb")
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 
 def publisher(name: str) -> Publisher:
@@ -76,67 +74,6 @@ def test_no_publisher_can_reach_the_store() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("labels", [("a", "b", "c"), ODD], ids=["plain", "odd"])
-def test_torchvision_reads_the_folder(labels: tuple[str, ...], channels: int, tmp_path: Path) -> None:
-    """ImageFolder finds the pixels, and its class index is the label, also beside a missing class."""
-    from torchvision.datasets import ImageFolder
-
-    synthetic = images(3 * len(labels), 4, labels=labels, channels=channels, side=8)
-    synthetic = synthetic.take(synthetic.labels != 1)  # class 1 is missing
-    publisher("folder").write(synthetic, ABOUT, tmp_path)
-    found = ImageFolder(str(tmp_path / "images"), allow_empty=True)
-    assert len(found.classes) == len(labels)
-    by_name = {Path(path).name: label for path, label in found.samples}
-    assert [by_name[f"{index:06d}.png"] for index in range(len(synthetic))] == synthetic.labels.tolist()
-    for path, _ in found.samples:
-        expected = synthetic.images[int(Path(path).stem)]
-        with Image.open(path) as image:
-            pixels = np.asarray(image)
-        assert np.array_equal(pixels if channels == 3 else pixels[..., None], expected.transpose(1, 2, 0))
-
-
-@pytest.mark.parametrize("labels", [("a", "b"), ODD], ids=["plain", "odd"])
-def test_the_table_names_each_image_once(labels: tuple[str, ...], tmp_path: Path) -> None:
-    """metadata.csv has file_name and label alone, lists every PNG once, and keeps odd labels unchanged."""
-    synthetic = images(2 * len(labels), 4, labels=labels, side=8)
-    publisher("folder").write(synthetic, ABOUT, tmp_path)
-    table = pd.read_csv(tmp_path / "images" / "metadata.csv", dtype=str, keep_default_na=False)
-    assert list(table.columns) == ["file_name", "label"]
-    assert list(table["label"]) == [labels[index] for index in synthetic.labels]
-    there = {path.relative_to(tmp_path / "images").as_posix() for path in tmp_path.rglob("*.png")}
-    assert sorted(table["file_name"]) == sorted(there)
-
-
-def test_each_png_says_that_it_is_synthetic(tmp_path: Path) -> None:
-    """The XMP packet is well-formed XML with IPTC's digital source type; samples are named in order."""
-    publisher("folder").write(images(3, 4), ABOUT, tmp_path)
-    for path in tmp_path.rglob("*.png"):
-        with Image.open(path) as image:
-            image.load()
-            packet = image.info["xmp"].decode() if isinstance(image.info["xmp"], bytes) else image.info["xmp"]
-            assert image.info["Sample"] == path.stem
-        rdf = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description"
-        described = next(ElementTree.fromstring(packet).iter(rdf))  # noqa: S314 - written three lines above
-        key = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
-        assert described.attrib[key].endswith("/digitalsourcetype/trainedAlgorithmicMedia")
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_numpy_reads_the_archive_without_pickle(channels: int, tmp_path: Path) -> None:
-    """The npz has MedMNIST's keys, shapes and types, holds the whole set as train, and no pickled object."""
-    synthetic = images(5, 4, channels=channels)
-    publisher("npz").write(synthetic, ABOUT, tmp_path)
-    with np.load(tmp_path / "tiny.npz", allow_pickle=False) as arrays:
-        assert arrays["train_images"].dtype == np.uint8
-        last = arrays["train_images"] if channels == 3 else arrays["train_images"][..., None]
-        assert np.array_equal(last, synthetic.images.transpose(0, 2, 3, 1))
-        assert np.array_equal(arrays["train_labels"], synthetic.labels[:, None])
-        assert arrays["val_images"].shape == (0, *arrays["train_images"].shape[1:])
-        assert arrays["test_labels"].shape == (0, 1)
-        assert tuple(arrays["label_names"]) == synthetic.label_names
-
-
 @pytest.mark.parametrize(
     ("labels", "folders"),
     [
@@ -161,3 +98,30 @@ def test_twelve_classes_sort_by_number() -> None:
     assert list(folders) == sorted(folders)
     assert folders[2] == "02-2"
     assert len(set(folders)) == 12
+
+
+def test_every_class_is_divided_alike() -> None:
+    """Of 10, 20 and 5 images a class, 60:20:20 gives 6+12+3, 2+4+1 and 2+4+1, and each image once."""
+    labels = np.repeat([0, 1, 2], [10, 20, 5])
+    synthetic = images(35, 3)
+    synthetic = ImageSet(synthetic.images, labels, synthetic.patients, synthetic.label_names)
+    parts = divided(synthetic, SHARES, "0" * 64)
+    assert list(parts) == ["train", "validation", "test"]
+    counts = [np.bincount(labels[positions]).tolist() for positions in parts.values()]
+    assert counts == [[6, 12, 3], [2, 4, 1], [2, 4, 1]]
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(35))
+
+
+def test_the_set_decides_its_parts() -> None:
+    """The same set is always divided in the same way, another set in another; no shares, no parts."""
+    synthetic = images(60, 3)
+    first, again, other = (divided(synthetic, SHARES, digest * 64) for digest in "001")
+    assert all(np.array_equal(first[part], again[part]) for part in first)
+    assert not np.array_equal(first["test"], other["test"])
+    assert divided(synthetic, {}, "0" * 64) == {}
+
+
+def test_an_empty_part_is_refused() -> None:
+    """A part without an image would be a promise that a reader cannot load."""
+    with pytest.raises(ReleaseError, match=r"publish\.splits: test would have no image"):
+        divided(images(4, 3), {"train": 0.9, "test": 0.1}, "0" * 64)

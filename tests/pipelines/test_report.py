@@ -12,7 +12,7 @@ import yaml
 from phantomset.data import catalogue
 from phantomset.data.records import ImageSet
 from phantomset.pipelines import report
-from phantomset.pipelines.card import card
+from phantomset.pipelines.card import Portion, card
 from phantomset.pipelines.report.pairs import neighbours
 from phantomset.pipelines.report.plots import loss_curves, strip
 from phantomset.pipelines.report.words import METRICS, how_to_read, question
@@ -182,7 +182,7 @@ def test_labels_cannot_break_a_page() -> None:
     coverage = next(f for f in judged.verdict.findings if f.metric == "coverage")
     findings = (dataclasses.replace(coverage, group="a|b\nc"),)
     judged = dataclasses.replace(judged, verdict=dataclasses.replace(judged.verdict, findings=findings))
-    for text in (report.markdown(judged), card(judged, 1, [], 0)):
+    for text in (report.markdown(judged), card(judged, 1, [])):
         rows = [re.sub(r"\\.", "", line) for line in text.splitlines() if line.startswith("| ")]
         assert {row.count("|") - 1 for row in rows if "coverage" in row} == {6}
         assert "<script" not in text
@@ -314,7 +314,9 @@ def test_a_report_copes_with_little() -> None:
 def test_the_card_has_the_front_matter_of_the_hub() -> None:
     """README.md opens with YAML that names licence, size, classes by index, the split and its images."""
     publishers = [catalogue.load("phantomset.pipelines.publishers", "folder")]
-    front = yaml.safe_load(card(draft(), 3, publishers, 12_345).split("---\n")[1])
+    front = yaml.safe_load(
+        card(draft(), 3, publishers, [Portion("train", "images/**", 90, 12_345)]).split("---\n")[1]
+    )
     assert front["license"] == "cc-by-4.0"
     assert front["size_categories"] == ["n<1K"]
     assert front["configs"][0]["data_files"] == [{"split": "train", "path": "images/**"}]
@@ -329,7 +331,7 @@ def test_a_licence_that_the_hub_does_not_know_is_named() -> None:
         ("Hospital terms 7", {"license": "other", "license_name": "Hospital terms 7"}),
         ("", {}),
     ):
-        text = card(draft(recipe={"publish": {"licence": licence}}), 1, [], 0)
+        text = card(draft(recipe={"publish": {"licence": licence}}), 1, [])
         front = yaml.safe_load(text.split("---\n")[1])
         assert {key: front[key] for key in front if key.startswith("license")} == expected
         assert "configs" not in front  # without the folder form there are no images to point at
