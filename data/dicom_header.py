@@ -43,6 +43,9 @@ _RULES = {
 }
 """Under which name an element that is left out is counted, by its value representation."""
 
+_FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
+"""How a file without preamble begins: group 0008 in either byte order, or 0002."""
+
 _PIXEL_GROUPS = (0x0028, 0x7FE0)
 
 
@@ -69,7 +72,7 @@ def parse(content: bytes, limits: Limits) -> Dataset:
     if not content:
         raise Unfit("EMPTY_FILE")
     proven = content[128:_PREAMBLE] == b"DICM"
-    if not proven and content[:2] not in (b"\x08\x00", b"\x02\x00"):
+    if not proven and content[:2] not in _FIRST_GROUPS:
         raise Unfit("NOT_RECOGNISED")
     if _DEFLATED in content[:1024]:
         _hold_inflated(content, limits)
@@ -82,13 +85,13 @@ def parse(content: bytes, limits: Limits) -> Dataset:
         raise Unfit("TOO_DEEP") from None
     except Exception:  # the parser raises whatever a broken file drives it to
         raise Unfit("PARSE_ERROR") from None
-    if not proven and not (named and "Rows" in data):
+    if not proven and not named:
         raise Unfit("NO_PREAMBLE_UNPROVEN")
     return data
 
 
 def hold_image(data: Dataset, deidentify: DeidentifySettings, limits: Limits) -> None:
-    """Hold, from the header only, that this is one image that may be taken in.
+    """Hold, from the header only, that this is an image that may be taken in.
 
     Raises:
         Unfit: the reason code.
@@ -96,7 +99,7 @@ def hold_image(data: Dataset, deidentify: DeidentifySettings, limits: Limits) ->
     if is_marked_dicom(data):
         raise Unfit("MARKED_SYNTHETIC")
     name = _class_name(data)
-    if any(word in name for word in _DERIVED):
+    if any(derived in name for derived in _DERIVED) or word(data, "Modality") in ("SEG", "RTDOSE"):
         raise Unfit("DERIVED_OBJECT")
     if "PixelData" not in data:
         if "FloatPixelData" in data or "DoubleFloatPixelData" in data:
@@ -114,10 +117,23 @@ def hold_image(data: Dataset, deidentify: DeidentifySettings, limits: Limits) ->
     kinds = str(data.get("ImageType", "")).upper()
     if any(kind in kinds for kind in ("LOCALIZER", "SCREEN SAVE", "DOSE_INFO", "DOSE REPORT")):
         raise Unfit("LOCALIZER_OR_SCREEN")
-    if whole(data, "NumberOfFrames", 1, 1 << 31, default=1) > 1:
-        raise Unfit("MULTI_FRAME")
-    if whole(data, "Rows", 1, 65535) * whole(data, "Columns", 1, 65535) > limits.pixels:
+    shape_of(data, limits)
+
+
+def shape_of(data: Dataset, limits: Limits) -> tuple[int, ...]:
+    """Return the shape ``(N, H, W)`` or ``(N, H, W, C)`` that the header declares: N frames, C samples.
+
+    Raises:
+        Unfit: MISSING_REQUIRED, INVALID_VALUE, or one of the limits.
+    """
+    samples = whole(data, "SamplesPerPixel", 1, 65535, default=1)
+    rows, columns = whole(data, "Rows", 1, 65535), whole(data, "Columns", 1, 65535)
+    frames = whole(data, "NumberOfFrames", 1, 1 << 31, default=1)
+    if frames > limits.frames:
+        raise Unfit("TOO_MANY_FRAMES")
+    if rows * columns > limits.pixels or frames * rows * columns * samples > limits.object_pixels:
         raise Unfit("TOO_MANY_PIXELS")
+    return (frames, rows, columns, samples) if samples > 1 else (frames, rows, columns)
 
 
 def subject_of(data: Dataset, tag: str) -> str:

@@ -1,189 +1,154 @@
-"""From DICOM stored values to an image in [0, 1], bright is dense, square pixels; a fixed order of steps.
+"""From DICOM stored values to images in [0, 1], bright is dense, square pixels; a fixed order of steps.
 
-Source: DICOM PS3.3, C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT); PS3.5, 8.
+Source: DICOM PS3.3, C.7.6.3 (image pixel), C.7.6.16 (functional groups), C.11.1 and C.11.2 (LUTs).
 """
 
-from collections.abc import Iterable
-from io import BytesIO
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import cast
 
 import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.pixels.utils import pixel_array
 from pydicom.sequence import Sequence
-from pydicom.uid import UID
 
+from phantomset.data.dicom_frames import COLOUR, PALETTE, stored_frames
 from phantomset.data.dicom_header import element, numbers, whole, word
 from phantomset.data.quarantine import Unfit
+from phantomset.data.source import Limits
+from phantomset.data.windows import CT_WINDOWS, Window
 
-Window = Literal["auto", "file", "percentile"] | tuple[float, float]
-"""How values become grey: see `to_unit`."""
-
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99")
-_PICTURES = (
-    "1.2.840.10008.1.2.4.50",
-    "1.2.840.10008.1.2.4.51",
-    "1.2.840.10008.1.2.4.90",
-    "1.2.840.10008.1.2.4.91",
-)
-_GREY = ("MONOCHROME1", "MONOCHROME2")
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PROJECTION = ("CR", "DX", "MG", "RG", "RF", "XA", "IO", "PX")
-_SOFT_TISSUE = (40.0, 400.0)
-"""Centre and width in Hounsfield units: CT has one scale, so one window serves every scanner."""
+_PERCENTILES = (0.5, 99.5)
+_SAMPLE = 1 << 24
+"""Percentiles of an object larger than this many pixels are taken from an even grid of them."""
+
+_MACROS = ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence")
+"""The functional groups of enhanced objects that decide how a frame looks."""
+
+_LOOKS = (
+    *("Modality", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth"),
+    *("VOILUTFunction", "VOILUTSequence", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit"),
+)
+"""The elements that do the same at the top of a header."""
 
 
-def unit_image(data: Dataset, window: Window) -> np.ndarray:
-    """Return the image of a single-frame data set: ``(H, W)`` or ``(H, W, 3)`` float32 in [0, 1].
+def unit_images(data: Dataset, window: Window, limits: Limits) -> Iterator[tuple[np.ndarray, float | None]]:
+    """Yield each frame: ``(H, W)`` or ``(H, W, 3)`` float32 in [0, 1], and the side of its pixels in mm.
+
+    The frames of one object share their percentiles, so that they stay comparable.
 
     Raises:
         Unfit: the reason code.
     """
     photometric = word(data, "PhotometricInterpretation")
-    bits = whole(data, "BitsStored", 1, 32)
-    if photometric in _COLOUR:
-        colour = _stored(data).astype(np.float32) / np.float32(2**bits - 1)
-        return _square(_grey_if_equal(np.clip(colour, 0, 1)), data)
-    if photometric == "PALETTE COLOR":
-        return _square(_grey_if_equal(_palette(_masked(_stored(data), data), data)), data)
-    if photometric not in _GREY:
-        raise Unfit("UNSUPPORTED_PIXEL_FORMAT" if photometric else "MISSING_REQUIRED")
-    stored = _masked(_stored(data), data)
-    if stored.ndim != 2:
-        raise Unfit("FRAME_MISMATCH")
-    padding = _padding(stored, data)
-    unit = to_unit(_modality(stored, data), data, window, padding)
-    if photometric == "MONOCHROME1" or word(data, "PresentationLUTShape") == "INVERSE":
-        unit = 1 - unit
-    if padding is not None:
-        unit[padding] = 0
-    return _square(unit, data)
+    frames = stored_frames(data, limits)
+    if photometric in COLOUR:
+        white = np.float32(2 ** whole(data, "BitsStored", 1, 32) - 1)
+        for index, frame in enumerate(frames):
+            unit = np.clip(frame.astype(np.float32) / white, 0, 1)
+            yield _square(_grey_if_equal(unit), frame_header(data, index))
+        return
+    if photometric == PALETTE:
+        for index, frame in enumerate(frames):
+            yield _square(_grey_if_equal(_palette(frame, data)), frame_header(data, index))
+        return
+    headers = [frame_header(data, index) for index in range(len(frames))]
+    span = cache(lambda: _span(frames, headers))
+    inverse = photometric == "MONOCHROME1" or word(data, "PresentationLUTShape") == "INVERSE"
+    for frame, header in zip(frames, headers, strict=True):
+        padding = _padding(frame, header)
+        unit = to_unit(_modality(frame, header), header, window, span)
+        if inverse:
+            unit = 1 - unit
+        if padding is not None:
+            unit[padding] = 0
+        yield _square(unit, header)
 
 
-def to_unit(values: np.ndarray, data: Dataset, window: Window, padding: np.ndarray | None) -> np.ndarray:
+def frame_header(data: Dataset, index: int) -> Dataset:
+    """Return what the header says of one frame: its own functional groups, else the shared, else the top."""
+    shared, own = (
+        _items(data, "SharedFunctionalGroupsSequence"),
+        _items(data, "PerFrameFunctionalGroupsSequence"),
+    )
+    groups = [*shared[:1], *own[index : index + 1]]
+    if not groups:
+        return data
+    merged = Dataset()
+    for keyword in _LOOKS:
+        if keyword in data:
+            merged[keyword] = data[keyword]
+    for group in groups:
+        for macro in _MACROS:
+            for item in _items(group, macro)[:1]:
+                merged.update(item)
+    return merged
+
+
+def to_unit(
+    values: np.ndarray, header: Dataset, window: Window, span: Callable[[], tuple[float, float]]
+) -> np.ndarray:
     """Return grey in [0, 1] for values after the modality step.
 
-    "auto": CT by one soft-tissue window; projection radiographs by the file's VOI LUT, else its first window,
-    else percentiles; all else by percentiles. "file": the file's own, else percentiles. "percentile": 0.5 to
-    99.5 of the pixels that are no padding. Two numbers: centre and width.
+    "auto": CT by the soft-tissue window; projection radiographs by the file's VOI LUT, else its first window,
+    else percentiles; all else by percentiles. A window by name: CT by that window, all else as with "auto".
+    "file": the file's own, else percentiles. "percentile": 0.5 to 99.5 of the pixels that are no padding.
+    Two numbers: centre and width.
+
+    Args:
+        values: ``(H, W)`` float32.
+        header: what is said of this frame.
+        window: the rule.
+        span: the values that become black and white where percentiles decide.
 
     Raises:
-        Unfit: LUT_INVALID or NON_FINITE.
+        Unfit: LUT_INVALID, NON_FINITE or CONSTANT_IMAGE.
     """
     if not np.isfinite(values).all():
         raise Unfit("NON_FINITE")
     if isinstance(window, tuple):
         return _linear(values, *window)
-    modality = word(data, "Modality")
-    if window == "auto" and modality == "CT":
-        return _linear(values, *_SOFT_TISSUE)
-    if window == "file" or (window == "auto" and modality in _PROJECTION):
-        tables = _items(data, "VOILUTSequence")
+    modality = word(header, "Modality")
+    if modality == "CT" and window not in ("file", "percentile"):
+        return _linear(values, *CT_WINDOWS["soft-tissue" if window == "auto" else window])
+    if window == "file" or (window != "percentile" and modality in _PROJECTION):
+        tables = _items(header, "VOILUTSequence")
         if tables:
             table, first, bits = _table(tables[0], signed=bool(values.min() < 0))
             return _look_up(values, table, first) / np.float32(2**bits - 1)
-        centres, widths = numbers(data, "WindowCenter"), numbers(data, "WindowWidth")
+        centres, widths = numbers(header, "WindowCenter"), numbers(header, "WindowWidth")
         if centres and widths:
-            return _windowed(values, centres[0], widths[0], word(data, "VOILUTFunction") or "LINEAR")
-    low, high = np.percentile(values if padding is None or padding.all() else values[~padding], (0.5, 99.5))
+            return _windowed(values, centres[0], widths[0], word(header, "VOILUTFunction") or "LINEAR")
+    low, high = span()
+    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+
+
+def _span(frames: list[np.ndarray], headers: list[Dataset]) -> tuple[float, float]:
+    """The percentiles of all frames together, without padding.
+
+    Raises:
+        Unfit: CONSTANT_IMAGE or NON_FINITE.
+    """
+    step = -(-sum(frame.size for frame in frames) // _SAMPLE)
+    shown: list[np.ndarray] = []
+    everything: list[np.ndarray] = []
+    for frame, header in zip(frames, headers, strict=True):
+        padding = _padding(frame, header)
+        values = _modality(frame, header)
+        everything.append(values.ravel()[::step])
+        shown.append(everything[-1] if padding is None else values[~padding][::step])
+    values = np.concatenate(shown if any(part.size for part in shown) else everything)
+    if not np.isfinite(values).all():
+        raise Unfit("NON_FINITE")
+    low, high = np.percentile(values, _PERCENTILES)
     if not high > low:
         low, high = values.min(), values.max()
     if not high > low:
         raise Unfit("CONSTANT_IMAGE")
-    return np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-
-
-def _stored(data: Dataset) -> np.ndarray:
-    """Decode. Plain grey is viewed directly; the rest goes through pydicom's decoders."""
-    syntax = _syntax(data)
-    rows, columns = whole(data, "Rows", 1, 65535), whole(data, "Columns", 1, 65535)
-    samples = whole(data, "SamplesPerPixel", 1, 4, default=1)
-    allocated = whole(data, "BitsAllocated", 1, 64)
-    if allocated not in (8, 16, 32) or samples not in (1, 3):
-        raise Unfit("UNSUPPORTED_PIXEL_FORMAT")
-    if syntax in _NATIVE and samples == 1:
-        content = element(data, "PixelData")
-        if not isinstance(content, bytes):
-            raise Unfit("INVALID_VALUE")
-        size = rows * columns * (allocated // 8)
-        if len(content) < size:
-            raise Unfit("TRUNCATED")
-        return np.frombuffer(content, dtype=f"<u{allocated // 8}", count=rows * columns).reshape(
-            rows, columns
-        )
-    if syntax in _PICTURES:
-        _hold_codestream(data, rows, columns)
-    try:
-        decoded = pixel_array(data)
-    except MemoryError:
-        raise Unfit("TOO_MANY_PIXELS") from None
-    except Exception as error:  # decoders raise whatever a broken stream drives them to
-        short = "less than expected" in str(error) or "truncated" in str(error)
-        raise Unfit("TRUNCATED" if short else "DECODE_ERROR") from None
-    if decoded.shape != ((rows, columns) if samples == 1 else (rows, columns, samples)):
-        raise Unfit("FRAME_MISMATCH")
-    return decoded
-
-
-def _syntax(data: Dataset) -> str:
-    """Return the transfer syntax, once it is known that it can be decoded here."""
-    meta: Any = getattr(data, "file_meta", None)
-    uid: Any = meta.get("TransferSyntaxUID") if meta is not None else None
-    if not uid:
-        # without file meta only the syntax that the parser itself recognised is sure
-        implicit, little = getattr(data, "original_encoding", (None, None))
-        if implicit is None or not little:
-            raise Unfit("NO_TRANSFER_SYNTAX")
-        data.ensure_file_meta()
-        meta = data.file_meta
-        uid = UID(_NATIVE[0] if implicit else _NATIVE[1])
-        meta.TransferSyntaxUID = uid
-    try:
-        decoder = get_decoder(uid)
-    except NotImplementedError:
-        raise Unfit("UNSUPPORTED_TRANSFER_SYNTAX") from None
-    if not decoder.is_available:
-        raise Unfit("DECODER_MISSING")
-    return str(uid)
-
-
-def _hold_codestream(data: Dataset, rows: int, columns: int) -> None:
-    """Hold the picture inside against the header before anything of its size is allocated."""
-    from pydicom.encaps import get_frame
-
-    try:
-        with Image.open(BytesIO(get_frame(data.PixelData, 0, number_of_frames=1))) as picture:
-            size = picture.size
-    except Image.UnidentifiedImageError:
-        raise Unfit("DECODER_MISSING" if whole(data, "BitsStored", 1, 32) > 8 else "DECODE_ERROR") from None
-    except Exception:  # broken fragments, or a decompression bomb
-        raise Unfit("DECODE_ERROR") from None
-    if size != (columns, rows):
-        raise Unfit("FRAME_MISMATCH")
-
-
-def _masked(stored: np.ndarray, data: Dataset) -> np.ndarray:
-    """Keep the stored bits alone, as int64 with their sign: nothing can hide in the unused ones."""
-    allocated = stored.dtype.itemsize * 8
-    bits = whole(data, "BitsStored", 1, 32)
-    if stored.dtype.kind not in "iu" or bits > allocated:
-        raise Unfit("INVALID_VALUE")
-    plain = stored.view(stored.dtype.str.replace("i", "u")).astype(np.int64)
-    high = whole(data, "HighBit", 0, 63, default=bits - 1)
-    if high + 1 > bits and _is_native(data) and high < allocated:
-        plain >>= high + 1 - bits
-    plain &= (1 << bits) - 1
-    if whole(data, "PixelRepresentation", 0, 1, default=0) == 1:
-        sign = 1 << (bits - 1)
-        plain = (plain ^ sign) - sign
-    return plain
-
-
-def _is_native(data: Dataset) -> bool:
-    return not data.file_meta.TransferSyntaxUID.is_compressed
+    return float(low), float(high)
 
 
 def _padding(stored: np.ndarray, data: Dataset) -> np.ndarray | None:
@@ -278,27 +243,24 @@ def _grey_if_equal(colour: np.ndarray) -> np.ndarray:
     return colour[..., 0] if same else colour
 
 
-def _square(unit: np.ndarray, data: Dataset) -> np.ndarray:
-    """Resample to square pixels: the axis with the coarser spacing gets more of them."""
-    spacing = (
-        numbers(data, "PixelSpacing")
-        or numbers(data, "ImagerPixelSpacing")
-        or numbers(data, "PixelAspectRatio")
-    )
+def _square(unit: np.ndarray, header: Dataset) -> tuple[np.ndarray, float | None]:
+    """Resample to square pixels: the axis with the coarser spacing gets more of them. Their side is in mm."""
+    measured = numbers(header, "PixelSpacing") or numbers(header, "ImagerPixelSpacing")
+    spacing = (measured or numbers(header, "PixelAspectRatio"))[:2]
     if len(spacing) < 2:
-        return unit
-    if not all(np.isfinite(value) and value > 0 for value in spacing[:2]):
+        return unit, None
+    # no pixel of an image is finer than 10 nm or coarser than 1 m
+    if not all(1e-5 <= value <= 1e3 for value in spacing) or not 0.1 <= spacing[0] / spacing[1] <= 10:
         raise Unfit("SPACING_INVALID")
+    side = min(spacing) if measured else None
     ratio = spacing[0] / spacing[1]
-    if not 0.1 <= ratio <= 10:
-        raise Unfit("SPACING_INVALID")
     height, width = unit.shape[:2]
     size = (width, round(height * ratio)) if ratio > 1 else (round(width / ratio), height)
     if size == (width, height):
-        return unit
+        return unit, side
     planes = [unit] if unit.ndim == 2 else [unit[..., channel] for channel in range(unit.shape[2])]
     resized = [
         np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BICUBIC))
         for plane in planes
     ]
-    return np.clip(resized[0] if unit.ndim == 2 else np.stack(resized, axis=-1), 0, 1)
+    return np.clip(resized[0] if unit.ndim == 2 else np.stack(resized, axis=-1), 0, 1), side

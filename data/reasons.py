@@ -59,7 +59,7 @@ REASONS: Mapping[str, Reason] = {
     ),
     "TOO_LARGE_FILE": Reason("over the limit of bytes", _LIMIT),
     "TOO_MANY_PIXELS": Reason("over the limit of pixels", _LIMIT),
-    "TOO_MANY_FRAMES": Reason("over the limit of frames", _LIMIT),
+    "TOO_MANY_FRAMES": Reason("over the limit of frames or slices", _LIMIT),
     "TOO_MANY_MEMBERS": Reason("an archive over the limit of members", _LIMIT),
     "TOO_DEEP": Reason(
         "nested too deeply", "Leave it out: no device nests that deep, and it may be hostile."
@@ -81,9 +81,6 @@ REASONS: Mapping[str, Reason] = {
         "the decoder died over it, twice", "Leave it out, and report the decoder's version."
     ),
     "FRAME_MISMATCH": Reason("frames or bytes differ from the header", _EXPORT_AGAIN),
-    "MULTI_FRAME": Reason(
-        "several frames: only single images are taken in", "Export the frames as single images."
-    ),
     "NOT_AN_IMAGE": Reason("a report, a document, a plan, a waveform or a directory", _NOT_NEEDED),
     "DERIVED_OBJECT": Reason("a segmentation, a parametric map or a dose grid", _NOT_NEEDED),
     "LOCALIZER_OR_SCREEN": Reason("a localizer, a screen save or a dose report", _LOOK, may_be_released=True),

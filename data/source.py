@@ -33,6 +33,8 @@ class Limits:
 
     file_bytes: int = 512 << 20
     pixels: int = 64_000_000
+    frames: int = 20_000
+    object_pixels: int = 512_000_000
     expansion: int = 200
     expansion_free_bytes: int = 16 << 20
     members: int = 5_000_000

@@ -2,24 +2,18 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 
+from phantomset.data.decoders import CODECS
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.keys import key_file
 from phantomset.pipelines.compute import default_threads
 from phantomset.pipelines.places import workspace_path
 from phantomset.pipelines.versions import versions
-
-DECODERS = {
-    "JPEG": "pillow",
-    "JPEG 2000": "pylibjpeg_openjpeg",
-    "JPEG-LS and lossless JPEG": "libjpeg",
-    "RLE": "pydicom",
-}
-"""Compressed DICOM transfer syntaxes and the module that decodes each."""
 
 LEAST_FREE_GB = 2
 
@@ -54,12 +48,15 @@ def _machine() -> Iterator[Row]:
 
 
 def _decoders() -> Iterator[Row]:
-    for name, module in DECODERS.items():
-        package = "PIL" if module == "pillow" else module
-        is_there = util.find_spec(package) is not None
-        yield Row(
-            f"DICOM, {name}", "yes" if is_there else f"no: such files go to quarantine; install {module}"
-        )
+    yield Row("DICOM, not compressed", f"pydicom {metadata.version('pydicom')}")
+    for codec in CODECS:
+        if codec.is_installed:
+            yield Row(f"DICOM, {codec.name}", ", ".join(codec.versions))
+        else:
+            advice = (
+                f"such files go to quarantine; {sys.executable} -m pip install {' '.join(codec.packages)}"
+            )
+            yield Row(f"DICOM, {codec.name}", "no decoder", False, advice)
 
 
 def _places(workspace: Path | None) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from phantomset.data.quarantine import Unfit
 from phantomset.data.reading import Member, Tree, open_tree
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import Limits, ReadContext, Source, SourceSettings
+from phantomset.data.windows import Window
 
 _NOT_SCREENED = (
     "Pixels were not screened for burned-in text. Files that declare it are kept out; so are secondary "
@@ -49,14 +50,15 @@ class Settings(SourceSettings, frozen=True):
         path: the folder; every regular file below it is read, whatever its name. A ZIP file serves as well.
         labels: a label table, an element of the header, or nothing.
         patient: the element that names the patient; a file without it is quarantined.
-        window: how values become grey: "auto" (by modality), "file", "percentile", or ``[centre, width]``.
+        window: how values become grey: "auto" (by modality), "file", "percentile", ``[centre, width]``, or
+            for CT a window by name: "lung", "bone", "soft-tissue", "brain".
     """
 
     format: Literal["dicom"] = "dicom"
     path: Path
     labels: TableLabels | TagLabels | None = None
     patient: PatientTag = PatientTag()
-    window: Literal["auto", "file", "percentile"] | tuple[float, float] = "auto"
+    window: Window = "auto"
 
     @property
     def has_patients(self) -> bool:
@@ -78,7 +80,7 @@ def read(settings: Settings, context: ReadContext) -> Iterator[RawImage | Reject
         if table.unused:
             context.notes.append(f"{table.unused:,} rows of the label table have no file.")
     for member in members:
-        yield _one(tree, member, settings, table, context)
+        yield from _images(tree, member, settings, table, context)
 
 
 def fingerprint(settings: Settings) -> str:
@@ -101,11 +103,11 @@ def _open(settings: Settings, limits: Limits) -> tuple[Tree, LabelTable | None, 
     return tree, table, [member for member in tree.members() if member.key not in inside]
 
 
-def _one(
+def _images(
     tree: Tree, member: Member, settings: Settings, table: LabelTable | None, context: ReadContext
-) -> RawImage | Rejected:
+) -> Iterator[RawImage | Rejected]:
     from phantomset.data.dicom_header import attributes_of, hold_image, left_out, parse, quiet, subject_of
-    from phantomset.data.dicom_pixels import unit_image
+    from phantomset.data.dicom_pixels import unit_images
 
     try:
         with quiet():
@@ -114,12 +116,16 @@ def _one(
             subject = subject_of(data, settings.patient.tag)
             attributes = attributes_of(data)
             label = _label(member, attributes, settings, table)
-            pixels = unit_image(data, settings.window)
-            return RawImage(member.key, pixels, subject, label, attributes, left_out(data))
+            dropped = left_out(data)
+            pictures = list(unit_images(data, settings.window, context.limits))
     except Unfit as unfit:
-        return Rejected(member.key, unfit.code, member.size_bytes)
+        yield Rejected(member.key, unfit.code, member.size_bytes)
     except Exception:  # one file must not end a run of thousands, and a traceback may carry its values
-        return Rejected(member.key, "INTERNAL_ERROR", member.size_bytes)
+        yield Rejected(member.key, "INTERNAL_ERROR", member.size_bytes)
+    else:
+        for index, (pixels, _) in enumerate(pictures):
+            key = member.key if len(pictures) == 1 else f"{member.key}#{index:06d}"
+            yield RawImage(key, pixels, subject, label, attributes, {} if index else dropped)
 
 
 def _label(

@@ -17,16 +17,18 @@ from pydicom.uid import (
 )
 
 from phantomset.data.dicom_header import parse
-from phantomset.data.dicom_pixels import Window, unit_image
+from phantomset.data.dicom_pixels import unit_images
 from phantomset.data.quarantine import Unfit
 from phantomset.data.source import Limits
+from phantomset.data.windows import Window
 
 Make = Callable[..., bytes]
 WINDOW = {"WindowCenter": 32, "WindowWidth": 41}
 
 
 def _unit(content: bytes, window: Window = "auto") -> np.ndarray:
-    return unit_image(parse(content, Limits()), window)
+    ((unit, _),) = unit_images(parse(content, Limits()), window, Limits())
+    return unit
 
 
 def _rows(values: list[list[int]], kind: str = "<u2") -> np.ndarray:
