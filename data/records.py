@@ -114,19 +114,24 @@ class ImageSet:
         labels: ``(N,)`` int64, 0..K-1.
         patients: ``(N,)`` int64, one code a patient, shared by the parts of a cohort; -1 if synthetic.
         label_names: K names, by label.
+        attributes: columns of the set's table, ``(N,)`` text each, by name; "" where a cell is empty.
     """
 
     images: np.ndarray
     labels: np.ndarray
     patients: np.ndarray
     label_names: tuple[str, ...]
+    attributes: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, index: np.ndarray) -> "ImageSet":
         """Return the images at the given positions (or under the given boolean mask)."""
-        return ImageSet(self.images[index], self.labels[index], self.patients[index], self.label_names)
+        columns = {name: values[index] for name, values in self.attributes.items()}
+        return ImageSet(
+            self.images[index], self.labels[index], self.patients[index], self.label_names, columns
+        )
 
 
 @dataclass(frozen=True, slots=True)

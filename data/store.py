@@ -198,12 +198,17 @@ def image_set(workspace: Workspace, cohort: Cohort, positions: Sequence[int]) ->
     for record in cohort.records:
         codes.setdefault(record.subject, len(codes))
     chosen = [cohort.records[position] for position in positions]
+    columns = sorted({name for record in cohort.records for name in record.attributes})
     images = Store(workspace).get([record.digest for record in chosen])
     return ImageSet(
         images=images if len(chosen) else np.zeros((0, *cohort.spec.shape), dtype=np.uint8),
         labels=np.array([record.label for record in chosen], dtype=np.int64),
         patients=np.array([codes[record.subject] for record in chosen], dtype=np.int64),
         label_names=cohort.label_names,
+        attributes={
+            name: np.array([record.attributes.get(name, "") for record in chosen], dtype=np.str_)
+            for name in columns
+        },
     )
 
 

@@ -13,12 +13,12 @@ from pydantic import TypeAdapter
 
 from phantomset.data.digest import digest_of
 from phantomset.data.keys import key_folder
-from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
+from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, SyntheticSet
 from phantomset.data.seeds import seed_of
 from phantomset.data.store import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
-from phantomset.pipelines import lineage, making
-from phantomset.pipelines.draft import Counts, Draft
+from phantomset.pipelines import let_out, lineage, making
+from phantomset.pipelines.draft import Counts, Draft, set_digest
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.versions import code_digest, versions
 from phantomset.validators.finding import Evidence, Rules, Verdict
@@ -47,6 +47,7 @@ class Judgement:
     verdict: Verdict
     draft: Draft
     report: Path
+    case: lineage.Case
 
 
 def judge(
@@ -57,37 +58,69 @@ def judge(
     say: Callable[[str], None],
 ) -> tuple[Judgement, bool]:
     """Return the judgement of a set, and whether it was judged now; an equal judgement is made once."""
-    rules = Rules(privacy=recipe.gate.privacy, fidelity=recipe.gate.fidelity)
+    rules = Rules(recipe.gate.privacy, recipe.gate.fidelity, recipe.gate.conclusive)
     seed = seed_of(recipe.seed, "validate")
     code = code_digest("validators")
-    key = digest_of("validate", code, material.split.digest, material.synthetic.digest, rules, seed)
-    folder = workspace.restricted("findings", key[: making.NAME])
-    case = lineage.Case(
-        patients=lineage.hashed(
-            material.cohort.records[position].subject for position in material.split.train
-        ),
-        section=digest_of("section", recipe.model, recipe.image),
-        made=material.synthetic.digest,
-        rules=digest_of(rules, code, seed),
-        recipe=recipe.name,
-        reason=recipe.gate.reason,
-    )
     book = lineage.Lineage(key_folder() / LEDGER)
+    case = _case(recipe, workspace, material)
+    known = {digest: let_out.load(key_folder(), digest, recipe.image.spec) for digest in book.released(case)}
+    case = dataclasses.replace(
+        case,
+        rules=digest_of(rules, code, seed, {digest: found is not None for digest, found in known.items()}),
+    )
+    key = digest_of("validate", material.split.digest, material.synthetic.digest, case.rules, case.left_out)
+    folder = workspace.restricted("findings", key[: making.NAME])
     judged = _read_verdict(folder / "judged.json")
     made = judged is None
     if judged is None:
         from phantomset.validators import audit
 
         book.begin(case)
-        judged = audit.judge(evidence(workspace, material), rules, seed, say)
+        images, earlier = evidence(workspace, material), [part for part in known.values() if part]
+        judged = audit.judge(images, rules, seed, say, earlier=earlier, leave_out=case.left_out)
         judged = _unless_given_up(judged, material.checkpoint)
+        judged = _unless_forgotten(judged, sum(part is None for part in known.values()))
         folder.mkdir(mode=0o700, exist_ok=True)
         _write_verdict(folder / "judged.json", judged)
     settled = book.settle(case, judged, _anchors(workspace))
     if settled.entry:
         write_json(folder / "entry.json", {"hash": settled.entry}, mode=0o600)
-    judgement = _judgement(recipe, workspace, material, curve, folder, settled)
-    return judgement, made
+    return _judgement(recipe, workspace, material, curve, folder, settled, case), made
+
+
+def _case(recipe: Recipe, workspace: Workspace, material: Material) -> lineage.Case:
+    """Return who was trained on, by what, giving which set; the rules are still to be named."""
+    left_out = tuple(sorted(recipe.gate.leave_out))
+    made = material.synthetic.digest
+    return lineage.Case(
+        patients=lineage.hashed(
+            material.cohort.records[position].subject for position in material.split.train
+        ),
+        section=digest_of("section", recipe.model, recipe.image),
+        made=set_digest(published(workspace, material, left_out)) if left_out else made,
+        rules="",
+        recipe=recipe.name,
+        reason=recipe.gate.reason,
+        left_out=left_out,
+    )
+
+
+def remember(judgement: Judgement) -> None:
+    """Put a set that is about to be let out on the record, and keep it: later sets are judged with it.
+
+    Raises:
+        WorkspaceError: it cannot be kept; it must not be let out.
+    """
+    let_out.keep(key_folder(), judgement.draft.synthetic)
+    lineage.Lineage(key_folder() / LEDGER).release(judgement.case)
+
+
+def published(workspace: Workspace, material: Material, left_out: tuple[str, ...]) -> ImageSet:
+    """Return the set as it would leave: without the classes that are left out."""
+    from phantomset.validators import audit
+
+    found = making.load_images(workspace, material.synthetic)
+    return audit.with_classes(found, [name for name in found.label_names if name not in left_out])
 
 
 def evidence(workspace: Workspace, material: Material) -> Evidence:
@@ -109,6 +142,7 @@ def _judgement(
     curve: tuple[dict[str, Any], ...],
     folder: Path,
     settled: lineage.Settled,
+    case: lineage.Case,
 ) -> Judgement:
     """Make the draft and the restricted report; what was settled like this before is read again."""
     from phantomset.pipelines import report
@@ -117,8 +151,8 @@ def _judgement(
     name = digest_of(_plain(dataclasses.asdict(settled.verdict)), settled.notes, recipe.digest)[:16]
     paper, public = folder / f"report-{name}.html", folder / f"public-{name}.json"
     is_known = paper.exists() and public.exists()
-    images = None if is_known else evidence(workspace, material)
-    synthetic = images.synthetic if images else making.load_images(workspace, material.synthetic)
+    synthetic = published(workspace, material, case.left_out)
+    images = None if is_known else dataclasses.replace(evidence(workspace, material), synthetic=synthetic)
     coarse = gate.public(settled.verdict, images) if images else json.loads(public.read_bytes())
     draft = Draft(
         name=recipe.name,
@@ -128,7 +162,7 @@ def _judgement(
         public_verdict=coarse,
         counts=counts(material.cohort, material.split),
         curve=curve,
-        notes=(*material.cohort.notes, *settled.notes),
+        notes=(*material.cohort.notes, *settled.notes, *_left_out_note(case.left_out)),
         events=tuple(_event(event) for event in material.checkpoint.events),
         versions=versions(),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -138,7 +172,7 @@ def _judgement(
         write_atomically(paper, report.restricted_html(draft, images).encode(), mode=0o600)
         write_json(public, coarse, mode=0o600)
         _write_verdict(folder / "verdict.json", settled.verdict)
-    return Judgement(folder.name, settled.verdict, draft, paper)
+    return Judgement(folder.name, settled.verdict, draft, paper, case)
 
 
 def _unless_given_up(verdict: Verdict, checkpoint: Checkpoint) -> Verdict:
@@ -147,6 +181,24 @@ def _unless_given_up(verdict: Verdict, checkpoint: Checkpoint) -> Verdict:
         return verdict
     reason = "training was given up after it failed again and again; change the model section and train anew"
     return dataclasses.replace(verdict, status="INCONCLUSIVE", reasons=(reason, *verdict.reasons))
+
+
+def _unless_forgotten(verdict: Verdict, missing: int) -> Verdict:
+    """Let no set out whose patients' earlier releases cannot be looked at together with it."""
+    if verdict.status != "PASS" or not missing:
+        return verdict
+    reason = (
+        f"{missing} sets that were let out from these patients are not beside the key any more, so they "
+        f"cannot be judged together with this one; restore the folder {let_out.FOLDER!r} there from a backup"
+    )
+    return dataclasses.replace(verdict, status="INCONCLUSIVE", reasons=(reason, *verdict.reasons))
+
+
+def _left_out_note(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    listed = ", ".join(names)
+    return (f"Left out of the release by gate.leave_out: {listed}. What remains was judged again by itself.",)
 
 
 def _event(event: dict[str, Any]) -> dict[str, Any]:

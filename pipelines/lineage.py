@@ -2,8 +2,10 @@
 
 Runs belong together when their training patients overlap by more than half, whatever the seed, the recipe's
 name or the workspace. A FAIL of privacy or of its controls holds for the same model section; leaving it needs
-a changed one and a written reason, and it stays on the record. A FAIL of fidelity or utility alone blocks its
-set and marks nobody: trying again for better pictures exposes no patient.
+a changed one and a written reason, and it stays on the record. A FAIL that was found in single classes may be
+left, once, by releasing without these classes: the rest is judged again. A FAIL of fidelity or utility alone
+blocks its set and marks nobody: trying again for better pictures exposes no patient. A set that was let out
+stays on the record too: the next one from these patients is judged together with it.
 
 Not to be confused with `ledger`, which says what ran.
 """
@@ -42,6 +44,7 @@ class Case:
         rules: digest of the gate's rules and of the suite that judges.
         recipe: the recipe's name, for the reader of the ledger.
         reason: the written reason for leaving an earlier FAIL.
+        left_out: classes that the set is without.
     """
 
     patients: frozenset[str]
@@ -50,11 +53,13 @@ class Case:
     rules: str
     recipe: str
     reason: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Names the judgement: the same key is the same judgement again."""
-        return digest_of(sorted(self.patients), self.section, self.made, self.rules, self.reason)
+        left_out = sorted(self.left_out)
+        return digest_of(sorted(self.patients), self.section, self.made, self.rules, self.reason, left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +124,43 @@ class Lineage:
             settled, cause = _decide(record, case, verdict)
             return Settled(settled, notes, self._record(lines, case, verdict, settled, cause))
 
-    def _record(self, lines: list[Any], case: Case, verdict: Verdict, settled: Verdict, cause: str) -> str:
+    def release(self, case: Case) -> None:
+        """Write down, once, that a set is let out: from now on it counts against these patients.
+
+        Raises:
+            Broken: the record cannot be trusted, so nothing may be let out.
+        """
+        with self._locked():
+            lines = self._read()
+            if case.made not in {line["made"] for line in lines if line["kind"] == "released"}:
+                patients, last = self._patients(lines, case)
+                self._append(last, kind="released", patients=patients, made=case.made, recipe=case.recipe)
+
+    def released(self, case: Case) -> tuple[str, ...]:
+        """Return the sets of these patients that were let out, in order: all, or those before this very one.
+
+        Of a record that cannot be trusted, none: `settle` lets nothing pass on such a record.
+        """
+        with self._locked():
+            try:
+                lines = self._read()
+                sets = _patients(lines)
+                own = (line for line in lines if line["kind"] == "released")
+                known = [line["made"] for line in own if related(sets[line["patients"]], case.patients)]
+            except (Broken, KeyError):
+                return ()
+        return tuple(known[: known.index(case.made)] if case.made in known else known)
+
+    def _patients(self, lines: list[Any], case: Case) -> tuple[str, str]:
+        """Return the digest of the case's patients and the last hash, once the patients are written down."""
         patients = digest_of(sorted(case.patients))
         last = lines[-1]["hash"] if lines else FIRST
         if not any(line["kind"] == "patients" and line["digest"] == patients for line in lines):
             last = self._append(last, kind="patients", digest=patients, patients=sorted(case.patients))
+        return patients, last
+
+    def _record(self, lines: list[Any], case: Case, verdict: Verdict, settled: Verdict, cause: str) -> str:
+        patients, last = self._patients(lines, case)
         return self._append(
             last,
             kind="judgement",
@@ -137,6 +174,8 @@ class Lineage:
             judged=verdict.status,
             status=settled.status,
             marks=cause == "limit" or (cause == "judged" and _marks(verdict)),
+            classes=_failed_classes(verdict),
+            left_out=sorted(case.left_out),
             cause=cause,
             why=settled.reasons[0] if cause != "judged" and settled.reasons else "",
         )
@@ -196,11 +235,17 @@ class _Judgement:
     reason: str | None
     day: str
     hash: str
+    classes: frozenset[str]
+    left_out: frozenset[str]
+
+
+def _patients(lines: list[dict[str, Any]]) -> dict[str, frozenset[str]]:
+    return {line["digest"]: frozenset(line["patients"]) for line in lines if line["kind"] == "patients"}
 
 
 def _judgements(lines: list[dict[str, Any]]) -> list[_Judgement]:
     try:
-        sets = {line["digest"]: frozenset(line["patients"]) for line in lines if line["kind"] == "patients"}
+        sets = _patients(lines)
         return [_judgement(line, sets[line["patients"]]) for line in lines if line["kind"] == "judgement"]
     except (KeyError, TypeError):
         raise Broken("it was written by another version, whose lines this one cannot read") from None
@@ -210,7 +255,14 @@ def _judgement(line: dict[str, Any], patients: frozenset[str]) -> _Judgement:
     fields = ("key", "section", "made", "judged", "status", "why", "reason", "hash")
     # A line that does not say whether its FAIL marks the lineage does.
     marks = bool(line.get("marks", line["status"] == "FAIL"))
-    return _Judgement(patients, marks=marks, day=line["time"][:10], **{name: line[name] for name in fields})
+    return _Judgement(
+        patients,
+        marks=marks,
+        day=line["time"][:10],
+        classes=frozenset(line.get("classes", ())),
+        left_out=frozenset(line.get("left_out", ())),
+        **{name: line[name] for name in fields},
+    )
 
 
 def _fails(record: list[_Judgement]) -> list[_Judgement]:
@@ -224,18 +276,28 @@ def _marks(verdict: Verdict) -> bool:
     return verdict.status == "FAIL" and not (failed and failed <= {"fidelity", "utility"})
 
 
+def _failed_classes(verdict: Verdict) -> list[str]:
+    """Return the classes whose own patients were found exposed."""
+    failed = (f.details.get("class") for f in verdict.findings if f.status == "FAIL")
+    return sorted({str(name) for name in failed if name is not None})
+
+
+def _lies_in_left_out(entry: _Judgement, case: Case) -> bool:
+    """Say whether a FAIL was found in classes that the set is now without. Once: a second one sticks."""
+    return bool(entry.classes) and not entry.left_out and entry.classes <= set(case.left_out)
+
+
 def _decide(record: list[_Judgement], case: Case, verdict: Verdict) -> tuple[Verdict, str]:
     """Return the settled verdict and its cause: "judged", "inherited" or "limit"."""
     if verdict.status == "FAIL":
         return verdict, "judged"
-    fails = _fails(record)
+    fails = [entry for entry in _fails(record) if not _lies_in_left_out(entry, case)]
     same = next((entry for entry in fails if entry.section == case.section), None)
     if same is not None:
         return _failed(
             verdict,
             f"a set made by this model section from these patients ended FAIL on {same.day}; "
-            "another seed, name, subset or workspace does not clear it. Change the model or image section, "
-            "and write gate.reason.",
+            f"another seed, name, subset or workspace does not clear it. {_ways_out(same)}",
         ), "inherited"
     if fails and case.reason is None:
         return _failed(
@@ -253,6 +315,14 @@ def _decide(record: list[_Judgement], case: Case, verdict: Verdict) -> tuple[Ver
                 "on until one passes is not evidence. More patients or another model section would be.",
             ), "limit"
     return verdict, "judged"
+
+
+def _ways_out(entry: _Judgement) -> str:
+    change = "Change the model or image section, and write gate.reason"
+    if not entry.classes or entry.left_out:
+        return f"{change}."
+    # The report of the data office names the classes; this sentence may become public.
+    return f"{change}; or release without the classes that failed, with gate.leave_out."
 
 
 def _notes(record: list[_Judgement], case: Case) -> tuple[str, ...]:

@@ -53,6 +53,12 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
                 f"generate.classes: the source has no class {', '.join(map(repr, unknown))}; "
                 f"it has {', '.join(cohort.label_names)}"
             )
+    unknown = sorted(set(recipe.gate.leave_out) - set(cohort.label_names))
+    if unknown or len(cohort.label_names) - len(recipe.gate.leave_out) < 1:
+        raise ModelError(
+            f"gate.leave_out: names {', '.join(map(repr, unknown)) or 'every class'}; the source has "
+            f"{', '.join(cohort.label_names)}, and one at least must remain"
+        )
     labels = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)
     # The engine asks for labels and shapes only; a broadcast zero has the shape and no memory.
     shapes = np.broadcast_to(np.uint8(0), (len(labels), *cohort.spec.shape))

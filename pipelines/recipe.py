@@ -152,6 +152,10 @@ class GateSettings(Section):
     fidelity: Literal["demo", "research", "clinical-ml"] = "research"
     sign_off: Literal["none"] = "none"
     reason: str | None = Field(default=None, min_length=10, max_length=500)
+    conclusive: tuple[str, ...] = Field(
+        default=(), description="subgroups that must be judged, 'PatientSex: F'"
+    )
+    leave_out: tuple[str, ...] = Field(default=(), description="classes that failed, to be released without")
 
 
 def _publisher(name: str) -> str:

@@ -171,6 +171,7 @@ def publish(job: Job, judgement: Judgement) -> tuple[Path, str, bool]:
     if judgement.verdict.status != "PASS":
         place = release.block(job.workspace, judgement.draft)
         return place, judgement.digest, True
+    judging.remember(judgement)  # before it leaves: a set on the record that never left does no harm
     made = release.publish(job.workspace, judgement.draft)
     return made.path, str(made.manifest["set"]), made.fresh
 

@@ -1,6 +1,7 @@
 """Judge a synthetic set: every check, the controls and the gate. No recipe, no training, no Prefect."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from phantomset.validators.finding import Axis, Check, Evidence, Finding, Rules,
 
 CHECKS = "phantomset.validators.checks"
 
+JOINT = "with earlier releases"
+"""The group of findings on S together with sets that were let out before."""
+
+PATIENTS: tuple[Axis, ...] = ("privacy", "controls")
+"""The axes that are about people, not about pictures."""
+
 Report = Callable[[str], None]
 
 
@@ -20,7 +27,15 @@ def silent(_message: str) -> None:
     """Tell nobody."""
 
 
-def judge(evidence: Evidence, rules: Rules, seed: int, report: Report = silent) -> Verdict:
+def judge(
+    evidence: Evidence,
+    rules: Rules,
+    seed: int,
+    report: Report = silent,
+    *,
+    earlier: Sequence[ImageSet] = (),
+    leave_out: Sequence[str] = (),
+) -> Verdict:
     """Return the verdict on ``evidence.synthetic`` under the rules. Never raises on a set's content.
 
     Every check of the catalogue runs, then the controls, then the gate. What cannot be evaluated, or breaks
@@ -31,15 +46,75 @@ def judge(evidence: Evidence, rules: Rules, seed: int, report: Report = silent) 
         rules: the privacy policy and the fidelity profile.
         seed: of every random step; the same inputs and seed give the same verdict.
         report: told the outcome of each step, in words that name no patient and no p-value.
+        earlier: sets of the same patients that were let out before. Whoever has the new set has them too,
+            so privacy is judged once more on all of them together.
+        leave_out: classes that S shall be without. Privacy is judged against all patients as before,
+            fidelity and utility on the classes that remain.
     """
-    digest = digest_of("verdict", *map(_digest_of_set, _parts(evidence).values()), rules, seed, gate.suite())
+    evidence = replace(evidence, synthetic=without_classes(evidence.synthetic, leave_out))
+    sets = (*_parts(evidence).values(), *earlier)
+    digest = digest_of("verdict", *map(_digest_of_set, sets), rules, seed, gate.suite(), list(leave_out))
     faults = unfit(evidence)
     if faults:
         for fault in faults:
             report(f"evidence: INCONCLUSIVE: {fault.advice}")
         return gate.decide(faults, rules, digest)
     context = Context(evidence, rules, seed, controls.control_sets)
-    return gate.decide(examine(context, report=report), rules, digest)
+    findings = examine(context, gate.AXES if not leave_out else PATIENTS, report)
+    if leave_out:
+        rest = Context(remaining(evidence, leave_out), rules, seed)
+        findings += examine(rest, tuple(axis for axis in gate.AXES if axis not in PATIENTS), report)
+    if earlier:
+        findings += _jointly(evidence, earlier, rules, seed, report)
+    return gate.decide(findings, rules, digest)
+
+
+def _jointly(
+    evidence: Evidence, earlier: Sequence[ImageSet], rules: Rules, seed: int, report: Report
+) -> list[Finding]:
+    """Return the privacy findings on S and all earlier sets together."""
+    report(f"privacy, once more, together with {len(earlier)} earlier released sets")
+    together = together_with(evidence.synthetic, earlier)
+    context = Context(replace(evidence, synthetic=together), rules, seed)
+    return [_renamed(finding) for finding in examine(context, ("privacy",), report)]
+
+
+def _renamed(finding: Finding) -> Finding:
+    group = JOINT if finding.group == "all" else f"{finding.group}, {JOINT}"
+    return replace(finding, group=group)
+
+
+def together_with(synthetic: ImageSet, earlier: Sequence[ImageSet]) -> ImageSet:
+    """Return a set and earlier ones as one; a class that the set does not have is -1."""
+    code = {name: label for label, name in enumerate(synthetic.label_names)}
+    labels = [synthetic.labels]
+    for part in earlier:
+        known = np.array([code.get(name, -1) for name in part.label_names], dtype=np.int64)
+        labels.append(known[part.labels])
+    images = np.concatenate([synthetic.images, *(part.images for part in earlier)])
+    return ImageSet(images, np.concatenate(labels), np.full(len(images), -1), synthetic.label_names)
+
+
+def without_classes(part: ImageSet, names: Sequence[str]) -> ImageSet:
+    """Return a set without the images of some classes, its labels and label names as they were."""
+    dropped = [label for label, name in enumerate(part.label_names) if name in names]
+    return part.take(~np.isin(part.labels, dropped)) if dropped else part
+
+
+def with_classes(part: ImageSet, names: Sequence[str]) -> ImageSet:
+    """Return the images of the named classes alone, their labels numbered anew in that order."""
+    code = np.full(len(part.label_names), -1)
+    for label, name in enumerate(names):
+        code[part.label_names.index(name)] = label
+    kept = part.take(code[part.labels] >= 0)
+    return replace(kept, labels=code[kept.labels].astype(np.int64), label_names=tuple(names))
+
+
+def remaining(evidence: Evidence, leave_out: Sequence[str]) -> Evidence:
+    """Return the evidence on the classes that are not left out."""
+    names = [name for name in evidence.train.label_names if name not in leave_out]
+    parts = {name: with_classes(part, names) for name, part in _parts(evidence).items()}
+    return replace(evidence, **parts)
 
 
 def examine(context: Context, axes: Sequence[Axis] = gate.AXES, report: Report = silent) -> list[Finding]:
@@ -118,4 +193,4 @@ def _parts(evidence: Evidence) -> dict[str, ImageSet]:
 
 
 def _digest_of_set(part: ImageSet) -> str:
-    return digest_of(part.images, part.labels, part.patients, part.label_names)
+    return digest_of(part.images, part.labels, part.patients, part.label_names, part.attributes)

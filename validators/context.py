@@ -14,12 +14,14 @@ from phantomset.validators.finding import Evidence, Rules
 from phantomset.validators.measures.density import log_density
 from phantomset.validators.policy import EXPOSED_SHARE
 from phantomset.validators.scores import (
+    ImageView,
     Nearness,
     Panel,
     SetView,
     View,
     attack_scores,
     panel,
+    restricted,
     subset,
     whole,
 )
@@ -101,8 +103,8 @@ class Context:
         return min(max(10, self.exposed), len(self.evidence.synthetic) // 2)
 
     @cached_property
-    def _views(self) -> dict[str, SetView]:
-        """All sets as the patients see them, from one pass of the real images in each space."""
+    def _views(self) -> tuple[dict[str, SetView], ImageView]:
+        """All sets as the patients see them, and S image by image, from one pass in each space."""
         reference = self.evidence.reference
         sets = {
             SYNTHETIC: Candidates(self.evidence.synthetic.images, self.synthetic_tail),
@@ -114,10 +116,22 @@ class Context:
         }
         kernel_r = by_space[DENSITY_SPACE].kernel_r
         log_reference = log_density(kernel_r, len(reference))
-        return {
+        views = {
             name: self._view(part, {s: m.tables[position] for s, m in by_space.items()}, log_reference)
             for position, (name, part) in enumerate(sets.items())
         }
+        own = {name: measured.tables[0] for name, measured in by_space.items()}
+        return views, self._image_view(own, log_reference)
+
+    def _image_view(self, tables: dict[str, Table], log_reference: np.ndarray) -> ImageView:
+        density = tables[DENSITY_SPACE]
+        kernels = density.kernel_head + density.kernel_tail.sum(1)
+        return ImageView(
+            q={name: np.minimum(t.head, t.tail.min(1, initial=np.inf)) for name, t in tables.items()},
+            votes={name: (t.votes, t.vote_q) for name, t in tables.items()},
+            log_ratio=log_density(kernels, len(self.evidence.synthetic)) - log_reference,
+            members=self.members,
+        )
 
     def _view(self, part: Candidates, tables: dict[str, Table], log_reference: np.ndarray) -> SetView:
         rows = np.arange(len(self.real)) if part.rows is None else np.flatnonzero(part.rows)
@@ -145,12 +159,16 @@ class Context:
 
     def view(self, name: str = SYNTHETIC) -> SetView:
         """Return how the patients see S, or one of the extra sets."""
-        return self._views[name]
+        return self._views[0][name]
 
     @cached_property
     def nearness(self) -> Nearness:
         """What each patient has nearest in S."""
         return whole(self.view())
+
+    def nearness_of(self, rows: np.ndarray) -> Nearness:
+        """What the patients of some images of `real`, ``(N,) bool``, have nearest in S, by these alone."""
+        return restricted(self._views[1], rows)
 
     @cached_property
     def scores(self) -> dict[str, np.ndarray]:

@@ -66,10 +66,16 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the recipe fixed before training."""
+    """What the recipe fixed before training.
+
+    Attributes:
+        privacy, fidelity: the policy and the profile.
+        conclusive: subgroups, such as "PatientSex: F", without whose judgement there is no PASS.
+    """
 
     privacy: PrivacyPolicy = "standard"
     fidelity: FidelityProfile = "research"
+    conclusive: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,18 @@ ALPHA_SCAN = 0.001
 ALPHA_FAMILY = 0.0025
 """P2 with P3: half of .005 for the concentrated columns, half for the AUC columns."""
 
+ALPHA_SUBGROUPS = 0.001
+"""All subgroups and the outlier stratum together: half for copy scans, half for attack families."""
+
+ALPHA_REIDENTIFICATION = 0.001
+"""P5. With the subgroups, the .002 that these share with attacks on the model: weights never leave."""
+
+ALPHA_ATTRIBUTES = 0.002
+"""P6, over all attributes."""
+
+MOST_ATTRIBUTE_EXCESS = 0.05
+"""By so much may an attribute of training patients be guessed better than one of others, as a lower bound."""
+
 ALPHA_EXCHANGEABLE = 0.01
 """Train and holdout whose images differ at this level are no random split."""
 
@@ -20,6 +32,12 @@ LEAST_HOLDOUT_SCAN = 200
 """Patients: the 5% tail needs 10 points."""
 
 LEAST_HOLDOUT_FAMILY = 100
+LEAST_HOLDOUT_STRENGTH = 600
+"""Patients on each side below which a subgroup gets no bound of attack strength."""
+
+OUTLIER_SHARE, LEAST_OUTLIERS = 0.05, 125
+"""The outlier stratum: that share of all patients, or so many on the smaller side, whichever is more."""
+
 LEAST_REFERENCE = 300
 EXPOSED_SHARE = 0.03
 """The family must notice that share of T, or it has no power."""

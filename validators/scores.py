@@ -92,6 +92,23 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageView:
+    """A set as the single real images see it, for a look at some of them.
+
+    Attributes:
+        q: ``(N,)`` least calibrated distance, by space.
+        votes: real images ``(M,)`` nearest to each synthetic one and their q ``(M,)``, by space.
+        log_ratio: ``(N,)`` log p_S - log p_R at each real image.
+        members: whose the real images are.
+    """
+
+    q: Mapping[str, np.ndarray]
+    votes: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    log_ratio: np.ndarray
+    members: Panel
+
+
+@dataclass(frozen=True, slots=True)
 class SetView:
     """A set as the patients see it.
 
@@ -154,6 +171,19 @@ def planted(view: SetView, other: SetView, picked: np.ndarray) -> Nearness:
         )
     kernels = view.kernel_head + view.kernel_tail[:, :kept].sum(1) + other.kernel_tail[:, picked].sum(1)
     return Nearness(q, votes, log_density(kernels, view.size) - view.log_reference, view.members)
+
+
+def restricted(view: ImageView, rows: np.ndarray) -> Nearness:
+    """Return the nearness of a set to some real images ``(N,) bool``; votes for other images do not count."""
+    members = subset(view.members, np.flatnonzero(rows))
+    owner = np.full(len(rows), -1)
+    owner[rows] = members.owner
+    votes = {}
+    for name, (nearest, q) in view.votes.items():
+        inside = rows[nearest]
+        votes[name] = (owner[nearest[inside]], q[inside])
+    q = {name: np.maximum(members.least(values[rows]), SMALLEST_Q) for name, values in view.q.items()}
+    return Nearness(q, votes, view.log_ratio[rows], members)
 
 
 def attack_scores(near: Nearness) -> dict[str, np.ndarray]:

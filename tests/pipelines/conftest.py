@@ -52,14 +52,19 @@ class Judges:
 
     def __init__(self) -> None:
         self.answer, self.asked = "PASS", 0
+        self.more: tuple[Finding, ...] = ()
 
-    def judge(self, evidence: Evidence, rules: Rules, seed: int, report: object = None) -> Verdict:
+    def judge(
+        self, evidence: Evidence, rules: Rules, seed: int, report: object = None, **options: object
+    ) -> Verdict:
         self.asked += 1
+        self.options = options
         assert len(evidence.synthetic) > 0
         finding = Finding("copies", "copies", "privacy", self.answer, value=0.0, limit="0", unit="images")
         axes = {"privacy": self.answer, "controls": "PASS", "fidelity": "PASS", "utility": "PASS"}
         digest = f"{self.answer}-{seed}"
-        return Verdict(self.answer, ("as told",), (finding,), axes, "some power", gate.suite(), rules, digest)
+        findings = (finding, *self.more)
+        return Verdict(self.answer, ("as told",), findings, axes, "some power", gate.suite(), rules, digest)
 
 
 @pytest.fixture

@@ -162,3 +162,41 @@ def test_colour_and_other_sizes_are_judged(shape: dict[str, int]) -> None:
     """Every check speaks on RGB and on 40 px; none breaks down."""
     verdict = audit.judge(make_evidence(60, 50, 40, 50, seed=3, **shape), DEMO, 0)
     assert not [f.check for f in verdict.findings if f.metric == "could not be evaluated"]
+
+
+def test_a_leak_in_an_earlier_release_is_found_together(tiny: Evidence) -> None:
+    """S is clean, an earlier set holds training images: FAIL, named as one of both together."""
+    earlier = tiny.train.take(np.arange(5))
+    findings = audit._jointly(tiny, [earlier], DEMO, 0, audit.silent)
+    identity = next(f for f in findings if f.check == "identity")
+    assert (identity.group, identity.status, identity.value) == (audit.JOINT, "FAIL", 5)
+    assert identity.n == len(tiny.synthetic) + 5
+    assert all(f.group.endswith(audit.JOINT) for f in findings)
+    unfit = with_synthetic(tiny, tiny.synthetic.take(np.arange(0)))
+    alone = audit.judge(unfit, DEMO, 0).digest
+    assert audit.judge(unfit, DEMO, 0, earlier=[earlier]).digest != alone
+
+
+def test_a_left_out_class_is_gone_from_fidelity_and_not_from_privacy(tiny: Evidence) -> None:
+    """Without a class S is smaller; its patients are still looked at, and utility does not miss it."""
+    three = {name: with_third(getattr(tiny, name)) for name in ("train", "holdout", "reference", "synthetic")}
+    verdict = audit.judge(Evidence(**three), DEMO, 0, leave_out=["third"])
+    identity = next(f for f in verdict.findings if f.check == "identity")
+    assert identity.n == int((three["synthetic"].labels != 2).sum())
+    assert "class: third" in {f.group for f in verdict.findings if f.check == "subgroups"}
+    recalls = {f.group for f in verdict.findings if f.check == "utility" and "recall" in f.metric}
+    assert recalls == {"plain", "bright"}
+
+
+def with_third(part: ImageSet) -> ImageSet:
+    labels = np.where(np.arange(len(part)) % 3 == 0, 2, part.labels)
+    return replace(part, labels=labels, label_names=("plain", "bright", "third"))
+
+
+def test_sets_are_put_together_by_label_name(tiny: Evidence) -> None:
+    """A class that has another number, or that the set does not have, is not taken for another class."""
+    other = replace(tiny.synthetic, label_names=("bright", "unknown"))
+    together = audit.together_with(tiny.synthetic, [other])
+    later = together.labels[len(tiny.synthetic) :]
+    assert set(later[tiny.synthetic.labels == 0]) == {1}
+    assert set(later[tiny.synthetic.labels == 1]) == {-1}

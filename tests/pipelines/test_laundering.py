@@ -1,0 +1,152 @@
+"""Ways around a FAIL, tried through the stages: none of them leads to a release."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from phantomset.data.errors import ModelError
+from phantomset.pipelines import judging, let_out, making, stages
+from phantomset.pipelines.lineage import Lineage
+from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.stages import Job, Outcome
+from phantomset.validators.finding import Finding
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> dict[str, object]:
+    """A folder of 120 digits of two classes, one file a patient."""
+    found = load_digits(n_class=2)
+    for number, (image, label) in enumerate(zip(found.images[:120], found.target[:120], strict=True)):
+        place = tmp_path / "hospital" / f"class{label}"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 15).astype(np.uint8)).save(place / f"p{number:03d}.png")
+    return {
+        "format": "folder",
+        "path": str(tmp_path / "hospital"),
+        "labels": {"from": "folder"},
+        "patient": {"regex": r"p(\d+)\.png"},
+    }
+
+
+def status(outcome: Outcome) -> str:
+    assert outcome.judgement is not None
+    return outcome.judgement.verdict.status
+
+
+def test_six_ways_to_launder_a_fail(
+    job: Callable[..., Job],
+    judges: Any,
+    small: Callable[..., Recipe],
+    hospital: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """New seed, renamed recipe, subset of S, fresh workspace, a code edit, one patient fewer: all inherit."""
+    judges.answer = "FAIL"
+    assert status(stages.run(job(small(source=hospital)))) == "FAIL"
+    judges.answer = "PASS"
+    tries = {
+        "new seed": job(small(source=hospital, seed=4)),
+        "renamed recipe": job(small(source=hospital, name="another", seed=5)),
+        "subset of S": job(small(source=hospital, generate={"count": 20})),
+        "fresh workspace": job(small(source=hospital, seed=6), place="fresh"),
+    }
+    assert {way: status(stages.run(work)) for way, work in tries.items()} == dict.fromkeys(tries, "FAIL")
+    with monkeypatch.context() as edited:
+        for module in (judging, making):
+            edited.setattr(module, "code_digest", lambda room: f"edited {room}")
+        assert status(stages.run(job(small(source=hospital), place="edited"))) == "FAIL"
+    next(Path(hospital["path"]).rglob("*.png")).unlink()
+    fewer = stages.run(job(small(source=hospital, seed=7), place="fewer"))
+    assert fewer.cohort is not None
+    assert len(fewer.cohort.records) == 119
+    assert status(fewer) == "FAIL"
+    assert fewer.released is None
+
+
+def test_a_second_release_is_judged_with_the_first(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe]
+) -> None:
+    """The judges get every set of these patients that was let out before, from any workspace."""
+    first = stages.run(job())
+    assert judges.options == {"earlier": [], "leave_out": ()}
+    stages.run(job(small(seed=4), place="fresh"))
+    (earlier,) = judges.options["earlier"]
+    assert first.judgement is not None
+    assert np.array_equal(earlier.images, first.judgement.draft.synthetic.images)
+    asked = judges.asked
+    again = stages.run(job())
+    assert (judges.asked, again.released) == (asked, first.released)
+
+
+def test_a_forgotten_release_blocks_the_next(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe], own_place: Path
+) -> None:
+    """A set on the record whose images are gone from beside the key: INCONCLUSIVE, with what to restore."""
+    stages.run(job())
+    (kept,) = (own_place / "config" / let_out.FOLDER).iterdir()
+    content = kept.read_bytes()
+    kept.write_bytes(content[: len(content) // 2])
+    outcome = stages.run(job(small(seed=4)))
+    assert status(outcome) == "INCONCLUSIVE"
+    assert outcome.judgement is not None
+    assert "restore the folder 'released'" in outcome.judgement.verdict.reasons[0]
+    kept.write_bytes(content)
+    assert status(stages.run(job(small(seed=4)))) == "PASS"
+
+
+def test_an_earlier_release_of_another_size_is_brought_to_this_one(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe], hospital: dict[str, object]
+) -> None:
+    """Images of 8 px are enlarged to 12 px by the path of real images, so that both can be compared."""
+    stages.run(job(small(source=hospital)))
+    stages.run(job(small(source=hospital, image={"size_px": 12}, seed=4)))
+    (earlier,) = judges.options["earlier"]
+    assert earlier.images.shape[1:] == (1, 12, 12)
+
+
+def test_a_failed_class_can_be_left_out_once(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe], own_place: Path
+) -> None:
+    """The rest is judged again and may pass; the first FAIL stays in the notes; a second FAIL sticks."""
+    judges.answer = "FAIL"
+    judges.more = (Finding("subgroups", "p", "privacy", "FAIL", group="class: 3", details={"class": "3"}),)
+    first = stages.run(job())
+    assert first.judgement is not None
+    judges.answer, judges.more = "PASS", ()
+    assert status(stages.run(job(small(gate={"leave_out": ["5"]})))) == "FAIL"
+    left = stages.run(job(small(gate={"leave_out": ["3"]})))
+    assert left.released is not None
+    assert left.judgement is not None
+    assert "3" not in left.judgement.draft.synthetic.label_names
+    assert any("ended FAIL" in note for note in left.judgement.draft.notes)
+    assert any("Left out" in note for note in left.judgement.draft.notes)
+    judges.answer = "FAIL"
+    judges.more = (Finding("subgroups", "p", "privacy", "FAIL", group="class: 4", details={"class": "4"}),)
+    stages.run(job(small(seed=8, gate={"leave_out": ["3"]})))
+    judges.answer, judges.more = "PASS", ()
+    assert status(stages.run(job(small(seed=9, gate={"leave_out": ["3", "4"]})))) == "FAIL"
+    assert Lineage(own_place / "config" / judging.LEDGER).path.exists()
+
+
+def test_a_fail_of_the_whole_set_is_not_left_by_dropping_a_class(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe]
+) -> None:
+    """A FAIL that no class answers for sticks to any subset of classes."""
+    judges.answer = "FAIL"
+    stages.run(job())
+    judges.answer = "PASS"
+    assert status(stages.run(job(small(gate={"leave_out": ["3"]})))) == "FAIL"
+
+
+@pytest.mark.parametrize("names", [["eleven"], [str(number) for number in range(10)]])
+def test_classes_that_cannot_be_left_out(
+    job: Callable[..., Job], small: Callable[..., Recipe], names: list[str]
+) -> None:
+    """An unknown class, or all of them: exit code 2 before anything is trained."""
+    with pytest.raises(ModelError, match=r"gate\.leave_out"):
+        stages.run(job(small(gate={"leave_out": names})))
