@@ -4,25 +4,25 @@ import logging
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, cast
 
 import pydicom
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from phantomset.data.deidentify import ALLOWED, DeidentifySettings, kept, patient_key
+from phantomset.data.deidentify import ALLOWED, DATES, DeidentifySettings, allowed, kept, patient_key, shifted
 from phantomset.data.quarantine import Unfit
+from phantomset.data.screens import hold_clean
 from phantomset.data.source import Limits
 from phantomset.data.synthetic_mark import is_marked_dicom
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _PREAMBLE = 132
 _DERIVED = ("Segmentation", "Parametric Map", "RT Dose", "Real World Value")
-_RISKY = ("Secondary Capture", "Ultrasound")
 
 _RULES = {
     "PN": "person names",
@@ -47,6 +47,11 @@ _FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
 """How a file without preamble begins: group 0008 in either byte order, or 0002."""
 
 _PIXEL_GROUPS = (0x0028, 0x7FE0)
+
+_LINKS = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
+
+_NOTHING: Mapping[str, str] = {}
+_ALLOWED_TAGS = {int(tag_for_keyword(keyword) or 0): keyword for keyword in ALLOWED}
 
 
 @contextmanager
@@ -90,8 +95,12 @@ def parse(content: bytes, limits: Limits) -> Dataset:
     return data
 
 
-def hold_image(data: Dataset, deidentify: DeidentifySettings, limits: Limits) -> None:
+def hold_image(
+    data: Dataset, deidentify: DeidentifySettings, limits: Limits, waived: frozenset[str] = frozenset()
+) -> None:
     """Hold, from the header only, that this is an image that may be taken in.
+
+    ``waived`` are the codes that a person who looked at the file released it from.
 
     Raises:
         Unfit: the reason code.
@@ -108,15 +117,7 @@ def hold_image(data: Dataset, deidentify: DeidentifySettings, limits: Limits) ->
             raise Unfit("NOT_AN_IMAGE")
         # an image object without its pixels and without their description was cut off before both
         raise Unfit("MISSING_REQUIRED" if "BitsStored" in data else "TRUNCATED")
-    if word(data, "BurnedInAnnotation") == "YES":
-        raise Unfit("BURNED_IN_DECLARED")
-    if not deidentify.accept_screens and (
-        any(risky in name for risky in _RISKY) or word(data, "Modality") in ("OT", "US")
-    ):
-        raise Unfit("BURNED_IN_RISK")
-    kinds = str(data.get("ImageType", "")).upper()
-    if any(kind in kinds for kind in ("LOCALIZER", "SCREEN SAVE", "DOSE_INFO", "DOSE REPORT")):
-        raise Unfit("LOCALIZER_OR_SCREEN")
+    hold_clean(data, name, deidentify, waived)
     shape_of(data, limits)
 
 
@@ -149,23 +150,45 @@ def subject_of(data: Dataset, tag: str) -> str:
     return key
 
 
-def attributes_of(data: Dataset) -> dict[str, str]:
-    """Return the allow-listed attributes whose values pass their grammar."""
-    found = {keyword: kept(keyword, word(data, keyword)) for keyword in ALLOWED if keyword in data}
+def links_of(data: Dataset) -> dict[str, str]:
+    """Return what joins this image to others: its study, series and instance, as the file names them."""
+    found = {kind: word(data, keyword) for kind, keyword in _LINKS.items()}
+    return {kind: name for kind, name in found.items() if name}
+
+
+def attributes_of(data: Dataset, retain: tuple[str, ...] = (), subject: str = "") -> dict[str, str]:
+    """Return the allow-listed attributes whose values pass their grammar, and shifted dates on request."""
+    keywords = [keyword for keyword in allowed(retain) if keyword in data]
+    found = {keyword: kept(keyword, _plain(data, keyword)) for keyword in keywords}
+    if "modified-dates" in retain:
+        found |= {date: shifted(_plain(data, date), subject) for date in DATES if date in data}
     return {keyword: value for keyword, value in found.items() if value is not None}
 
 
-def left_out(data: Dataset) -> dict[str, int]:
-    """Return how many elements of the header do not reach the record, by rule, never by value."""
+def left_out(data: Dataset, attributes: Mapping[str, str] = _NOTHING) -> dict[str, int]:
+    """Return how many elements of the header do not reach the record, by rule, never by value.
+
+    ``attributes`` are those that were kept: an allow-listed element not among them failed its grammar.
+    """
     counts: Counter[str] = Counter()
     for tag in data.keys():  # noqa: SIM118 - iterating over a data set would parse every value
         if tag.is_private:
             counts["private elements"] += 1
         elif tag.group >> 8 in (0x50, 0x60):
             counts["overlays, curves and audio"] += 1
+        elif tag in _ALLOWED_TAGS:
+            counts["values that fail their grammar"] += _ALLOWED_TAGS[tag] not in attributes
         elif tag.group not in _PIXEL_GROUPS:
             counts[_rule(data, tag)] += 1
-    return dict(counts)
+    return {rule: count for rule, count in counts.items() if count}
+
+
+def _plain(data: Dataset, keyword: str) -> Any:
+    """Return an element's value or values, None where it cannot be parsed."""
+    try:
+        return data.get(keyword)
+    except Exception:  # a value that its own representation refuses
+        return None
 
 
 def word(data: Dataset, keyword: str) -> str:

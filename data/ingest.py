@@ -21,6 +21,11 @@ from phantomset.data.workspace import Workspace
 UNLABELLED = "unlabelled"
 """The one class of an input without labels."""
 
+_NOT_SCREENED = (
+    "Pixels were not screened for burned-in text. DICOM files that declare it are kept out; so are secondary "
+    "captures and ultrasound, unless the recipe lets them in."
+)
+
 _NO_PATIENTS = (
     "The source names no patients: each image counts as a patient of its own. If some people have several "
     "images, the parts of the split share people, and every privacy figure is too favourable."
@@ -201,7 +206,9 @@ def _cohort(
         )
         for digest, copies in sorted(kept.items())
     )
-    notes = list(context.notes) if settings.has_patients else [_NO_PATIENTS, *context.notes]
+    notes = [_NOT_SCREENED, *context.notes]
+    if not settings.has_patients:
+        notes.insert(0, _NO_PATIENTS)
     return Cohort(
         digest=digest_of("cohort", records, names, image.spec),
         spec=image.spec,

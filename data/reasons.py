@@ -27,8 +27,7 @@ _LOOK = "Look at the image. If it is clean, release it by a reviewed list (deide
 _LIMIT = "Split the file into smaller ones, or leave it out: the limit guards the machine."
 _NOT_NEEDED = "Nothing: it holds no image to learn from."
 
-REASONS: Mapping[str, Reason] = {
-    # The file as such.
+_READING: Mapping[str, Reason] = {
     "NOT_RECOGNISED": Reason("no magic bytes of a supported format", _NOT_NEEDED),
     "EMPTY_FILE": Reason("zero bytes", _EXPORT_AGAIN),
     "NO_PREAMBLE_UNPROVEN": Reason("DICOM only by force, and its elements do not confirm it", _EXPORT_AGAIN),
@@ -66,7 +65,9 @@ REASONS: Mapping[str, Reason] = {
     ),
     "BOMB_RATIO": Reason("expands beyond the limit", "Leave it out: no image packs that well."),
     "INTERNAL_ERROR": Reason("a fault of ours met this file", "Report it, without the file: a bug of ours."),
-    # The pixels.
+}
+
+_DECODING: Mapping[str, Reason] = {
     "NO_TRANSFER_SYNTAX": Reason("the transfer syntax is missing", _EXPORT_AGAIN),
     "UNSUPPORTED_TRANSFER_SYNTAX": Reason(
         "a video or private transfer syntax", "Export it in a standard syntax for images."
@@ -106,7 +107,9 @@ REASONS: Mapping[str, Reason] = {
     "DIM_UNSUPPORTED": Reason(
         "NIfTI: more than 4 dimensions, or vectors", "Save one scalar volume a file, 2 to 4 dimensions."
     ),
-    # Who it is, and what it shows.
+}
+
+_IDENTITY: Mapping[str, Reason] = {
     "NO_PATIENT": Reason(
         "no patient identifier",
         "Name another key (source.patient), or restore the identifier: without one, a person can end in two "
@@ -162,4 +165,11 @@ REASONS: Mapping[str, Reason] = {
         "deidentify.known_words; otherwise report it: nothing of the source may be written.",
     ),
 }
+
+REASONS: Mapping[str, Reason] = {**_READING, **_DECODING, **_IDENTITY}
 """Every reason code. A code that is not here cannot enter the ledger."""
+
+
+def stage_of(code: str) -> str:
+    """Return where a file with this code was kept out: ``reading``, ``decoding`` or ``identity``."""
+    return "reading" if code in _READING else "decoding" if code in _DECODING else "identity"

@@ -31,6 +31,7 @@ class RawImage:
         label: the class as text; None where the source has none.
         attributes: allow-listed attributes as text, already through the value grammar.
         dropped: counts of what de-identification took away, by rule, never by value.
+        links: what joins it to other images, by kind (study, series, instance, group): memory only.
     """
 
     key: str
@@ -39,6 +40,7 @@ class RawImage:
     label: str | None
     attributes: dict[str, str] = field(default_factory=dict[str, str])
     dropped: dict[str, int] = field(default_factory=dict[str, int])
+    links: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)

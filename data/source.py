@@ -41,6 +41,11 @@ class Limits:
     table_bytes: int = 256 << 20
 
 
+def _nothing_waived(key: str) -> frozenset[str]:
+    del key
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class ReadContext:
     """What a source is told, and where it leaves what the report should say.
@@ -50,12 +55,14 @@ class ReadContext:
         limits: of file sizes, pixels and expansion.
         notes: sentences about the whole input, such as "3 rows of the label table have no file".
         counts: events that a note may be made of, by a word.
+        waived: the codes that a person released the file with this key from.
     """
 
     deidentify: DeidentifySettings = field(default_factory=DeidentifySettings)
     limits: Limits = Limits()
     notes: list[str] = field(default_factory=list[str])
     counts: Counter[str] = field(default_factory=Counter[str])
+    waived: Callable[[str], frozenset[str]] = _nothing_waived
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,11 +14,6 @@ from phantomset.data.reading import Member, Tree, open_tree
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import Limits, ReadContext, Source, SourceSettings
 from phantomset.data.windows import Window
-
-_NOT_SCREENED = (
-    "Pixels were not screened for burned-in text. Files that declare it are kept out; so are secondary "
-    "captures and ultrasound, unless the recipe lets them in."
-)
 
 
 class TagLabels(BaseModel):
@@ -74,7 +69,6 @@ class Settings(SourceSettings, frozen=True):
 def read(settings: Settings, context: ReadContext) -> Iterator[RawImage | Rejected]:
     """Yield an image or a rejection for every file, sorted by path."""
     tree, table, members = _open(settings, context.limits)
-    context.notes.append(_NOT_SCREENED)
     if table is not None:
         table.fit(member.key for member in members)
         if table.unused:
@@ -106,17 +100,30 @@ def _open(settings: Settings, limits: Limits) -> tuple[Tree, LabelTable | None, 
 def _images(
     tree: Tree, member: Member, settings: Settings, table: LabelTable | None, context: ReadContext
 ) -> Iterator[RawImage | Rejected]:
-    from phantomset.data.dicom_header import attributes_of, hold_image, left_out, parse, quiet, subject_of
+    from phantomset.data.dicom_header import (
+        attributes_of,
+        hold_image,
+        left_out,
+        links_of,
+        parse,
+        quiet,
+        subject_of,
+    )
     from phantomset.data.dicom_pixels import unit_images
+    from phantomset.data.screens import blacken, mask_of
 
     try:
         with quiet():
             data = parse(tree.read(member), context.limits)
-            hold_image(data, context.deidentify, context.limits)
+            hold_image(data, context.deidentify, context.limits, context.waived(member.key))
             subject = subject_of(data, settings.patient.tag)
-            attributes = attributes_of(data)
-            label = _label(member, attributes, settings, table)
-            dropped = left_out(data)
+            attributes = attributes_of(data, context.deidentify.retain, subject)
+            label = _label(member, data, settings, table)
+            dropped, links, mask = (
+                left_out(data, attributes),
+                links_of(data),
+                mask_of(data, context.deidentify),
+            )
             pictures = list(unit_images(data, settings.window, context.limits))
     except Unfit as unfit:
         yield Rejected(member.key, unfit.code, member.size_bytes)
@@ -125,16 +132,14 @@ def _images(
     else:
         for index, (pixels, _) in enumerate(pictures):
             key = member.key if len(pictures) == 1 else f"{member.key}#{index:06d}"
-            yield RawImage(key, pixels, subject, label, attributes, {} if index else dropped)
+            shown = blacken(pixels, mask)
+            yield RawImage(key, shown, subject, label, attributes, {} if index else dropped, links)
 
 
-def _label(
-    member: Member, attributes: dict[str, str], settings: Settings, table: LabelTable | None
-) -> str | None:
+def _label(member: Member, data: Any, settings: Settings, table: LabelTable | None) -> str | None:
     if isinstance(settings.labels, TagLabels):
-        return label_of(
-            kept(settings.labels.tag, attributes.get(settings.labels.tag)) or "", settings.labels.classes
-        )
+        tag = settings.labels.tag
+        return label_of(kept(tag, data.get(tag)) or "", settings.labels.classes)
     if table is None or settings.labels is None:
         return None
     return label_of(table.row(member.key)[settings.labels.column], settings.labels.classes)

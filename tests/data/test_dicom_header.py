@@ -6,13 +6,18 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable
+from datetime import datetime
 
 import numpy as np
 import pytest
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from phantomset.data.deidentify import (
     ALLOWED,
+    PATIENT_CHARACTERISTICS,
     DeidentifySettings,
     column_value,
     kept,
@@ -152,11 +157,51 @@ def test_a_deflated_bomb_is_refused_without_inflating_it(make_dicom: Make) -> No
 
 
 def test_only_values_that_pass_their_grammar_are_kept(make_dicom: Make) -> None:
-    """A name that stands in an allow-listed element is no allow-listed value."""
-    planted = {keyword: "Canary" for keyword in ALLOWED if keyword not in ("PatientAge", "Modality")}
+    """A name that stands in an allow-listed element is no allow-listed value: dropped, and counted."""
+    described = ("Modality", "Rows", "Columns", "BitsStored", "PhotometricInterpretation", "NumberOfFrames")
+    planted = {keyword: "Canary" for keyword in ALLOWED if keyword not in described}
     with warnings.catch_warnings(action="ignore"):
-        data = parse(make_dicom(**planted), Limits())
-        assert attributes_of(data) == {"Modality": "CR", "Manufacturer": "OTHER"}
+        content = make_dicom(PatientAge="Canary", **{k: v for k, v in planted.items() if not _numeric(k)})
+        data = parse(content, Limits())
+        for keyword in filter(_numeric, planted):
+            data[keyword] = RawDataElement(Tag(keyword), "DS", 6, b"Canary", 0, False, True)
+        attributes = attributes_of(data, ("patient-characteristics",))
+    others = dict.fromkeys(("Manufacturer", "ManufacturerModelName", "ConvolutionKernel"), "OTHER")
+    pixels = {"Rows": "8", "Columns": "8", "BitsStored": "16", "PhotometricInterpretation": "MONOCHROME2"}
+    assert attributes == {"Modality": "CR", **others, **pixels}
+    failed = left_out(data, attributes)["values that fail their grammar"]
+    assert failed == len(planted) - len(others)
+
+
+def _numeric(keyword: str) -> bool:
+    return dictionary_VR(keyword) in ("DS", "IS")
+
+
+def test_the_allow_list_has_some_forty_elements_and_none_that_names_anybody() -> None:
+    """No person's name, identifier, date or free text is on it; what is text goes by a dictionary."""
+    assert 40 <= len(ALLOWED) + len(PATIENT_CHARACTERISTICS) <= 60
+    texts = {keyword for keyword in ALLOWED if dictionary_VR(keyword) not in ("CS", "DS", "IS", "US")}
+    assert texts == {"Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "RescaleType"}
+    assert all(kept(keyword, "Canary") in (None, "OTHER") for keyword in ALLOWED)
+
+
+def test_dates_are_shifted_by_one_number_a_patient(make_dicom: Make) -> None:
+    """On request only; 1 to 3,650 days back; distances within a patient stay, another patient has another."""
+    with warnings.catch_warnings(action="ignore"):
+        content = make_dicom(StudyDate="20240229", ContentDate="20240310", AcquisitionDate="Canary")
+        data = parse(content, Limits())
+        data.AcquisitionDate  # noqa: B018 - parsed while warnings are off
+    assert "StudyDate" not in attributes_of(data)
+    shifts = set()
+    for subject in ("a", "b", "c"):
+        found = attributes_of(data, ("modified-dates",), subject)
+        days = [datetime.strptime(found[name], "%Y%m%d") for name in ("StudyDate", "ContentDate")]
+        assert (days[1] - days[0]).days == 10
+        shift = (datetime(2024, 2, 29) - days[0]).days
+        assert 1 <= shift <= 3650
+        assert "AcquisitionDate" not in found
+        shifts.add(shift)
+    assert len(shifts) == 3
 
 
 @pytest.mark.parametrize(
@@ -168,6 +213,15 @@ def test_only_values_that_pass_their_grammar_are_kept(make_dicom: Make) -> None:
         ("PatientAge", "089Y", "80-89"),
         ("PatientAge", "007M", "0-9"),
         ("PatientAge", "47", None),
+        ("PixelSpacing", "0.1430000001\\0.143", "0.143\\0.143"),
+        ("SliceThickness", "20240131", None),
+        ("SliceThickness", "1.20240131", "1.202"),
+        ("SliceThickness", "1e400", None),
+        ("ImageType", "ORIGINAL\\PRIMARY\\AXIAL", "ORIGINAL\\PRIMARY\\AXIAL"),
+        ("ImageType", "ORIGINAL\\PRIMARY\\CANARY", None),
+        ("ConvolutionKernel", "Br40d3", "Br40d3"),
+        ("ConvolutionKernel", "CANARY", "OTHER"),
+        ("ManufacturerModelName", "SOMATOM Force of Dr Canary", "Somatom"),
         ("Manufacturer", "SIEMENS Healthineers of Dr Canary", "SIEMENS"),
         ("Manufacturer", "Dr Canary", "OTHER"),
         ("ViewPosition", "PA", "PA"),
