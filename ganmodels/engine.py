@@ -17,7 +17,7 @@ from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.workspace import write_atomically
 from phantomset.ganmodels import checkpoint, stability
 from phantomset.ganmodels.family import Family, FamilySettings
-from phantomset.ganmodels.generate import sample
+from phantomset.ganmodels.generate import Sampler
 from phantomset.ganmodels.grid import contact_sheet
 from phantomset.ganmodels.plan import CHECK_STEPS, Progress, TrainingPlan, device_of, is_bf16
 from phantomset.ganmodels.shards import Crew, shard_count
@@ -144,6 +144,8 @@ class Run:
         self._images, self._family, self._settings = images, family, settings
         self._plan, self._folder, self._device = plan, folder, device
         self._stepper, self._state, self._crew = stepper, stepper.state, crew
+        spec = ImageSpec(*images.images.shape[1:])
+        self._sampler = Sampler(family, settings, self._state.averages, spec, device)
         self._told = 0
         self._numbers: dict[str, float] = {}
         self._clock, self._clock_step = time.monotonic(), 0
@@ -202,7 +204,8 @@ class Run:
         """Look for failure, act on it, and write a line of statistics."""
         counters = self._state.counters
         numbers, batch_check = self._stepper.read()
-        self._numbers = {**numbers, **asdict(batch_check)}
+        seen = {name: value for name, value in asdict(batch_check).items() if value is not None}
+        self._numbers = {**numbers, **seen}
         line = {key: round(value, 6) if np.isfinite(value) else None for key, value in self._numbers.items()}
         with (self._folder / "train.jsonl").open("a") as stream:
             stream.write(
@@ -217,7 +220,7 @@ class Run:
             self._tell("skipped-batch", f"{self._stepper.new_skips} batches were skipped: loss not finite")
         curable = [code for code in acting if code != "critic-wins"]
         if curable:
-            self._roll_back(curable[0], batch_check.gap)
+            self._roll_back(curable[0], batch_check.gap or 0.0)
         elif acting:
             self._tell(acting[0], "the critic tells nearly every pair apart and the fakes grow alike")
 
@@ -266,8 +269,7 @@ class Run:
         checkpoint.save(self._folder, self._state.tensors(), counters.as_dict(), done)
 
     def _sample(self, labels: np.ndarray, purpose: str) -> np.ndarray:
-        averages, seed = self._state.averages, self._plan.seed
-        return sample(self._family, self._settings, averages, labels, seed, self._device, self._crew, purpose)
+        return self._sampler.images(labels, self._plan.seed, self._crew, purpose=purpose)
 
     def _draw(self) -> None:
         rows = min(len(self._images.label_names), 12)

@@ -35,11 +35,12 @@ class Batch:
     Attributes:
         images: real images ``(B, C, H, W)`` float in [-1, 1] on the device, as they are, not augmented.
         labels: ``(B,)`` int64.
-        progress: in [0, 1], the share of the budget that is spent.
+        progress: in [0, 1], the share of the budget that is spent; held where the ladder holds schedules.
         step: counts from 0.
         penalty_scale: factor on every penalty's weight; 1 until the recovery ladder raises it.
         augment: random changes, differentiable, for all that the critic sees, real and fake alike. What is
             done to one side alone would leak into the generator's images.
+        is_careful: the recovery ladder asks for penalties at every step.
     """
 
     images: Tensor
@@ -48,6 +49,7 @@ class Batch:
     step: int
     penalty_scale: float = 1.0
     augment: Callable[[Tensor], Tensor] = unchanged
+    is_careful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,9 @@ class Player:
     ``loss(networks, batch, rng, shared) -> dict of scalars``: the entry "loss" is minimised, the others are
     statistics; all are means over the batch. ``shared`` is a dictionary that lives for one step: what one
     player leaves there (the fakes of the critic's step), the next may use. The engine's detectors read
-    ``shared["fakes"]`` (B, C, H, W), ``shared["real_scores"]`` and ``shared["fake_scores"]`` (B,), and the
-    statistic "penalty", gamma times ``||dD/dx||^2``.
+    ``shared["fakes"]`` (B, C, H, W), ``shared["real_scores"]`` and ``shared["fake_scores"]`` (B,), where
+    there are any; the statistic "penalty", gamma times ``||dD/dx||^2``; and "real_sign", the mean sign of
+    D(x), where the zero of the scores means something: the adaptive augmentation follows it.
 
     The engine computes parts of a batch side by side and averages their gradients. So a loss changes nothing
     but ``shared``: no weights, and no buffers of the networks, as batch norm's running means would be.
@@ -74,28 +77,68 @@ class Player:
 
 
 @dataclass(frozen=True, slots=True)
+class Draw:
+    """What one call of ``sample`` makes images from.
+
+    Attributes:
+        labels: ``(B,)`` int64.
+        noise: ``(B, *noise_shape)`` float32, standard normal.
+        rng: for chance beyond the noise, such as StyleGAN2's noise inputs.
+        truncation: in (0, 1]: 1 is all the variety that was learned, less is nearer to the mean.
+        fine_noise: like ``noise``, for the fine structure alone, where a family mixes styles; else None.
+    """
+
+    labels: Tensor
+    noise: Tensor
+    rng: torch.Generator
+    truncation: float = 1.0
+    fine_noise: Tensor | None = None
+
+    @property
+    def truncated(self) -> Tensor:
+        """The noise drawn in towards 0."""
+        return self.noise * self.truncation
+
+
+def no_noise(settings: Any, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001 - the contract's form
+    """Return the shape of no noise at all: a family that translates draws none."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """A generator family, as its file exports it under the name ``FAMILY``.
+
+    A family samples from noise and labels, or it translates images: ``sample`` or ``translate`` is given.
 
     Attributes:
         name: the file's name and the recipe's ``model.family``.
         Settings: the pydantic model of ``model.settings``.
         build: ``(settings, spec, class_count) -> networks``, weights drawn from torch's global generator,
-            which the engine seeds.
+            which the engine seeds. A network of the name ``critic`` is called with images and labels and
+            returns scores ``(B,)``.
         players: ``(settings) -> players in the order of a step``.
-        sample: ``(networks, settings, labels (B,) int64, rng) -> (B, C, H, W) float, nominally [-1, 1]``.
         averaged: names of the networks of which the engine keeps the exponential moving average.
         check: ``(settings, spec) -> message or None``: why the family cannot make images of this spec.
-        prepare: ``(networks) -> None``: called before each step, alone: here buffers may change.
         paper: authors, title, venue and year, for the release's card.
+        noise_shape: ``(settings, spec) -> shape`` of one image's noise.
+        sample: ``(networks, settings, draw) -> (B, C, H, W) float, nominally [-1, 1]``.
+        translate: ``(networks, settings, images (B, C, H, W), labels (B,), rng) -> (B, C', H, W)``.
+        prepare: ``(networks) -> None``: called before each step, alone: here buffers may change.
+        looks_at: how many images of a batch the critic sees together; 1 where each is scored alone.
+        mixes_styles: ``sample`` heeds ``fine_noise``.
     """
 
     name: str
     Settings: type[FamilySettings]
     build: Callable[[Any, ImageSpec, int], dict[str, nn.Module]]
     players: Callable[[Any], tuple[Player, ...]]
-    sample: Callable[[Networks, Any, Tensor, torch.Generator], Tensor]
     averaged: tuple[str, ...]
     check: Callable[[Any, ImageSpec], str | None]
     paper: str
+    noise_shape: Callable[[Any, ImageSpec], tuple[int, ...]] = no_noise
+    sample: Callable[[Networks, Any, Draw], Tensor] | None = None
+    translate: Callable[[Networks, Any, Tensor, Tensor, torch.Generator], Tensor] | None = None
     prepare: Callable[[Networks], None] = nothing
+    looks_at: int = 1
+    mixes_styles: bool = False

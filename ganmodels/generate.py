@@ -1,19 +1,21 @@
 """Labelled images from a finished run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from phantomset.data.catalogue import load
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSpec
 from phantomset.data.seeds import seed_of
 from phantomset.ganmodels import checkpoint
-from phantomset.ganmodels.family import Family
+from phantomset.ganmodels.family import Draw, Family, Networks
 from phantomset.ganmodels.feed import as_pixels
 from phantomset.ganmodels.plan import device_of
 from phantomset.ganmodels.shards import Crew
@@ -22,20 +24,45 @@ CHUNK = 64
 """Images made at once. Always as many, the last chunk filled up: the size of a batch may change bits."""
 
 
-def generate(folder: Path, labels: np.ndarray, seed: int, device: str = "cpu") -> np.ndarray:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How noise becomes images.
+
+    Attributes:
+        truncation: in (0, 1]: 1 is all the variety that was learned; less trades variety for typical looks.
+        towards: another seed, towards whose noise each image moves.
+        share: how far, from 0 to 1, along the great circle between the two: half-way noise is as long as any.
+        fine_seed: another seed, from which the fine structure comes; only where the family mixes styles.
+    """
+
+    truncation: float = 1.0
+    towards: int | None = None
+    share: float = 0.0
+    fine_seed: int | None = None
+
+
+PLAIN = Look()
+"""Untruncated, unmixed: variety is not traded for looks."""
+
+
+def generate(
+    folder: Path, labels: np.ndarray, seed: int, device: str = "cpu", look: Look = PLAIN
+) -> np.ndarray:
     """Return one image for each label, ``(N, C, H, W)`` uint8, from a run's averaged weights.
 
     Image i follows from the weights, the seed, i and ``labels[i]`` alone: asking for more images, or for
-    other classes elsewhere in the list, does not change it. No truncation: variety is not traded for looks.
+    other classes elsewhere in the list, does not change it.
 
     Args:
         folder: of a finished run.
         labels: ``(N,)`` integers, 0..K-1.
         seed: root of the noise.
         device: ``cpu`` or ``cuda``.
+        look: truncation, interpolation, mixing; by default none of them.
 
     Raises:
-        ModelError: the run is not finished or damaged, a label is out of range, there is no such device.
+        ModelError: the run is not finished or damaged, a label is out of range, there is no such device, or
+            the family cannot do what is asked.
     """
     run = checkpoint.read_identity(folder)["run"]
     target = device_of(device)
@@ -43,8 +70,9 @@ def generate(folder: Path, labels: np.ndarray, seed: int, device: str = "cpu") -
     if labels.ndim != 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < run["class_count"]):
         raise ModelError(f"generate: labels must be a list of numbers from 0 to {run['class_count'] - 1}.")
     family, settings, networks = load_averages(folder, run, target)
+    sampler = Sampler(family, settings, networks, ImageSpec(*run["spec"]), target)
     with Crew(torch.get_num_threads()) as crew:
-        return sample(family, settings, networks, labels, seed, target, crew)
+        return sampler.images(labels, seed, crew, look)
 
 
 def load_averages(
@@ -78,28 +106,75 @@ def load_averages(
     return family, settings, networks
 
 
-def sample(
-    family: Family,
-    settings: Any,
-    networks: Mapping[str, nn.Module],
-    labels: np.ndarray,
-    seed: int,
-    device: torch.device,
-    crew: Crew,
-    purpose: str = "generate",
-) -> np.ndarray:
-    """Return ``(N, C, H, W)`` uint8 images for labels ``(N,)`` from networks in memory, in float32.
+class Sampler:
+    """Images from networks in memory, in float32."""
 
-    ``purpose`` names the stream of noise, so that what is looked at is not what is released.
+    def __init__(
+        self,
+        family: Family,
+        settings: Any,
+        networks: Mapping[str, nn.Module],
+        spec: ImageSpec,
+        device: torch.device,
+    ) -> None:
+        self._family, self._settings, self._networks, self._device = family, settings, networks, device
+        self._shape = family.noise_shape(settings, spec)
+
+    def images(
+        self, labels: np.ndarray, seed: int, crew: Crew, look: Look = PLAIN, purpose: str = "generate"
+    ) -> np.ndarray:
+        """Return ``(N, C, H, W)`` uint8 images for labels ``(N,)``.
+
+        ``purpose`` names the stream of noise, so that what is looked at is not what is released.
+
+        Raises:
+            ModelError: no labels, or the family cannot do what is asked.
+        """
+        sample = self._able(labels, look)
+
+        @torch.inference_mode()
+        def work(first: int) -> np.ndarray:
+            wanted = labels[first : first + CHUNK]
+            filled = torch.from_numpy(np.resize(wanted, CHUNK).astype(np.int64)).to(self._device)
+            draw = self._draw(filled, (purpose, first // CHUNK), seed, look)
+            return as_pixels(sample(self._networks, self._settings, draw))[: len(wanted)].cpu().numpy()
+
+        return np.ascontiguousarray(np.concatenate(crew.map(work, range(0, len(labels), CHUNK))))
+
+    def _able(self, labels: np.ndarray, look: Look) -> Callable[[Networks, Any, Draw], Tensor]:
+        if self._family.sample is None:
+            raise ModelError(
+                f"generate: {self._family.name} translates images and makes none from nothing. "
+                "Use `phantomset translate`, or another model.family."
+            )
+        if not len(labels):
+            raise ModelError("generate: no labels were given; at least one image must be asked for.")
+        if not 0 < look.truncation <= 1:
+            raise ModelError(f"generate: truncation is over 0 and at most 1; found {look.truncation:g}.")
+        if look.fine_seed is not None and not self._family.mixes_styles:
+            raise ModelError(f"generate: {self._family.name} mixes no styles. Use model.family stylegan2.")
+        return self._family.sample
+
+    def _draw(self, labels: Tensor, names: tuple[str, int], seed: int, look: Look) -> Draw:
+        def noise(root: int) -> tuple[Tensor, torch.Generator]:
+            rng = torch.Generator(self._device).manual_seed(seed_of(root, *names))
+            return torch.randn(CHUNK, *self._shape, generator=rng, device=self._device), rng
+
+        first, rng = noise(seed)
+        if look.towards is not None:
+            first = between(first, noise(look.towards)[0], look.share)
+        fine = None if look.fine_seed is None else noise(look.fine_seed)[0]
+        return Draw(labels, first, rng, look.truncation, fine)
+
+
+def between(first: Tensor, second: Tensor, share: float) -> Tensor:
+    """Return the rows a share of the way along the great circle from ``first`` to ``second``, ``(B, ...)``.
+
+    On the straight line half-way noise would be shorter than any that the generator saw. White, "Sampling
+    generative networks", 2016.
     """
-    if not len(labels):
-        raise ModelError("generate: no labels were given; at least one image must be asked for.")
-
-    @torch.inference_mode()
-    def work(first: int) -> np.ndarray:
-        wanted = labels[first : first + CHUNK]
-        filled = torch.from_numpy(np.resize(wanted, CHUNK).astype(np.int64)).to(device)
-        rng = torch.Generator(device).manual_seed(seed_of(seed, purpose, first // CHUNK))
-        return as_pixels(family.sample(networks, settings, filled, rng))[: len(wanted)].cpu().numpy()
-
-    return np.ascontiguousarray(np.concatenate(crew.map(work, range(0, len(labels), CHUNK))))
+    rows, others = first.flatten(1), second.flatten(1)
+    cosine = functional.cosine_similarity(rows, others).clamp(-1 + 1e-6, 1 - 1e-6)[:, None]
+    angle = cosine.acos()
+    mixed = ((1 - share) * angle).sin() * rows + (share * angle).sin() * others
+    return (mixed / angle.sin()).view_as(first)

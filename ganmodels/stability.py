@@ -36,6 +36,9 @@ STEEP_PENALTY = 0.2
 holds it; 0.005 to 0.04 in health, 0.2 a quarter of the way into a run that ended at 50.
 """
 
+LARGEST_LOSS = 1000.0
+"""Losses are means of order 1, the largest, of image translation, of order 100."""
+
 DRIFT_IMAGES = 100_000
 DRIFT_LIMIT = 0.3
 """Excess of power at the highest frequencies, log10, above which samples carry grain; healthy: within 0.1."""
@@ -59,37 +62,38 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one batch showed.
+    """What one batch showed; None where the family has no such thing: no scores, no fakes in training.
 
     Attributes:
         gap: mean ``|D(x) - D(G)|``.
         pair_accuracy: share of pairs with ``D(x) > D(G)``, 0 to 1; 0.35 to 0.95 in health.
         spread: mean pairwise distance of the fakes over that of the real images; near 1 in health.
-        class_spread: the smallest spread of a class with at least 8 images in the batch; NaN without one.
+        class_spread: the smallest spread of a class with at least 8 images in the batch.
     """
 
-    gap: float
-    pair_accuracy: float
-    spread: float
-    class_spread: float
+    gap: float | None = None
+    pair_accuracy: float | None = None
+    spread: float | None = None
+    class_spread: float | None = None
 
 
 @torch.no_grad()
 def look(real: Tensor, labels: Tensor, shared: dict[str, Tensor]) -> Check:
     """Return the check of one step, from real images ``(B, C, H, W)`` and what the losses left."""
-    difference = shared["real_scores"].float() - shared["fake_scores"].float()
-    real_rows, fake_rows = real.flatten(1).float(), shared["fakes"].detach().flatten(1).float()
-    spreads = [
-        _mean_distance(fake_rows[members]) / max(_mean_distance(real_rows[members]), 1e-12)
-        for members in (labels == label for label in labels.unique())
-        if int(members.sum()) >= 8
-    ]
-    return Check(
-        gap=float(difference.abs().mean()),
-        pair_accuracy=float((difference > 0).float().mean()),
-        spread=_mean_distance(fake_rows) / max(_mean_distance(real_rows), 1e-12),
-        class_spread=min(spreads) if spreads else math.nan,
-    )
+    gap = accuracy = spread = class_spread = None
+    if "real_scores" in shared:
+        difference = shared["real_scores"].float() - shared["fake_scores"].float()
+        gap, accuracy = float(difference.abs().mean()), float((difference > 0).float().mean())
+    if "fakes" in shared:
+        real_rows, fake_rows = real.flatten(1).float(), shared["fakes"].flatten(1).float()
+        spread = _mean_distance(fake_rows) / max(_mean_distance(real_rows), 1e-12)
+        spreads = [
+            _mean_distance(fake_rows[members]) / max(_mean_distance(real_rows[members]), 1e-12)
+            for members in (labels == label for label in labels.unique())
+            if int(members.sum()) >= 8
+        ]
+        class_spread = min(spreads, default=None)
+    return Check(gap, accuracy, spread, class_spread)
 
 
 def findings(check: Check, numbers: dict[str, float], counters: Counters, images_seen: int) -> set[str]:
@@ -102,23 +106,37 @@ def findings(check: Check, numbers: dict[str, float], counters: Counters, images
         images_seen: so far.
     """
     fired: set[str] = set()
-    penalty = numbers.get("penalty", 0.0)
-    if not all(map(math.isfinite, (check.gap, check.spread, penalty))):
+    penalty, gap = numbers.get("penalty", 0.0), check.gap or 0.0
+    spread, losses = check.spread, [value for name, value in numbers.items() if name.endswith("_loss")]
+    if not all(map(math.isfinite, (gap, penalty, *losses, 1.0 if spread is None else spread))):
         fired.add("divergence")
-    if counters.step > 10 and (check.gap > 50 or penalty > 1000 or check.spread > 3):
+    if counters.step > 10 and (
+        gap > 50
+        or penalty > 1000
+        or max(map(abs, losses), default=0.0) > LARGEST_LOSS
+        or (spread is not None and spread > 3)
+    ):
         fired.add("divergence")
     # Before the first good checkpoint the way back leads to the start, and slow starters recover alone.
     warm_up = WARM_UP_IMAGES if counters.good_step else 3 * WARM_UP_IMAGES
     if images_seen > warm_up:
-        if check.spread < 0.5 or check.class_spread < 0.35:
+        narrow = 1.0 if check.class_spread is None else check.class_spread
+        if (spread is not None and spread < 0.5) or narrow < 0.35:
             fired.add("collapse")
         if penalty > STEEP_PENALTY:
             fired.add("steep-critic")
-        before = counters.spreads
-        if check.pair_accuracy > 0.97 and len(before) == 10 and check.spread < 0.9 * statistics.fmean(before):
+        if _is_won(check, counters.spreads):
             fired.add("critic-wins")
-    counters.spreads = [*counters.spreads, check.spread][-10:]
+    if spread is not None:
+        counters.spreads = [*counters.spreads, spread][-10:]
     return fired
+
+
+def _is_won(check: Check, before: list[float]) -> bool:
+    """Return whether the critic tells every pair apart while the fakes grow alike."""
+    if check.pair_accuracy is None or check.spread is None or len(before) < 10:
+        return False
+    return check.pair_accuracy > 0.97 and check.spread < 0.9 * statistics.fmean(before)
 
 
 def persistent(fired: set[str], counters: Counters) -> list[str]:

@@ -153,7 +153,11 @@ class Stepper:
         self.new_skips = skips - self.state.counters.skipped
         self.state.counters.skipped = skips
         last = self._last
-        shared = {name: torch.cat([shard.shared[name].detach() for shard in last]) for name in WATCHED}
+        shared = {
+            name: torch.cat([shard.shared[name].detach() for shard in last])
+            for name in WATCHED
+            if name in last[0].shared
+        }
         return numbers, look(
             torch.cat([shard.batch.images for shard in last]),
             torch.cat([shard.batch.labels for shard in last]),

@@ -23,7 +23,7 @@ from phantomset.ganmodels.blocks.geometry import Pyramid, pyramid
 from phantomset.ganmodels.blocks.penalty import squared_gradient
 from phantomset.ganmodels.blocks.residual import SLOPE, ResidualBlock, scale_weights
 from phantomset.ganmodels.blocks.schedule import cosine
-from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player
+from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Networks, Player
 
 WIDTHS = {1: (64,), 2: (64, 48), 3: (96, 64, 48), 4: (128, 96, 64, 48), 5: (192, 128, 96, 64, 48)}
 """Channels of the stages by number of doublings, smallest map first: 28 and 32 px have two stages."""
@@ -137,7 +137,8 @@ def critic_loss(
     fakes = networks["generator"](z, batch.labels)
     shared["fakes"] = fakes  # the generator's step uses them again, with their graph
     both = batch.augment(torch.cat([batch.images, fakes.detach()]))
-    is_penalised = batch.step % settings.penalty_every == 0
+    every = 1 if batch.is_careful else settings.penalty_every
+    is_penalised = batch.step % every == 0
     both.requires_grad_(is_penalised)
     scores = networks["critic"](both, batch.labels.repeat(2))
     real, fake = scores.chunk(2)
@@ -149,7 +150,7 @@ def critic_loss(
     squared = squared_gradient(scores, both).mean()
     penalty = batch.penalty_scale * gamma(settings, batch.images, batch.progress) * squared
     return {
-        "loss": loss + settings.penalty_every * penalty,
+        "loss": loss + every * penalty,
         "penalty": penalty.detach(),
         "squared_gradient": squared.detach(),
     }
@@ -203,10 +204,14 @@ def players(settings: Settings) -> tuple[Player, ...]:
     )
 
 
-def sample(networks: Networks, settings: Settings, labels: Tensor, rng: torch.Generator) -> Tensor:
-    """Return one image for each label, ``(B, C, H, W)``, from untruncated noise."""
-    z = torch.randn(len(labels), settings.latent, generator=rng, device=rng.device)
-    return networks["generator"](z, labels)
+def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001
+    """Return the shape of one image's noise."""
+    return (settings.latent,)
+
+
+def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:  # noqa: ARG001
+    """Return one image for each label, ``(B, C, H, W)``."""
+    return networks["generator"](draw.truncated, draw.labels)
 
 
 def check(settings: Settings, spec: ImageSpec) -> str | None:
@@ -236,8 +241,9 @@ FAMILY = Family(
     Settings=Settings,
     build=build,
     players=players,
-    sample=sample,
     averaged=("generator",),
     check=check,
     paper="Huang et al., 'The GAN is dead; long live the GAN! A modern GAN baseline', NeurIPS 2024",
+    noise_shape=noise_shape,
+    sample=sample,
 )

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from phantomset.data.catalogue import load, names
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels.engine import train
-from phantomset.ganmodels.family import Batch, Family
+from phantomset.ganmodels.family import Batch, Draw, Family
 from phantomset.ganmodels.generate import generate
 from phantomset.ganmodels.plan import TrainingPlan
 from phantomset.ganmodels.state import State
@@ -20,6 +20,10 @@ from phantomset.ganmodels.state import State
 PACKAGE = "phantomset.ganmodels.families"
 Bars = Callable[..., ImageSet]
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 60, 80), (1, 8, 8), (1, 33, 21)]
+
+
+SLOW_LEARNERS = {"diffusion", "stylegan2"}
+"""Families whose training test takes over 10 CPU-seconds."""
 
 
 @pytest.fixture(params=names(PACKAGE))
@@ -56,9 +60,13 @@ def test_samples_and_losses(family: Family, bars: Bars, shape: tuple[int, int, i
         numbers = player.loss(state.networks, batch, rng, shared)
         assert all(torch.isfinite(value) for value in numbers.values())
         assert numbers["loss"].dim() == 0
-    assert family.sample(state.averages, family.Settings(), batch.labels, rng).shape == (8, *shape)
-    assert shared["fakes"].shape == batch.images.shape
-    assert shared["real_scores"].shape == shared["fake_scores"].shape == (8,)
+    for name in ("real_scores", "fake_scores"):
+        assert name not in shared or shared[name].shape == (8,)
+    assert "fakes" not in shared or shared["fakes"].shape == batch.images.shape
+    noise = torch.randn(8, *family.noise_shape(family.Settings(), ImageSpec(*shape)))
+    draw = Draw(batch.labels, noise.to(device), rng)
+    assert family.sample is not None
+    assert family.sample(state.averages, family.Settings(), draw).shape == (8, *shape)
 
 
 def test_impossible_sizes_are_refused(family: Family) -> None:
@@ -100,13 +108,15 @@ def test_every_weight_learns(family: Family, device: str) -> None:
 
 
 def test_a_batch_is_the_mean_of_its_parts(family: Family, bars: Bars, device: str) -> None:
-    """Scores of a part of a batch equal those of the whole: no image looks at another."""
+    """Scores of a part of a batch equal those of the whole: no image looks at one of another group."""
     state = _state(family, (1, 28, 28), device)
-    batch = _batch(bars(8, (1, 28, 28)), device)
-    critic = state.networks["critic"].eval()
+    batch = _batch(bars(12, (1, 28, 28)), device)
+    if "critic" not in state.networks:
+        pytest.skip("no critic")
+    critic, cut = state.networks["critic"].eval(), 3 if family.looks_at == 1 else family.looks_at
     whole = critic(batch.images, batch.labels)
     parts = torch.cat(
-        [critic(batch.images[:3], batch.labels[:3]), critic(batch.images[3:], batch.labels[3:])]
+        [critic(batch.images[:cut], batch.labels[:cut]), critic(batch.images[cut:], batch.labels[cut:])]
     )
     assert torch.allclose(whole, parts, atol=1e-5)
 
@@ -161,6 +171,14 @@ def test_resume_equals_one_straight_run(family: Family, bars: Bars, device: str,
     assert lines[0] == lines[1]
 
 
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW_LEARNERS else name
+        for name in names(PACKAGE)
+    ],
+    indirect=True,
+)
 def test_memorises_four_images(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
     """Shown nothing but 4 images, the generator ends much nearer to them than it began."""
     four = bars(4, (1, 8, 8), seed=3)

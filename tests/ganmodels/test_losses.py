@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from phantomset.ganmodels.families import cgan, r3gan
-from phantomset.ganmodels.family import Batch
+from phantomset.ganmodels.families import cgan, dcgan, diffusion, r3gan, stylegan2, vae, vanilla
+from phantomset.ganmodels.family import Batch, Family, FamilySettings
 
 
 class Scale(nn.Module):
@@ -91,14 +91,92 @@ def test_critic_scores_in_float32_inside_mixed_precision() -> None:
     assert scores.dtype == torch.float32
 
 
-def test_hinge() -> None:
-    """Critic: E max(0, 1 - D(x)) + E max(0, 1 + D(G)); generator: -E D(G)."""
-    networks = {"generator": Scale(), "critic": Sum(0.1)}
+class Judge(Sum):
+    """The same with an auxiliary head that is always as sure."""
+
+    def judged(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(B,)`` scores and the cross-entropy ``(B,)``: 1 on images of 1s, 3 on others."""
+        is_ones = (images == 1).all(dim=3).all(dim=2).all(dim=1)
+        return self(images, labels), torch.where(is_ones, 1.0, 3.0)
+
+
+def _duel(family: Family, settings: FamilySettings, critic: nn.Module) -> tuple[Tensor, Tensor, list[float]]:
+    """Return both players' losses on six real images of 1s, and the fakes' scores."""
+    networks = {"generator": Scale(), "critic": critic}
     batch = Batch(torch.ones(6, 1, 2, 2), torch.zeros(6, dtype=torch.int64), progress=0.0, step=0)
     shared: dict[str, Tensor] = {}
-    critic = cgan.critic_loss(cgan.Settings(), networks, batch, torch.Generator().manual_seed(0), shared)
-    fakes = [0.4 * value for value in shared["fakes"][:, 0, 0, 0].tolist()]
-    expected = 0.6 + sum(max(0.0, 1 + fake) for fake in fakes) / 6
-    assert critic["loss"].item() == pytest.approx(expected, rel=1e-5)
-    generator = cgan.generator_loss(networks, batch, torch.Generator(), shared)
-    assert generator["loss"].item() == pytest.approx(-sum(fakes) / 6, rel=1e-5)
+    first, second = family.players(settings)
+    lost = first.loss(networks, batch, torch.Generator().manual_seed(0), shared)["loss"]
+    answered = second.loss(networks, batch, torch.Generator(), shared)["loss"]
+    return lost, answered, shared["fake_scores"].tolist()
+
+
+def test_hinge() -> None:
+    """Critic: E max(0, 1 - D(x)) + E max(0, 1 + D(G)) + weight E CE(x); generator: -E D(G) + weight CE(G)."""
+    settings = cgan.Settings(auxiliary_weight=0.5)
+    critic, generator, fakes = _duel(cgan.FAMILY, settings, Judge(0.1))
+    expected = 0.6 + sum(max(0.0, 1 + fake) for fake in fakes) / 6 + 0.5 * 1
+    assert critic.item() == pytest.approx(expected, rel=1e-5)
+    assert generator.item() == pytest.approx(-sum(fakes) / 6 + 0.5 * 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", [vanilla.FAMILY, dcgan.FAMILY], ids=lambda family: family.name)
+def test_non_saturating(family: Family) -> None:
+    """Critic: E f(-D(x)) + E f(D(G)); generator: E f(-D(G)); f(t) = log(1 + e^t)."""
+    critic, generator, fakes = _duel(family, family.Settings(), Sum(0.1))
+    real = math.log1p(math.exp(-0.4))
+    assert critic.item() == pytest.approx(real + sum(math.log1p(math.exp(s)) for s in fakes) / 6, rel=1e-5)
+    assert generator.item() == pytest.approx(sum(math.log1p(math.exp(-s)) for s in fakes) / 6, rel=1e-5)
+
+
+def test_modulation_is_that_of_the_paper() -> None:
+    """Scaled input, shared convolution, scaled output: the same as each image's own demodulated weights."""
+    torch.manual_seed(0)
+    layer = stylegan2.Modulated(4, 5, 3, latent=6, is_demodulated=True)
+    x, style = torch.randn(3, 4, 7, 7), torch.randn(3, 6)
+    weights = layer.convolution.weight * layer.convolution.scale
+    for image, scales, made in zip(x, layer.affine(style), layer(x, style), strict=True):
+        own = weights * scales[None, :, None, None]
+        own = own / (own.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        expected = torch.nn.functional.conv2d(image[None], own, padding=1)[0]
+        assert torch.allclose(made, expected, atol=1e-5)
+
+
+def test_the_spread_plane_looks_at_four_images() -> None:
+    """Features 0 and 2 in a group of two have standard deviation 1; equal ones 0; five images are 4 + 1."""
+    x = torch.tensor([0.0, 2.0, 0.0, 2.0, 7.0]).view(5, 1, 1, 1).expand(5, 3, 2, 2)
+    plane = stylegan2.spread_plane(x)
+    assert plane.shape == (5, 1, 2, 2)
+    assert plane[:, 0, 0, 0].tolist() == pytest.approx([1.0, 1.0, 1.0, 1.0, 0.0], abs=1e-3)
+
+
+def test_noise_levels_of_sampling() -> None:
+    """Equation 5 of the paper: from 80 down to 0.002 evenly in the 7th root, then 0."""
+    levels = diffusion.noise_levels(3)
+    middle = ((80 ** (1 / 7) + 0.002 ** (1 / 7)) / 2) ** 7
+    assert levels == pytest.approx([80.0, middle, 0.002, 0.0])
+
+
+def test_the_evidence_bound() -> None:
+    """Codes equal to the prior cost nothing; the likelihood is that of a Gaussian of the learned width."""
+    settings = vae.Settings(latent=2)
+
+    class Encoder(nn.Module):
+        def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.zeros(len(images), 2), torch.zeros(len(images), 2)
+
+    class Decoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.log_width = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+            return torch.zeros(len(z), 1, 2, 2)
+
+    batch = Batch(torch.ones(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64), progress=0.0, step=0)
+    (player,) = vae.players(settings)
+    networks = {"encoder": Encoder(), "decoder": Decoder()}
+    numbers = player.loss(networks, batch, torch.Generator().manual_seed(0), {})
+    density = torch.distributions.Normal(0.0, math.exp(0.5)).log_prob(torch.tensor(1.0))
+    assert numbers["divergence"].item() == 0.0
+    assert numbers["loss"].item() == pytest.approx(-density.item(), rel=1e-5)

@@ -1,0 +1,114 @@
+"""dcgan: two convolutional towers and the non-saturating loss, the class as a further input of both.
+
+Radford, Metz & Chintala, "Unsupervised representation learning with deep convolutional generative adversarial
+networks", ICLR 2016. The class comes in as in Mirza & Osindero, "Conditional generative adversarial nets",
+2014: its embedding beside the noise, and as one more plane beside the image's channels.
+
+The critic has no normalisation: batch norm would let the images of a batch look at one another. Good up to
+64 px; at 128 px and above expect collapse, and take r3gan.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from phantomset.data.records import ImageSpec
+from phantomset.ganmodels.blocks import duel
+from phantomset.ganmodels.blocks.towers import DownTower, UpTower, plain_halving, unfit_size
+from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Networks, Player
+
+
+class Settings(FamilySettings):
+    """Settings of ``model.settings`` for ``family: dcgan``."""
+
+    latent: int = Field(64, ge=2, le=1024, description="dimensions of the noise and of the class embedding")
+    learning_rate: float = Field(2e-4, gt=0, lt=1, description="Adam's step, both players")
+    momentum: float = Field(0.5, ge=0, lt=1, description="Adam's beta1, both players")
+
+
+class Generator(nn.Module):
+    """``G(z, y)``: noise and class embedding side by side, then doubled up to the image."""
+
+    def __init__(self, settings: Settings, spec: ImageSpec, class_count: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(class_count, settings.latent)
+        self.tower = UpTower(2 * settings.latent, spec)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Return images ``(B, C, H, W)`` in [-1, 1] for noise ``(B, latent)``."""
+        return torch.tanh(self.tower(torch.cat([z, self.embedding(labels)], dim=1)))
+
+
+class Critic(nn.Module):
+    """``D(x, y)``: image and class plane, halved down to one score, the log-odds of being real."""
+
+    def __init__(self, spec: ImageSpec, class_count: int) -> None:
+        super().__init__()
+        self.plane = nn.Embedding(class_count, spec.height * spec.width)
+        self.tower = DownTower(spec, plain_halving, planes=1)
+        self.score = nn.Linear(self.tower.outputs, 1)
+        nn.init.normal_(self.score.weight, 0.0, 0.02)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return scores ``(B,)`` float32."""
+        plane = self.plane(labels).unflatten(1, (1, *images.shape[2:]))
+        features = self.tower(torch.cat([images, plane.to(images.dtype)], dim=1))
+        with torch.autocast(images.device.type, enabled=False):
+            return self.score(features.float()).squeeze(1)
+
+
+def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn.Module]:
+    """Return the two networks with fresh weights from torch's global generator."""
+    return {"generator": Generator(settings, spec, class_count), "critic": Critic(spec, class_count)}
+
+
+def players(settings: Settings) -> tuple[Player, ...]:
+    """Return the critic, who moves first, and the generator."""
+
+    def critic_loss(
+        networks: Networks, batch: Batch, rng: torch.Generator, shared: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return ``E f(-D(x)) + E f(D(G))`` with f(t) = log(1 + e^t)."""
+        fakes = networks["generator"](duel.noise(batch, settings.latent, rng), batch.labels)
+        real, fake = duel.scores(networks, batch, fakes, shared)
+        loss = functional.softplus(-real).mean() + functional.softplus(fake).mean()
+        return {"loss": loss, "real_sign": real.detach().sign().mean()}
+
+    def generator_loss(
+        networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return ``E f(-D(G))``."""
+        return {"loss": functional.softplus(-duel.fooled(networks, batch, shared)).mean()}
+
+    rate = settings.learning_rate
+    return duel.duel(critic_loss, generator_loss, rates=(rate, rate), betas=(settings.momentum, 0.999))
+
+
+def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001
+    """Return the shape of one image's noise."""
+    return (settings.latent,)
+
+
+def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:  # noqa: ARG001
+    """Return one image for each label, ``(B, C, H, W)``."""
+    return networks["generator"](draw.truncated, draw.labels)
+
+
+def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
+    """Return why images of this spec cannot be made, or None."""
+    return unfit_size(spec)
+
+
+FAMILY = Family(
+    name="dcgan",
+    Settings=Settings,
+    build=build,
+    players=players,
+    averaged=("generator",),
+    check=check,
+    paper="Radford, Metz & Chintala, 'Unsupervised representation learning with deep convolutional "
+    "generative adversarial networks', ICLR 2016",
+    noise_shape=noise_shape,
+    sample=sample,
+)

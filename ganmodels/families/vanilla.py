@@ -1,0 +1,132 @@
+"""vanilla: the first GAN, two multilayer perceptrons, with the class beside the noise and beside the image.
+
+Goodfellow et al., "Generative adversarial nets", NeurIPS 2014, section 3, with the non-saturating loss of its
+last paragraph; labels as in Mirza & Osindero, "Conditional generative adversarial nets", 2014.
+
+For teaching. No convolution knows that neighbouring pixels belong together, so samples carry grain, and mode
+collapse is normal: publish from r3gan.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from phantomset.data.records import ImageSpec
+from phantomset.ganmodels.blocks import duel
+from phantomset.ganmodels.blocks.towers import unfit_size
+from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Networks, Player
+
+SLOPE = 0.2
+
+
+class Settings(FamilySettings):
+    """Settings of ``model.settings`` for ``family: vanilla``."""
+
+    latent: int = Field(64, ge=2, le=1024, description="dimensions of the noise and of the class embedding")
+    widths: tuple[int, ...] = Field((256, 512), min_length=1, description="hidden layers of the generator")
+    learning_rate: float = Field(2e-4, gt=0, lt=1, description="Adam's step, both players")
+
+
+class Perceptron(nn.Module):
+    """Linear layers with leaky rectifiers between them; a class embedding joins the input."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], outputs: int, latent: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(classes, latent)
+        sizes = (inputs + latent, *widths)
+        hidden = [
+            layer
+            for a, b in zip(sizes, widths, strict=False)
+            for layer in (nn.Linear(a, b), nn.LeakyReLU(SLOPE))
+        ]
+        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], outputs))
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Return ``(B, outputs)`` for ``(B, inputs)``."""
+        return self.layers(torch.cat([x, self.embedding(labels)], dim=1))
+
+
+class Generator(nn.Module):
+    """``G(z, y)``: noise and class embedding to pixels."""
+
+    def __init__(self, settings: Settings, spec: ImageSpec, class_count: int) -> None:
+        super().__init__()
+        self.shape = spec.shape
+        pixels = spec.channels * spec.height * spec.width
+        self.body = Perceptron(settings.latent, settings.widths, pixels, settings.latent, class_count)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Return images ``(B, C, H, W)`` in [-1, 1] for noise ``(B, latent)``."""
+        return torch.tanh(self.body(z, labels).float()).unflatten(1, self.shape)
+
+
+class Critic(nn.Module):
+    """``D(x, y)``: pixels and class embedding to one score, the log-odds of being real."""
+
+    def __init__(self, settings: Settings, spec: ImageSpec, class_count: int) -> None:
+        super().__init__()
+        pixels = spec.channels * spec.height * spec.width
+        self.body = Perceptron(pixels, settings.widths[::-1], 1, settings.latent, class_count)
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return scores ``(B,)`` float32."""
+        return self.body(images.flatten(1), labels).float().squeeze(1)
+
+
+def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn.Module]:
+    """Return the two networks with fresh weights from torch's global generator."""
+    return {
+        "generator": Generator(settings, spec, class_count),
+        "critic": Critic(settings, spec, class_count),
+    }
+
+
+def players(settings: Settings) -> tuple[Player, ...]:
+    """Return the critic, who moves first, and the generator."""
+
+    def critic_loss(
+        networks: Networks, batch: Batch, rng: torch.Generator, shared: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return ``E f(-D(x)) + E f(D(G))`` with f(t) = log(1 + e^t)."""
+        fakes = networks["generator"](duel.noise(batch, settings.latent, rng), batch.labels)
+        real, fake = duel.scores(networks, batch, fakes, shared)
+        loss = functional.softplus(-real).mean() + functional.softplus(fake).mean()
+        return {"loss": loss, "real_sign": real.detach().sign().mean()}
+
+    def generator_loss(
+        networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return ``E f(-D(G))``, which has a slope where ``-E f(D(G))`` has none."""
+        return {"loss": functional.softplus(-duel.fooled(networks, batch, shared)).mean()}
+
+    rate = settings.learning_rate
+    return duel.duel(critic_loss, generator_loss, rates=(rate, rate), betas=(0.5, 0.999))
+
+
+def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001
+    """Return the shape of one image's noise."""
+    return (settings.latent,)
+
+
+def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:  # noqa: ARG001
+    """Return one image for each label, ``(B, C, H, W)``."""
+    return networks["generator"](draw.truncated, draw.labels)
+
+
+def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
+    """Return why images of this spec cannot be made, or None."""
+    return unfit_size(spec)
+
+
+FAMILY = Family(
+    name="vanilla",
+    Settings=Settings,
+    build=build,
+    players=players,
+    averaged=("generator",),
+    check=check,
+    paper="Goodfellow et al., 'Generative adversarial nets', NeurIPS 2014",
+    noise_shape=noise_shape,
+    sample=sample,
+)
