@@ -10,9 +10,11 @@ from io import BytesIO
 from typing import Any, cast
 
 import pydicom
+from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from phantomset.data.deidentify import ALLOWED, DATES, DeidentifySettings, allowed, kept, patient_key, shifted
 from phantomset.data.quarantine import Unfit
@@ -46,6 +48,11 @@ _RULES = {
 _FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
 """How a file without preamble begins: group 0008 in either byte order, or 0002."""
 
+_CHARSET = 0x00080005
+_PIXEL_DATA = 0x7FE00010
+_MAY_FOLLOW_PIXELS = frozenset({0xFFFAFFFA, 0xFFFCFFFC, 0x00000000})
+"""Digital signatures, trailing padding, and bytes that are all zero."""
+
 _PIXEL_GROUPS = (0x0028, 0x7FE0)
 
 _LINKS = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
@@ -72,7 +79,8 @@ def parse(content: bytes, limits: Limits) -> Dataset:
     """Return the data set of a DICOM file; values stay unparsed until they are asked for.
 
     Raises:
-        Unfit: EMPTY_FILE, NOT_RECOGNISED, NO_PREAMBLE_UNPROVEN, BOMB_RATIO, TOO_DEEP or PARSE_ERROR.
+        Unfit: EMPTY_FILE, NOT_RECOGNISED, NO_PREAMBLE_UNPROVEN, BOMB_RATIO, TOO_DEEP, TRAILING_DATA or
+            PARSE_ERROR.
     """
     if not content:
         raise Unfit("EMPTY_FILE")
@@ -92,6 +100,7 @@ def parse(content: bytes, limits: Limits) -> Dataset:
         raise Unfit("PARSE_ERROR") from None
     if not proven and not named:
         raise Unfit("NO_PREAMBLE_UNPROVEN")
+    _hold_end(data)
     return data
 
 
@@ -176,6 +185,8 @@ def left_out(data: Dataset, attributes: Mapping[str, str] = _NOTHING) -> dict[st
             counts["private elements"] += 1
         elif tag.group >> 8 in (0x50, 0x60):
             counts["overlays, curves and audio"] += 1
+        elif tag == _CHARSET:
+            counts["unknown character sets"] += not _is_known_charset(_plain(data, "SpecificCharacterSet"))
         elif tag in _ALLOWED_TAGS:
             counts["values that fail their grammar"] += _ALLOWED_TAGS[tag] not in attributes
         elif tag.group not in _PIXEL_GROUPS:
@@ -246,6 +257,19 @@ def numbers(data: Dataset, keyword: str) -> list[float]:
         return [float(item) for item in several]
     except (TypeError, ValueError):
         raise Unfit("INVALID_VALUE") from None
+
+
+def _is_known_charset(terms: Any) -> bool:
+    several = terms if isinstance(terms, list | MultiValue) else [terms]
+    return all(str(term or "").replace("ISO IR", "ISO_IR") in python_encoding for term in several)
+
+
+def _hold_end(data: Dataset) -> None:
+    """Refuse a file that goes on after its data set: what follows was parsed as elements that are none."""
+    tags = [int(tag) for tag in data.keys()]  # noqa: SIM118 - iterating would parse every value
+    after = tags[tags.index(_PIXEL_DATA) + 1 :] if _PIXEL_DATA in tags else []
+    if not set(after) <= _MAY_FOLLOW_PIXELS:
+        raise Unfit("TRAILING_DATA")
 
 
 def _rule(data: Dataset, tag: Any) -> str:
