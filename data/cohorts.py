@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 from dataclasses import asdict
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +84,14 @@ def load_cohort(workspace: Workspace, digest: str) -> Cohort:
     try:
         frame = pd.read_parquet(folder / "records.parquet")
         records = tuple(
-            Record(str(name), int(label), str(subject), str(group), json.loads(attributes))
-            for name, label, subject, group, attributes in zip(
+            Record(str(name), int(label), str(subject), str(group), json.loads(attributes), spacing)
+            for name, label, subject, group, attributes, spacing in zip(
                 frame["digest"],
                 frame["label"],
                 frame["subject"],
                 frame["group"],
                 frame["attributes"],
+                (None if isnan(value) else float(value) for value in frame["spacing_mm"]),
                 strict=True,
             )
         )
@@ -118,6 +120,7 @@ def _write_records(path: Path, records: tuple[Record, ...]) -> None:
             "subject": [record.subject for record in records],
             "group": [record.group for record in records],
             "attributes": [json.dumps(record.attributes, sort_keys=True) for record in records],
+            "spacing_mm": [nan if record.spacing_mm is None else record.spacing_mm for record in records],
         }
     )
     frame.to_parquet(path, index=False)

@@ -2,20 +2,26 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import cast
+
+import numpy as np
 
 from phantomset.data import catalogue, cohorts
 from phantomset.data.cohorts import load_cohort as load_cohort
+from phantomset.data.decoding import Finished, finish
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
+from phantomset.data.file_source import FileSource
 from phantomset.data.keys import key_name, pseudonym
-from phantomset.data.pixels import VERSION, ImageSettings, canonical
-from phantomset.data.quarantine import CHOSEN, Ledger, Unfit, in_words
-from phantomset.data.records import Cohort, RawImage, Record, Rejected
+from phantomset.data.pixels import VERSION, ImageSettings
+from phantomset.data.quarantine import CHOSEN, Ledger, in_words
+from phantomset.data.records import Cohort, Record, Rejected
 from phantomset.data.source import ReadContext, Source, SourceSettings
 from phantomset.data.store import PackWriter, Store
+from phantomset.data.workers import Job, decode_all
 from phantomset.data.workspace import Workspace
 
 UNLABELLED = "unlabelled"
@@ -41,6 +47,7 @@ class _Entry:
     subject: str | None
     label: str | None
     attributes: dict[str, str]
+    spacing_mm: float | None
 
 
 def ingest(
@@ -49,6 +56,7 @@ def ingest(
     deidentify: DeidentifySettings,
     workspace: Workspace,
     report: Callable[[int], None] | None = None,
+    workers: int | None = None,
 ) -> Cohort:
     """Return the cohort of a source; an input that was ingested before is not read again.
 
@@ -60,13 +68,14 @@ def ingest(
         deidentify: the recipe's section ``deidentify``.
         workspace: where the restricted part lies.
         report: called with the number of files seen so far, after each.
+        workers: processes that decode; None: one a CPU; 0: none. It decides nothing about the cohort.
 
     Raises:
         SourceError: the input is missing, empty, unreadable, holds no images, does not fit its labels or its
             size rule, or too much of it was quarantined.
         WorkspaceError: the workspace cannot be written.
     """
-    source: Source = catalogue.load("phantomset.data.sources", settings.format)
+    source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
     key = ingest_key(settings, image, deidentify)
     known = cohorts.find(workspace, key)
     if known is not None and Store(workspace).has([record.digest for record in known.records]):
@@ -77,9 +86,9 @@ def ingest(
     entries: list[_Entry] = []
     files = 0
     with Store(workspace).writer() as pack:
-        for item in source.read(settings, context):
+        for finished in _finished(source, settings, image, context, workers):
             files += 1
-            entry = _take(item, image, pack, ledger, dropped)
+            entry = _take(finished, pack, ledger, dropped)
             if entry is not None:
                 entries.append(entry)
             if report is not None:
@@ -100,7 +109,7 @@ def ingest_key(settings: SourceSettings, image: ImageSettings, deidentify: Deide
     Raises:
         SourceError: the input is missing, empty or unreadable.
     """
-    source: Source = catalogue.load("phantomset.data.sources", settings.format)
+    source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
     choices = settings.model_dump(mode="json", exclude={"path"})
     return digest_of("ingest", VERSION, key_name(), choices, source.fingerprint(settings), image, deidentify)
 
@@ -124,21 +133,33 @@ def require_classes(cohort: Cohort) -> None:
         )
 
 
-def _take(
-    item: RawImage | Rejected, image: ImageSettings, pack: PackWriter, ledger: Ledger, dropped: Counter[str]
-) -> _Entry | None:
+def _finished(
+    source: Source | FileSource,
+    settings: SourceSettings,
+    image: ImageSettings,
+    context: ReadContext,
+    workers: int | None,
+) -> Iterator[Finished]:
+    """Yield all images and rejections of the input; files are decoded by worker processes."""
+    if isinstance(source, Source):
+        yield from finish(source.read(settings, context), image)
+        return
+    tree, listed = source.files(settings, context)
+    job = Job(source, tree, settings, image, ReadContext(context.deidentify, context.limits))
+    for _, found in decode_all(job, listed, workers):
+        yield from found
+
+
+def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter[str]) -> _Entry | None:
     """Put one image into the store, or one line into the ledger."""
+    item = finished.item
     if isinstance(item, Rejected):
         ledger.add(item.key, item.code, item.size_bytes)
         return None
-    try:
-        digest = pack.add(canonical(item.pixels, image))
-    except Unfit as unfit:
-        ledger.add(item.key, unfit.code)
-        return None
     dropped.update(item.dropped)
+    digest = pack.add(cast(np.ndarray, finished.pixels))
     subject = pseudonym("patient", item.subject) if item.subject is not None else None
-    return _Entry(item.key, digest, subject, item.label, item.attributes)
+    return _Entry(item.key, digest, subject, item.label, item.attributes, item.spacing_mm)
 
 
 def _without_duplicates(
@@ -203,6 +224,7 @@ def _cohort(
             subject=_subject(copies[0]),
             group=groups[_subject(copies[0])],
             attributes=copies[0].attributes,
+            spacing_mm=copies[0].spacing_mm,
         )
         for digest, copies in sorted(kept.items())
     )

@@ -74,6 +74,16 @@ def canonical(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
     return np.repeat(quantised, spec.channels, axis=0) if len(quantised) < spec.channels else quantised
 
 
+def final_spacing(spacing_mm: float | None, shape: tuple[int, ...], settings: ImageSettings) -> float | None:
+    """Return the side of a pixel in mm once an image of that shape is canonical."""
+    if spacing_mm is None:
+        return None
+    spec = settings.spec
+    fitted = round(shape[1] * spec.height / spec.width)
+    height = {"pad": max(shape[0], fitted), "crop": min(shape[0], fitted)}.get(settings.fit, shape[0])
+    return round(spacing_mm * height / spec.height, 6)
+
+
 def digest_of_pixels(image: np.ndarray) -> str:
     """Return the name of a canonical image: SHA-256 over version, dtype, shape and row-major bytes."""
     head = f"{VERSION}|{image.dtype.str}|{','.join(map(str, image.shape))}|".encode()

@@ -19,6 +19,7 @@ from phantomset.data.source import Limits
 HASHED_BYTES = 2 << 30
 """Up to this total a folder's fingerprint hashes every byte; beyond, names, sizes and times stand for it."""
 
+_GZIP = b"\x1f\x8b"
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 
 
@@ -71,6 +72,10 @@ class Tree:
             else:
                 sha.update(str((self.root / member.key).lstat().st_mtime_ns).encode())
         return sha.hexdigest()
+
+    def __reduce__(self) -> tuple[type["Tree"], tuple[Path, Limits]]:
+        """Go to a worker process as a place; what is open is opened anew there."""
+        return type(self), (self.root, self.limits)
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[Member]:
         try:
@@ -221,6 +226,37 @@ def read_file(path: Path, limits: Limits) -> bytes:
     if len(content) != before.st_size or after.st_mtime_ns != before.st_mtime_ns:
         raise Unfit("CHANGED_DURING_READ")
     return content
+
+
+def unpacked(content: bytes, limits: Limits) -> bytes:
+    """Return what a gzip stream holds, read to its end so that its checksum is held; other bytes as they are.
+
+    The names and times that gzip stores are never looked at.
+
+    Raises:
+        Unfit: BOMB_RATIO, TOO_LARGE_FILE, CHECKSUM_MISMATCH, TRUNCATED or TRAILING_DATA.
+    """
+    if not content.startswith(_GZIP):
+        return content
+    cap = min(max(limits.expansion_free_bytes, limits.expansion * len(content)), limits.file_bytes)
+    parts: list[bytes] = []
+    total, left = 0, content
+    while left.startswith(_GZIP):
+        machine = zlib.decompressobj(wbits=31)
+        while not machine.eof:
+            try:
+                parts.append(machine.decompress(left, 1 << 24))
+            except zlib.error:
+                raise Unfit("CHECKSUM_MISMATCH") from None
+            total += len(parts[-1])
+            if total > cap:
+                raise Unfit("BOMB_RATIO" if cap < limits.file_bytes else "TOO_LARGE_FILE")
+            if not machine.eof and not machine.unconsumed_tail and not parts[-1]:
+                raise Unfit("TRUNCATED")
+            left = machine.unconsumed_tail if not machine.eof else machine.unused_data
+    if left.strip(b"\0"):
+        raise Unfit("TRAILING_DATA")
+    return b"".join(parts)
 
 
 def missing(path: Path, wanted: str, error: OSError) -> SourceError:

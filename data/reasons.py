@@ -98,7 +98,7 @@ _DECODING: Mapping[str, Reason] = {
     "SPACING_INVALID": Reason("a pixel spacing that is not positive, or absurd", _EXPORT_AGAIN),
     "NON_FINITE": Reason("NaN or infinite pixel values", _EXPORT_AGAIN),
     "CONSTANT_IMAGE": Reason("one single value", _NOT_NEEDED),
-    "LOW_CONTENT": Reason("hardly any content: under the floor of entropy", _NOT_NEEDED),
+    "LOW_CONTENT": Reason("a slice or frame with hardly any content", _NOT_NEEDED, is_choice=True),
     "AFFINE_INVALID": Reason(
         "NIfTI: the orientation is singular or contradicts itself",
         "Write the volume again with a sound affine: which way is up is not guessed.",
@@ -136,6 +136,11 @@ _IDENTITY: Mapping[str, Reason] = {
     "DUPLICATE_NEAR": Reason(
         "nearly the same picture as one that was kept",
         "Nothing, or set duplicates.near to 'group' to keep both in one part of the split.",
+        is_choice=True,
+    ),
+    "NEIGHBOUR_THINNED": Reason(
+        "a slice or frame nearly the same as the one before it",
+        "Nothing, or raise source.neighbour_correlation to keep more of them.",
         is_choice=True,
     ),
     "SPLIT_LINK": Reason(

@@ -32,6 +32,8 @@ class RawImage:
         attributes: allow-listed attributes as text, already through the value grammar.
         dropped: counts of what de-identification took away, by rule, never by value.
         links: what joins it to other images, by kind (study, series, instance, group): memory only.
+        spacing_mm: the side of a pixel, where the file tells it.
+        is_part: True for one of several slices, frames or pages of a file.
     """
 
     key: str
@@ -41,6 +43,8 @@ class RawImage:
     attributes: dict[str, str] = field(default_factory=dict[str, str])
     dropped: dict[str, int] = field(default_factory=dict[str, int])
     links: dict[str, str] = field(default_factory=dict[str, str])
+    spacing_mm: float | None = None
+    is_part: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Record:
         subject: keyed pseudonym of the patient.
         group: name of the patient or near-duplicate group; a group never crosses a split.
         attributes: allow-listed attributes as text.
+        spacing_mm: the side of a pixel of the stored image; None where the source does not tell it.
     """
 
     digest: str
@@ -69,6 +74,7 @@ class Record:
     subject: str
     group: str
     attributes: dict[str, str] = field(default_factory=dict[str, str])
+    spacing_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,11 @@ class SourceSettings(BaseModel, frozen=True, extra="forbid"):
     format: str
 
     @property
+    def neighbours(self) -> float:
+        """The largest correlation of a slice or frame with its neighbour at which both are kept."""
+        return 1
+
+    @property
     def has_patients(self) -> bool:
         """True where the input says which images belong to one patient."""
         return False

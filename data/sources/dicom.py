@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from phantomset.data.deidentify import kept
 from phantomset.data.digest import digest_of
+from phantomset.data.file_source import FileSource, Listed, part_key
 from phantomset.data.labels import LabelTable, TableLabels, label_of, open_table
 from phantomset.data.quarantine import Unfit
 from phantomset.data.reading import Member, Tree, open_tree
-from phantomset.data.records import RawImage, Rejected
-from phantomset.data.source import Limits, ReadContext, Source, SourceSettings
+from phantomset.data.records import RawImage
+from phantomset.data.source import Limits, ReadContext, SourceSettings
 from phantomset.data.windows import Window
 
 
@@ -47,6 +48,8 @@ class Settings(SourceSettings, frozen=True):
         patient: the element that names the patient; a file without it is quarantined.
         window: how values become grey: "auto" (by modality), "file", "percentile", ``[centre, width]``, or
             for CT a window by name: "lung", "bone", "soft-tissue", "brain".
+        neighbour_correlation: of the frames of one file, one that correlates with the last kept by more than
+            this is left out; 1 keeps all.
     """
 
     format: Literal["dicom"] = "dicom"
@@ -54,6 +57,12 @@ class Settings(SourceSettings, frozen=True):
     labels: TableLabels | TagLabels | None = None
     patient: PatientTag = PatientTag()
     window: Window = "auto"
+    neighbour_correlation: float = Field(default=0.95, gt=0, le=1)
+
+    @property
+    def neighbours(self) -> float:
+        """As set."""
+        return self.neighbour_correlation
 
     @property
     def has_patients(self) -> bool:
@@ -66,15 +75,44 @@ class Settings(SourceSettings, frozen=True):
         return self.labels.classes if self.labels is not None else None
 
 
-def read(settings: Settings, context: ReadContext) -> Iterator[RawImage | Rejected]:
-    """Yield an image or a rejection for every file, sorted by path."""
+def files(settings: Settings, context: ReadContext) -> tuple[Tree, Iterator[Listed]]:
+    """Return the files, sorted by path, each with its label where a table has it."""
     tree, table, members = _open(settings, context.limits)
     if table is not None:
         table.fit(member.key for member in members)
         if table.unused:
             context.notes.append(f"{table.unused:,} rows of the label table have no file.")
-    for member in members:
-        yield from _images(tree, member, settings, table, context)
+    return tree, (_listed(member, settings, table, context.waived(member.key)) for member in members)
+
+
+def decode(
+    content: bytes, settings: Settings, context: ReadContext, waived: frozenset[str]
+) -> Iterator[RawImage]:
+    """Yield the frames of one DICOM file."""
+    from phantomset.data import dicom_header as header
+    from phantomset.data.dicom_pixels import unit_images
+    from phantomset.data.screens import blacken, mask_of
+
+    with header.quiet():
+        data = header.parse(content, context.limits)
+        header.hold_image(data, context.deidentify, context.limits, waived)
+        subject = header.subject_of(data, settings.patient.tag)
+        attributes = header.attributes_of(data, context.deidentify.retain, subject)
+        label, links = _own_label(data, settings), header.links_of(data)
+        dropped, mask = header.left_out(data, attributes), mask_of(data, context.deidentify)
+        total = header.shape_of(data, context.limits)[0]
+        for index, (pixels, spacing) in enumerate(unit_images(data, settings.window, context.limits)):
+            yield RawImage(
+                part_key(index, total),
+                blacken(pixels, mask),
+                subject,
+                label,
+                attributes,
+                {} if index else dropped,
+                links,
+                spacing,
+                is_part=total > 1,
+            )
 
 
 def fingerprint(settings: Settings) -> str:
@@ -97,52 +135,22 @@ def _open(settings: Settings, limits: Limits) -> tuple[Tree, LabelTable | None, 
     return tree, table, [member for member in tree.members() if member.key not in inside]
 
 
-def _images(
-    tree: Tree, member: Member, settings: Settings, table: LabelTable | None, context: ReadContext
-) -> Iterator[RawImage | Rejected]:
-    from phantomset.data.dicom_header import (
-        attributes_of,
-        hold_image,
-        left_out,
-        links_of,
-        parse,
-        quiet,
-        subject_of,
-    )
-    from phantomset.data.dicom_pixels import unit_images
-    from phantomset.data.screens import blacken, mask_of
-
+def _listed(member: Member, settings: Settings, table: LabelTable | None, waived: frozenset[str]) -> Listed:
+    if table is None or not isinstance(settings.labels, TableLabels):
+        return Listed(member, waived=waived)
     try:
-        with quiet():
-            data = parse(tree.read(member), context.limits)
-            hold_image(data, context.deidentify, context.limits, context.waived(member.key))
-            subject = subject_of(data, settings.patient.tag)
-            attributes = attributes_of(data, context.deidentify.retain, subject)
-            label = _label(member, data, settings, table)
-            dropped, links, mask = (
-                left_out(data, attributes),
-                links_of(data),
-                mask_of(data, context.deidentify),
-            )
-            pictures = list(unit_images(data, settings.window, context.limits))
+        label = label_of(table.row(member.key)[settings.labels.column], settings.labels.classes)
     except Unfit as unfit:
-        yield Rejected(member.key, unfit.code, member.size_bytes)
-    except Exception:  # one file must not end a run of thousands, and a traceback may carry its values
-        yield Rejected(member.key, "INTERNAL_ERROR", member.size_bytes)
-    else:
-        for index, (pixels, _) in enumerate(pictures):
-            key = member.key if len(pictures) == 1 else f"{member.key}#{index:06d}"
-            shown = blacken(pixels, mask)
-            yield RawImage(key, shown, subject, label, attributes, {} if index else dropped, links)
+        return Listed(member, code=unfit.code)
+    return Listed(member, label, waived=waived)
 
 
-def _label(member: Member, data: Any, settings: Settings, table: LabelTable | None) -> str | None:
-    if isinstance(settings.labels, TagLabels):
-        tag = settings.labels.tag
-        return label_of(kept(tag, data.get(tag)) or "", settings.labels.classes)
-    if table is None or settings.labels is None:
+def _own_label(data: Any, settings: Settings) -> str | None:
+    """The label that the header holds; None where the recipe looks for none there."""
+    if not isinstance(settings.labels, TagLabels):
         return None
-    return label_of(table.row(member.key)[settings.labels.column], settings.labels.classes)
+    tag = settings.labels.tag
+    return label_of(kept(tag, data.get(tag)) or "", settings.labels.classes)
 
 
-SOURCE = Source("dicom", Settings, read, fingerprint)
+SOURCE = FileSource("dicom", Settings, files, decode, fingerprint)

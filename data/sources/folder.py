@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from phantomset.data.deidentify import column_value, patient_key
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
+from phantomset.data.file_source import FileSource, Listed, part_key
 from phantomset.data.labels import LabelTable, TableLabels, label_of, open_table
-from phantomset.data.pictures import unit_picture
+from phantomset.data.pictures import unit_pictures
 from phantomset.data.quarantine import Unfit
 from phantomset.data.reading import Member, Tree, open_tree
-from phantomset.data.records import RawImage, Rejected
-from phantomset.data.source import Limits, ReadContext, Source, SourceSettings
+from phantomset.data.records import RawImage
+from phantomset.data.source import Limits, ReadContext, SourceSettings
 
 
 class FolderLabels(BaseModel):
@@ -71,6 +72,8 @@ class Settings(SourceSettings, frozen=True):
         attributes: further columns of the label table to keep: short words and numbers only.
         include: only files whose path fits this pattern, such as ``train/*.png``, are part of the input.
         bits: how many bits 16-bit pictures use.
+        neighbour_correlation: of the pages of one TIFF file, one that correlates with the last kept by more
+            than this is left out; 1 keeps all.
     """
 
     format: Literal["folder"] = "folder"
@@ -80,6 +83,7 @@ class Settings(SourceSettings, frozen=True):
     attributes: tuple[str, ...] = ()
     include: str | None = None
     bits: int = Field(default=16, ge=8, le=16)
+    neighbour_correlation: float = Field(default=0.95, gt=0, le=1)
 
     @model_validator(mode="after")
     def _columns_have_a_table(self) -> Self:
@@ -90,6 +94,11 @@ class Settings(SourceSettings, frozen=True):
                 "patient.column and attributes name columns of labels.table, and there is no labels.table"
             )
         return self
+
+    @property
+    def neighbours(self) -> float:
+        """As set."""
+        return self.neighbour_correlation
 
     @property
     def has_patients(self) -> bool:
@@ -109,27 +118,24 @@ class Settings(SourceSettings, frozen=True):
         return (*label, *patient, *self.attributes)
 
 
-def read(settings: Settings, context: ReadContext) -> Iterator[RawImage | Rejected]:
-    """Yield an image or a rejection for every file, sorted by path."""
+def files(settings: Settings, context: ReadContext) -> tuple[Tree, Iterator[Listed]]:
+    """Return the files, sorted by path, each with what its path and its row say."""
     tree, table, members = _open(settings, context.limits)
     if table is not None:
         table.fit(member.key for member in members)
         if table.unused:
             context.notes.append(f"{table.unused:,} rows of the label table have no file.")
-    for member in members:
-        try:
-            row = table.row(member.key) if table is not None else {}
-            label, subject = _label(settings, member.key, row), _subject(settings, member.key, row)
-            pixels = unit_picture(tree.read(member), context.limits, settings.bits)
-        except Unfit as unfit:
-            yield Rejected(member.key, unfit.code, member.size_bytes)
-            continue
-        attributes = {column: column_value(row[column]) for column in settings.attributes}
-        kept = {column: value for column, value in attributes.items() if value is not None}
-        dropped = {"cells that are no short word or number": len(attributes) - len(kept)}
-        yield RawImage(
-            member.key, pixels, subject, label, kept, {rule: n for rule, n in dropped.items() if n}
-        )
+    return tree, (_listed(member, settings, table) for member in members)
+
+
+def decode(
+    content: bytes, settings: Settings, context: ReadContext, waived: frozenset[str]
+) -> Iterator[RawImage]:
+    """Yield the pictures of one file: one, or the pages of a TIFF file."""
+    del waived
+    pages = unit_pictures(content, context.limits, settings.bits)
+    for index, (pixels, total) in enumerate(pages):
+        yield RawImage(part_key(index, total), pixels, None, None, is_part=total > 1)
 
 
 def fingerprint(settings: Settings) -> str:
@@ -164,6 +170,20 @@ def _open(settings: Settings, limits: Limits) -> tuple[Tree, LabelTable | None, 
     return tree, table, members
 
 
+def _listed(member: Member, settings: Settings, table: LabelTable | None) -> Listed:
+    try:
+        row = table.row(member.key) if table is not None else {}
+        label, subject = _label(settings, member.key, row), _subject(settings, member.key, row)
+    except Unfit as unfit:
+        return Listed(member, code=unfit.code)
+    attributes = {column: column_value(row[column]) for column in settings.attributes}
+    kept = {column: value for column, value in attributes.items() if value is not None}
+    lost = len(attributes) - len(kept)
+    return Listed(
+        member, label, subject, kept, {"cells that are no short word or number": lost} if lost else {}
+    )
+
+
 def _label(settings: Settings, key: str, row: dict[str, str]) -> str | None:
     if isinstance(settings.labels, TableLabels):
         return label_of(row[settings.labels.column], settings.labels.classes)
@@ -192,4 +212,4 @@ def _subject(settings: Settings, key: str, row: dict[str, str]) -> str | None:
     return subject
 
 
-SOURCE = Source("folder", Settings, read, fingerprint)
+SOURCE = FileSource("folder", Settings, files, decode, fingerprint)

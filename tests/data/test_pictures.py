@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from phantomset.data.pictures import unit_picture
+from phantomset.data.pictures import unit_pictures
 from phantomset.data.quarantine import CODES, Unfit
 from phantomset.data.source import Limits
 
@@ -15,6 +15,13 @@ Make = Callable[..., bytes]
 GREY = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 DEEP = np.random.default_rng(2).integers(0, 65536, (9, 7), dtype=np.uint16)
+
+
+def unit_picture(content: bytes, limits: Limits, bits: int = 16) -> np.ndarray:
+    """The only picture of a file."""
+    ((picture, total),) = unit_pictures(content, limits, bits)
+    assert total == 1
+    return picture
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
@@ -87,13 +94,16 @@ def test_text_in_a_picture_changes_nothing() -> None:
     assert np.array_equal(unit_picture(buffer.getvalue(), Limits()), GREY / np.float32(255))
 
 
-def test_first_page_of_a_tiff() -> None:
-    """Further pages may hold anything; they are dropped."""
+def test_every_page_of_a_tiff_is_a_picture() -> None:
+    """The pages come in their order, each with the number of all; more than the limit are refused."""
     buffer = io.BytesIO()
-    Image.fromarray(GREY).save(
-        buffer, "TIFF", save_all=True, append_images=[Image.fromarray(GREY[::-1].copy())]
-    )
-    assert np.array_equal(unit_picture(buffer.getvalue(), Limits()), GREY / np.float32(255))
+    Image.fromarray(GREY).save(buffer, "TIFF", save_all=True, append_images=[Image.fromarray(255 - GREY)])
+    first, second = unit_pictures(buffer.getvalue(), Limits())
+    assert np.array_equal(first[0], GREY / np.float32(255))
+    assert np.array_equal(second[0], (255 - GREY) / np.float32(255))
+    assert first[1] == second[1] == 2
+    with pytest.raises(Unfit, match="TOO_MANY_FRAMES"):
+        list(unit_pictures(buffer.getvalue(), Limits(frames=1)))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +156,7 @@ def test_cut_or_flipped_anywhere(make_png: Make, kind: str) -> None:
         flipped[place] ^= 0xFF
         for broken in (content[:place], bytes(flipped)):
             try:
-                assert np.isfinite(unit_picture(broken, Limits())).all()
+                assert all(np.isfinite(unit).all() for unit, _ in unit_pictures(broken, Limits()))
             except Unfit as unfit:
                 assert unfit.code in CODES
     with pytest.raises(Unfit):

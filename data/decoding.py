@@ -1,0 +1,123 @@
+"""One file to canonical images: what a worker process does, and nothing that needs the store or the key."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from phantomset.data.errors import SourceError
+from phantomset.data.file_source import FileSource, Listed
+from phantomset.data.pixels import ImageSettings, canonical, final_spacing
+from phantomset.data.quarantine import Unfit
+from phantomset.data.reading import Tree, unpacked
+from phantomset.data.records import RawImage, Rejected
+from phantomset.data.source import ReadContext, SourceSettings
+
+_NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
+_LEAST_CONTENT = 0.01
+"""A slice of which fewer pixels than this share differ from the most frequent value shows next to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An image whose pixels are canonical, or a rejection.
+
+    Attributes:
+        item: the image without its own pixels, or the rejection.
+        pixels: ``(C, H, W) uint8``; None for a rejection.
+    """
+
+    item: RawImage | Rejected
+    pixels: np.ndarray | None = None
+
+
+def finish(
+    items: Iterable[RawImage | Rejected], image: ImageSettings, neighbours: float = 1
+) -> Iterator[Finished]:
+    """Yield each image with its canonical pixels; what cannot have them becomes a rejection.
+
+    Of the parts of one file (frames, slices, pages) those that show next to nothing are left out, and those
+    that correlate with the last one that was kept by more than ``neighbours``.
+
+    Raises:
+        SourceError: an image's sides do not fit the recipe.
+    """
+    last: np.ndarray | None = None
+    for item in items:
+        if isinstance(item, Rejected):
+            yield Finished(item)
+            continue
+        try:
+            pixels = canonical(item.pixels, image)
+            if item.is_part:
+                _hold_content(pixels)
+                _hold_apart(pixels, last, neighbours)
+                last = pixels
+        except Unfit as unfit:
+            blank = item.is_part and unfit.code == "CONSTANT_IMAGE"
+            yield Finished(Rejected(item.key, "LOW_CONTENT" if blank else unfit.code))
+            continue
+        spacing = final_spacing(item.spacing_mm, item.pixels.shape, image)
+        yield Finished(replace(item, pixels=_NO_PIXELS, spacing_mm=spacing), pixels)
+
+
+def decode_file(
+    source: FileSource,
+    tree: Tree,
+    listed: Listed,
+    settings: SourceSettings,
+    image: ImageSettings,
+    context: ReadContext,
+) -> list[Finished]:
+    """Return all images of one file, or one rejection.
+
+    Raises:
+        SourceError: an image's sides do not fit the recipe.
+    """
+    member = listed.member
+    try:
+        if listed.code is not None:
+            raise Unfit(listed.code)
+        content = unpacked(tree.read(member), context.limits)
+        found = finish(source.decode(content, settings, context, listed.waived), image, settings.neighbours)
+        return [_named(finished, listed) for finished in found]
+    except Unfit as unfit:
+        code = unfit.code
+    except SourceError:
+        raise
+    except MemoryError:
+        code = "TOO_MANY_PIXELS"
+    except Exception:  # one file must not end a run of thousands, and a traceback may carry its values
+        code = "INTERNAL_ERROR"
+    return [Finished(Rejected(member.key, code, member.size_bytes))]
+
+
+def _named(finished: Finished, listed: Listed) -> Finished:
+    """Add what is known of the file to what was found in it."""
+    item, key = finished.item, listed.member.key + finished.item.key
+    if isinstance(item, Rejected):
+        return replace(finished, item=replace(item, key=key, size_bytes=listed.member.size_bytes))
+    changes: dict[str, Any] = {
+        "key": key,
+        "label": item.label if listed.label is None else listed.label,
+        "subject": item.subject if listed.subject is None else listed.subject,
+        "attributes": item.attributes | listed.attributes,
+        "dropped": item.dropped | listed.dropped,
+    }
+    return replace(finished, item=replace(item, **changes))
+
+
+def _hold_content(pixels: np.ndarray) -> None:
+    """Refuse a slice at the edge of a volume, where there is hardly anything to see."""
+    counts = np.bincount(pixels.ravel(), minlength=256)
+    if pixels.size - int(counts.max()) < _LEAST_CONTENT * pixels.size:
+        raise Unfit("LOW_CONTENT")
+
+
+def _hold_apart(pixels: np.ndarray, last: np.ndarray | None, most: float) -> None:
+    """Refuse a slice that is nearly its neighbour again."""
+    if last is None or most >= 1:
+        return
+    if np.corrcoef(pixels.ravel(), last.ravel())[0, 1] > most:
+        raise Unfit("NEIGHBOUR_THINNED")
