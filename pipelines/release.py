@@ -32,6 +32,21 @@ DEFAULT_FORMATS = ("folder", "npz")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 _PART = ".part-"
 
+WEIGHTS = {
+    ".safetensors",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".onnx",
+    ".h5",
+    ".keras",
+    ".pkl",
+    ".pickle",
+    ".joblib",
+    ".bin",
+}
+"""What files that hold a model, or could, are called."""
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -77,6 +92,7 @@ def publish(workspace: Workspace, draft: Draft) -> Release:
         version = max(_numbers(shelf / draft.name, "v"), default=0) + 1
         with _beside(shelf) as folder:
             content = _write_release(folder, draft, version)
+            _refuse_weights(folder, draft)
             _refuse_places(folder, workspace, draft)
             if problems := manifest.problems(folder):
                 raise ReleaseError(f"release {draft.name}: what was written does not hold: {problems[0]}")
@@ -243,6 +259,17 @@ def _move(folder: Path, place: Path) -> None:
     os.sync()  # the name must not reach the disk before the bytes do
     place.parent.mkdir(exist_ok=True)
     folder.rename(place)
+
+
+def _refuse_weights(folder: Path, draft: Draft) -> None:
+    """Stop if a publisher wrote a model: weights may leave only when attacks on the model found nothing."""
+    judged = any(f.check == "white_box" and f.status == "PASS" for f in draft.verdict.findings)
+    weights = [item for item in folder.rglob("*") if item.suffix.lower() in WEIGHTS]
+    if weights and not judged:
+        raise ReleaseError(
+            f"release {draft.name}: a publisher wrote {weights[0].name}, a file of weights, and the model "
+            "itself was not judged (check white_box). Publish images alone."
+        )
 
 
 def _refuse_places(folder: Path, workspace: Workspace, draft: Draft) -> None:

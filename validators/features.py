@@ -220,7 +220,7 @@ def _fit_components(reference: np.ndarray) -> Encoder:
     x = pixels(reference, torch.float64).flatten(1)
     mean = x.mean(0)
     count = min(COMPONENTS, len(x) - 1, x.shape[1])
-    axes, deviations = _principal(x - mean, count)
+    axes, deviations = principal(x - mean, count)
     floor = torch.clamp(0.05 * deviations[0], min=1e-6)
     projection = axes / torch.maximum(deviations, floor)
 
@@ -237,7 +237,7 @@ def _directions(reference: Tensor, components: int) -> Callable[[Tensor], Tensor
     images, stands out; what R does not show, such as noise, is left out.
     """
     mean = reference.mean(0)
-    axes, deviations = _principal(reference - mean, min(components, len(reference) // 2, len(mean)))
+    axes, deviations = principal(reference - mean, min(components, len(reference) // 2, len(mean)))
     projection = axes / deviations.clamp_min(max(0.05 * float(deviations[0]), 1e-9))
     fitted = {dtype: (mean.to(dtype), projection.to(dtype)) for dtype in (torch.float32, torch.float64)}
 
@@ -283,7 +283,7 @@ def _scan_pca(reference: np.ndarray) -> Space:
     return Space("scanpca", queries, candidates, moves=True)
 
 
-def _principal(centred: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def principal(centred: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the first axes ``(D, K)`` and deviations ``(K,)``, by the smaller of the two Gram matrices."""
     n, width = centred.shape
     if width <= n:

@@ -26,12 +26,12 @@ REQUIRED: dict[Axis, tuple[str, ...]] = {
 }
 """A required check without a finding that decides makes its axis INCONCLUSIVE."""
 
-NOT_IN_SUITE: dict[str, str] = {
+NOT_ALWAYS: dict[str, str] = {
     "reidentification": "re-identification of a patient from another image (P5)",
     "attributes": "inference of a protected attribute (P6)",
     "white_box": "attacks on the model itself (P8); weights are not released",
 }
-"""What a reader may expect and this suite does not measure: printed, unless a check of that name spoke."""
+"""What cannot be measured on every set: printed, unless the check of that name spoke."""
 
 K95_BANDS = ((0.01, "<= 1% of T"), (0.03, "<= 3% of T"))
 
@@ -149,7 +149,7 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
         "synthetic_images": len(evidence.synthetic),
         "patients_known": evidence.has_patients,
         "k95_band": _k95_band(verdict.findings),
-        "not_evaluated": [text for name, text in NOT_IN_SUITE.items() if name not in spoken],
+        "not_evaluated": [text for name, text in NOT_ALWAYS.items() if name not in spoken],
         "fidelity": [_coarse(f) for f in verdict.findings if f.axis in ("fidelity", "utility")],
         "power": _coarse_power(verdict.power),
         "says": _says(verdict.status),

@@ -298,6 +298,23 @@ def test_files_of_a_release_are_read_only(workspace: Workspace) -> None:
     assert modes == {0o444}
 
 
+def test_a_file_of_weights_never_leaves(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publisher that writes a model is refused, and nothing is left: attacks on the model were not run."""
+
+    def with_weights(synthetic, about, folder: Path) -> None:
+        folder_publisher.PUBLISHER.write(synthetic, about, folder)
+        (folder / "generator.SafeTensors").write_bytes(b"weights")
+
+    broken = dataclasses.replace(folder_publisher.PUBLISHER, write=with_weights)
+    real = release.catalogue.load
+    monkeypatch.setattr(
+        release.catalogue, "load", lambda room, name: broken if name == "folder" else real(room, name)
+    )
+    with pytest.raises(ReleaseError, match="a file of weights"):
+        release.publish(workspace, draft())
+    assert visible(workspace) == []
+
+
 def test_five_thousand_images_take_seconds(workspace: Workspace) -> None:
     """Publishing 5,000 small images in both forms takes at most 15 seconds of CPU, checks included."""
     pixels = np.random.default_rng(0).integers(0, 256, (5_000, 1, 8, 8), dtype=np.uint8)

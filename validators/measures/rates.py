@@ -47,6 +47,16 @@ def wilson(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     return centre, float(half)
 
 
+def excess_lower_bound(first: tuple[int, int], second: tuple[int, int], level: float = 0.95) -> float:
+    """Return the one-sided lower bound of the difference of two shares, each given as (hits, trials).
+
+    Source: Newcombe 1998, method 10: from the two Wilson intervals.
+    """
+    (a, half_a), (b, half_b) = (wilson(*part, level=2 * level - 1) for part in (first, second))
+    share_a, share_b = first[0] / first[1], second[0] / second[1]
+    return float(share_a - share_b - np.hypot(share_a - (a - half_a), (b + half_b) - share_b))
+
+
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
     """Return P(positive > negative) + P(equal) / 2, in [0, 1]; 0.5 is a blind guess.
 

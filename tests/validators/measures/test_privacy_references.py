@@ -5,7 +5,13 @@ import pytest
 import torch
 from scipy import stats
 
-from phantomset.validators.measures.copying import authentic_share, copying_z
+from phantomset.validators.measures.copying import (
+    authentic_share,
+    closer_share,
+    copying_z,
+    identifiable_share,
+    neighbour_ratio,
+)
 from phantomset.validators.measures.density import gaussian_kernels, log_density
 from phantomset.validators.measures.permutation import (
     exact_p,
@@ -20,6 +26,7 @@ from phantomset.validators.measures.rates import (
     attack_strength,
     auc,
     clopper_pearson,
+    excess_lower_bound,
     joint_upper_bounds,
     lower_bound,
     tpr_at_fpr,
@@ -35,6 +42,11 @@ C = T + 0.01 * _rng.standard_normal((200, 4))
 F = _rng.standard_normal((200, 4)) * 3
 FOUR_OF_EIGHT = np.arange(8) < 4
 HILL = (np.arange(1, 1001) / 1000) ** (1 / 8)
+
+
+def line(*points: float) -> np.ndarray:
+    return np.array(points)[:, None]
+
 
 REFERENCES = [
     ("Clopper-Pearson 0/300", lambda: clopper_pearson(0, 300), (0, 0.012221), 1e-6),
@@ -70,6 +82,14 @@ REFERENCES = [
     ("C_T limit", lambda: copying_z(T, P + 50, T), -17.298898, 1e-6),
     ("AuthPct of fresh", lambda: authentic_share(T, G), 0.55, 1e-12),
     ("AuthPct of copies", lambda: authentic_share(T, C), 0, 0),
+    # By hand: 0 and 10 are real; 1 lies at 1 and 9 of them, 4 at 4 and 6; the 5% quantile lies at 1/9 + 5% of
+    # the way to 2/3. 1 and 4 are nearer to {0, 10} than to {6.5}: 1 is, 4 (4 against 2.5) is not.
+    ("NNDR", lambda: neighbour_ratio(line(0, 10), line(1, 4)), 1 / 9 + 0.05 * (2 / 3 - 1 / 9), 1e-9),
+    ("DCR share", lambda: closer_share(line(0, 10), line(6.5), line(1, 4)), 0.5, 1e-12),
+    # 0 is 1 from the synthetic image and 3 from the next real one; 3 is 2 and 3 away; 9 is 8 and 6 away.
+    ("identifiability", lambda: identifiable_share(line(0, 3, 9), line(1)), 2 / 3, 1e-12),
+    # Newcombe 1998, example (a): 56/70 against 48/80, 95% interval .0524 to .3339.
+    ("Newcombe", lambda: excess_lower_bound((56, 70), (48, 80), 0.975), 0.0524, 5e-5),
     ("Hill exponent, true 8", lambda: hill_exponent(HILL[:50], HILL[50]), 8.313672, 1e-5),
     # By hand: half of one and of e^-1/2, then the logarithm.
     (
