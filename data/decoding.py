@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from phantomset.data.errors import SourceError
-from phantomset.data.file_source import FileSource, Listed
+from phantomset.data.file_source import FileSource, Listed, Readable
 from phantomset.data.pixels import ImageSettings, canonical, final_spacing
 from phantomset.data.quarantine import Unfit
-from phantomset.data.reading import Tree, unpacked
+from phantomset.data.reading import unpacked
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import ReadContext, SourceSettings
 
@@ -64,7 +64,7 @@ def finish(
 
 def decode_file(
     source: FileSource,
-    tree: Tree,
+    tree: Readable,
     listed: Listed,
     settings: SourceSettings,
     image: ImageSettings,

@@ -8,11 +8,11 @@ from functools import cache
 from typing import cast
 
 import numpy as np
-from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.sequence import Sequence
 
+from phantomset.data.aspect import square
 from phantomset.data.dicom_frames import COLOUR, PALETTE, stored_frames
 from phantomset.data.dicom_header import element, numbers, whole, word
 from phantomset.data.quarantine import Unfit
@@ -244,23 +244,9 @@ def _grey_if_equal(colour: np.ndarray) -> np.ndarray:
 
 
 def _square(unit: np.ndarray, header: Dataset) -> tuple[np.ndarray, float | None]:
-    """Resample to square pixels: the axis with the coarser spacing gets more of them. Their side is in mm."""
+    """Resample to square pixels, whose side is in mm where the header measures and not only compares."""
     measured = numbers(header, "PixelSpacing") or numbers(header, "ImagerPixelSpacing")
-    spacing = (measured or numbers(header, "PixelAspectRatio"))[:2]
+    spacing = measured or numbers(header, "PixelAspectRatio")
     if len(spacing) < 2:
         return unit, None
-    # no pixel of an image is finer than 10 nm or coarser than 1 m
-    if not all(1e-5 <= value <= 1e3 for value in spacing) or not 0.1 <= spacing[0] / spacing[1] <= 10:
-        raise Unfit("SPACING_INVALID")
-    side = min(spacing) if measured else None
-    ratio = spacing[0] / spacing[1]
-    height, width = unit.shape[:2]
-    size = (width, round(height * ratio)) if ratio > 1 else (round(width / ratio), height)
-    if size == (width, height):
-        return unit, side
-    planes = [unit] if unit.ndim == 2 else [unit[..., channel] for channel in range(unit.shape[2])]
-    resized = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BICUBIC))
-        for plane in planes
-    ]
-    return np.clip(resized[0] if unit.ndim == 2 else np.stack(resized, axis=-1), 0, 1), side
+    return square(unit, spacing[0], spacing[1]), min(spacing[:2]) if measured else None

@@ -2,11 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from phantomset.data.reading import Member, Tree
+from phantomset.data.reading import Member
 from phantomset.data.records import RawImage
 from phantomset.data.source import ReadContext, SourceSettings
+
+
+class Readable(Protocol):
+    """Where the files are: a folder, an archive. It goes to worker processes."""
+
+    def read(self, member: Member) -> bytes:
+        """Return a file's bytes; raise `Unfit` where it may not be read."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class FileSource:
 
     name: str
     Settings: type[SourceSettings]
-    files: Callable[[Any, ReadContext], tuple[Tree, Iterable[Listed]]]
+    files: Callable[[Any, ReadContext], tuple[Readable, Iterable[Listed]]]
     decode: Callable[[bytes, Any, ReadContext, frozenset[str]], Iterator[RawImage]]
     fingerprint: Callable[[Any], str]
 

@@ -20,9 +20,8 @@ from typing import Any, cast
 from phantomset.data import keys
 from phantomset.data.decoding import Finished, decode_file
 from phantomset.data.errors import SourceError
-from phantomset.data.file_source import FileSource, Listed
+from phantomset.data.file_source import FileSource, Listed, Readable
 from phantomset.data.pixels import ImageSettings
-from phantomset.data.reading import Tree
 from phantomset.data.records import Rejected
 from phantomset.data.source import ReadContext, SourceSettings
 
@@ -54,7 +53,7 @@ class Job:
     """What every worker of a run is told at its start."""
 
     source: FileSource
-    tree: Tree
+    tree: Readable
     settings: SourceSettings
     image: ImageSettings
     context: ReadContext

@@ -1,131 +1,26 @@
 """A folder, or a ZIP file, of pictures: PNG, JPEG, BMP, TIFF; 8 and 16 bit; grey and colour."""
 
-import re
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field
 
-from phantomset.data.deidentify import column_value, patient_key
-from phantomset.data.digest import digest_of
-from phantomset.data.errors import SourceError
-from phantomset.data.file_source import FileSource, Listed, part_key
-from phantomset.data.labels import LabelTable, TableLabels, label_of, open_table
+from phantomset.data.file_source import FileSource, part_key
+from phantomset.data.paths import PathSettings, files, fingerprint
 from phantomset.data.pictures import unit_pictures
-from phantomset.data.quarantine import Unfit
-from phantomset.data.reading import Member, Tree, open_tree
 from phantomset.data.records import RawImage
-from phantomset.data.source import Limits, ReadContext, SourceSettings
+from phantomset.data.source import ReadContext
 
 
-class FolderLabels(BaseModel):
-    """The class is the name of the folder in which the file lies.
-
-    Attributes:
-        classes: the folders to take in, in their order; None: all, sorted.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
-
-    origin: Literal["folder"] = Field(alias="from")
-    classes: tuple[str, ...] | None = None
-
-
-class PatientRegex(BaseModel):
-    """The patient is what a regular expression finds first in the file's path.
-
-    Attributes:
-        regex: its groups, joined, name the patient; without groups, the whole match.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    regex: str
-
-    @field_validator("regex")
-    @classmethod
-    def _compiles(cls, value: str) -> str:
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from None
-        return value
-
-
-class PatientColumn(BaseModel):
-    """The patient stands in a column of the label table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    column: str
-
-
-class Settings(SourceSettings, frozen=True):
+class Settings(PathSettings, frozen=True):
     """``source: {format: folder, ...}``.
 
     Attributes:
-        path: the folder or ZIP file.
-        labels: ``{from: folder}``, a label table (inside or beside the pictures), or nothing.
-        patient: ``{regex: ...}``, ``{column: ...}``, or none: then each image is its own patient.
-        attributes: further columns of the label table to keep: short words and numbers only.
-        include: only files whose path fits this pattern, such as ``train/*.png``, are part of the input.
         bits: how many bits 16-bit pictures use.
-        neighbour_correlation: of the pages of one TIFF file, one that correlates with the last kept by more
-            than this is left out; 1 keeps all.
     """
 
     format: Literal["folder"] = "folder"
-    path: Path
-    labels: FolderLabels | TableLabels | None = None
-    patient: PatientRegex | PatientColumn | Literal["none"] | None = None
-    attributes: tuple[str, ...] = ()
-    include: str | None = None
     bits: int = Field(default=16, ge=8, le=16)
-    neighbour_correlation: float = Field(default=0.95, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _columns_have_a_table(self) -> Self:
-        if not isinstance(self.labels, TableLabels) and (
-            self.attributes or isinstance(self.patient, PatientColumn)
-        ):
-            raise ValueError(
-                "patient.column and attributes name columns of labels.table, and there is no labels.table"
-            )
-        return self
-
-    @property
-    def neighbours(self) -> float:
-        """As set."""
-        return self.neighbour_correlation
-
-    @property
-    def has_patients(self) -> bool:
-        """True where the recipe says what names the patient."""
-        return isinstance(self.patient, PatientRegex | PatientColumn)
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """The declared classes."""
-        return self.labels.classes if self.labels is not None else None
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of the label table that are read."""
-        label = (self.labels.column,) if isinstance(self.labels, TableLabels) else ()
-        patient = (self.patient.column,) if isinstance(self.patient, PatientColumn) else ()
-        return (*label, *patient, *self.attributes)
-
-
-def files(settings: Settings, context: ReadContext) -> tuple[Tree, Iterator[Listed]]:
-    """Return the files, sorted by path, each with what its path and its row say."""
-    tree, table, members = _open(settings, context.limits)
-    if table is not None:
-        table.fit(member.key for member in members)
-        if table.unused:
-            context.notes.append(f"{table.unused:,} rows of the label table have no file.")
-    return tree, (_listed(member, settings, table) for member in members)
 
 
 def decode(
@@ -136,80 +31,6 @@ def decode(
     pages = unit_pictures(content, context.limits, settings.bits)
     for index, (pixels, total) in enumerate(pages):
         yield RawImage(part_key(index, total), pixels, None, None, is_part=total > 1)
-
-
-def fingerprint(settings: Settings) -> str:
-    """Return the digest of all files and of the label table."""
-    limits = Limits()
-    tree = open_tree(settings.path, limits)
-    if not isinstance(settings.labels, TableLabels):
-        return tree.fingerprint()
-    content, inside = open_table(settings.labels.table, tree, settings.path, limits)
-    return digest_of(tree.fingerprint(excluded=inside), content)
-
-
-def _open(settings: Settings, limits: Limits) -> tuple[Tree, LabelTable | None, list[Member]]:
-    """The files to read: those that fit the pattern, without the label table."""
-    tree = open_tree(settings.path, limits)
-    table, inside = None, frozenset[str]()
-    if isinstance(settings.labels, TableLabels):
-        content, inside = open_table(settings.labels.table, tree, settings.path, limits)
-        table = LabelTable.read(content, settings.labels.key, settings.columns)
-    members = [
-        member
-        for member in tree.members()
-        if member.key not in inside
-        and (settings.include is None or fnmatchcase(member.key, settings.include))
-    ]
-    if not members:
-        raise SourceError(
-            "source.include: no file fits the pattern. It is held against each path relative to source.path."
-            if settings.include is not None
-            else f"source.path: {settings.path} holds a label table and no pictures. Put the pictures there."
-        )
-    return tree, table, members
-
-
-def _listed(member: Member, settings: Settings, table: LabelTable | None) -> Listed:
-    try:
-        row = table.row(member.key) if table is not None else {}
-        label, subject = _label(settings, member.key, row), _subject(settings, member.key, row)
-    except Unfit as unfit:
-        return Listed(member, code=unfit.code)
-    attributes = {column: column_value(row[column]) for column in settings.attributes}
-    kept = {column: value for column, value in attributes.items() if value is not None}
-    lost = len(attributes) - len(kept)
-    return Listed(
-        member, label, subject, kept, {"cells that are no short word or number": lost} if lost else {}
-    )
-
-
-def _label(settings: Settings, key: str, row: dict[str, str]) -> str | None:
-    if isinstance(settings.labels, TableLabels):
-        return label_of(row[settings.labels.column], settings.labels.classes)
-    if isinstance(settings.labels, FolderLabels):
-        return label_of(key.rpartition("/")[0].rpartition("/")[2], settings.labels.classes)
-    return None
-
-
-def _subject(settings: Settings, key: str, row: dict[str, str]) -> str | None:
-    """The patient's key; None where the recipe names none.
-
-    Raises:
-        Unfit: NO_PATIENT.
-    """
-    if isinstance(settings.patient, PatientColumn):
-        name = row[settings.patient.column]
-    elif isinstance(settings.patient, PatientRegex):
-        match = re.search(settings.patient.regex, key)
-        parts = (match.groups() or (match[0],)) if match else ()
-        name = "|".join(part for part in parts if part)
-    else:
-        return None
-    subject = patient_key(name)
-    if subject is None:
-        raise Unfit("NO_PATIENT")
-    return subject
 
 
 SOURCE = FileSource("folder", Settings, files, decode, fingerprint)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -64,6 +65,8 @@ def sample(
             stored = images[number].astype(np.uint16)
             if kind == "folder":
                 content = make_png(images[number])
+            elif kind == "nifti":
+                content = nibabel.Nifti1Image(images[number].T, None, dtype=np.uint8).to_bytes()
             else:
                 content = make_dicom(stored, PatientID=name, WindowCenter=128, WindowWidth=256)
             (place / f"{name}.bin").write_bytes(content)
@@ -73,6 +76,7 @@ def sample(
             "format": kind,
             "path": place,
             "labels": {"table": "labels.csv", "key": "file", "column": "label"},
+            **({"window": (127.5, 255)} if kind == "nifti" else {}),
         }
 
     return write
