@@ -8,6 +8,7 @@
     │   ├── SourceError         2   images or labels cannot be read, or do not fit each other
     │   ├── SplitError          2   too few patients for the parts that were asked for
     │   ├── ModelError          2   a family cannot train on this data, or a checkpoint does not fit
+    │   ├── ResidualHit         2   a text of the source was found in what was written
     │   ├── WorkspaceError      2   a folder cannot be made, written or locked
     │   └── ReleaseError        2   a release is missing, damaged, or its name is taken
     └── Interrupted           130   stopped by a person or an orchestrator; the same command resumes it
@@ -47,6 +48,10 @@ class SplitError(InputError):
 
 class ModelError(InputError):
     """A family that cannot train on this data, or a checkpoint that does not fit."""
+
+
+class ResidualHit(InputError):  # noqa: N818 - the finding's own name, as its reason code
+    """A text of the source that was found in what was written, or a scan that is blind."""
 
 
 class WorkspaceError(InputError):

@@ -104,6 +104,12 @@ class PathSettings(SourceSettings, frozen=True):
         return isinstance(self.patient, PatientRegex | PatientColumn)
 
     @property
+    def kept_columns(self) -> frozenset[str]:
+        """The column of the label, and the attributes."""
+        label = frozenset({self.labels.column}) if isinstance(self.labels, TableLabels) else frozenset[str]()
+        return label | frozenset(self.attributes)
+
+    @property
     def classes(self) -> tuple[str, ...] | None:
         """The declared classes."""
         return self.labels.classes if self.labels is not None else None

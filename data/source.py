@@ -31,6 +31,11 @@ class SourceSettings(BaseModel, frozen=True, extra="forbid"):
         """The declared classes in their order; None: whatever is found, sorted."""
         return None
 
+    @property
+    def kept_columns(self) -> frozenset[str]:
+        """The columns of a label table whose cells may be kept."""
+        return frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

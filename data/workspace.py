@@ -10,7 +10,16 @@ from pathlib import Path
 
 from phantomset.data.errors import WorkspaceError
 
-RESTRICTED_KINDS = ("objects", "cohorts", "splits", "checkpoints", "synthetic", "findings", "incoming")
+RESTRICTED_KINDS = (
+    "objects",
+    "cohorts",
+    "splits",
+    "checkpoints",
+    "synthetic",
+    "findings",
+    "incoming",
+    "review",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,11 @@ class Settings(SourceSettings, frozen=True):
         return True
 
     @property
+    def kept_columns(self) -> frozenset[str]:
+        """The column of the label."""
+        return frozenset({self.labels.column}) if isinstance(self.labels, TableLabels) else frozenset()
+
+    @property
     def classes(self) -> tuple[str, ...] | None:
         """The declared classes."""
         return self.labels.classes if self.labels is not None else None

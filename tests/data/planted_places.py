@@ -128,12 +128,12 @@ def preamble(it: Plant) -> None:
 
 
 def trailing(it: Plant) -> None:
-    it.after = b"reported by " + it.word.encode() * 3
+    it.after = b"reported by " + (it.word.encode() + b" ") * 3
     it.say(it.word)
 
 
 def padding(it: Plant) -> None:
-    it.data.add_new(Tag(0xFFFC, 0xFFFC), "OB", it.word.encode() * 2)
+    it.data.add_new(Tag(0xFFFC, 0xFFFC), "OB", (it.word.encode() + b" ") * 2)
     it.say(it.word)
 
 

@@ -1,0 +1,93 @@
+"""The residual scan's test of itself: a canary in each place that carries text, in each form."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+_WORD = "Zephyrine"
+_DAY = "19310417"
+_UID = "1.3.6.1.4.1.55555.31.4.17"
+_SYNTAX = b"1.2.840.10008.1.2.1\0"
+_LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR")
+
+
+def planted() -> Iterator[tuple[str, bytes, str]]:
+    """Yield a place, the bytes of a DICOM file with a canary there, and the canary."""
+    plain = _WORD.encode() + b" "
+    day, uid = _DAY.encode(), _UID.encode() + b"\0"
+    yield "the preamble", plain.ljust(128, b"\0") + b"DICM" + _meta() + _pixels(), _WORD
+    yield "file meta", _file(b"", meta=_explicit(2, 0x16, b"AE", plain)), _WORD
+    for kind in (b"PN", b"LO", b"SH", b"ST", b"LT", b"UT", b"UC", b"UR", b"AE", b"CS", b"DS", b"UN"):
+        yield f"an element {kind.decode()}", _file(_explicit(0x10, 0x10, kind, plain)), _WORD
+    yield "an age", _file(_explicit(0x10, 0x1010, b"AS", b"097Y")), "097Y"
+    for kind, value in ((b"DA", day), (b"DT", day + b"101112")):
+        yield f"a date {kind.decode()}", _file(_explicit(8, 0x20, kind, value)), _DAY
+    yield "a name in a date", _file(_explicit(8, 0x20, b"DA", plain)), _WORD
+    yield "a UID", _file(_explicit(8, 0x18, b"UI", uid)), _UID
+    yield "a private element", _file(_explicit(9, 0x1001, b"LO", plain)), _WORD
+    yield "an overlay's label", _file(_explicit(0x6000, 0x1500, b"LO", plain)), _WORD
+    yield "curve data", _file(_explicit(0x5000, 0x3000, b"OB", plain)), _WORD
+    nested = _explicit(0x10, 0x10, b"PN", plain)
+    for _ in range(12):
+        nested = _explicit(0x40, 0x275, b"SQ", b"\xfe\xff\x00\xe0" + struct.pack("<L", len(nested)) + nested)
+    yield "a sequence twelve deep", _file(nested), _WORD
+    yield "after the pixels", _file(b"", after=_explicit(0xFFFC, 0xFFFC, b"OB", plain)), _WORD
+    yield "after the data set", _file(b"", after=b"said " + plain * 2), _WORD
+    body = _implicit(8, 0x20, day) + _implicit(0x10, 0x10, plain)
+    yield "implicit representation", _file(body, syntax=b"1.2.840.10008.1.2\0"), _WORD
+    packed = zlib.compress(_explicit(0x10, 0x10, b"PN", plain), wbits=-15)
+    yield "a deflated data set", bytes(128) + b"DICM" + _meta(b"1.2.840.10008.1.2.1.99") + packed, _WORD
+    for term, codec, name in (
+        (b"ISO_IR 192", "utf-8", "Müßigbrodt"),
+        (b"ISO_IR 100", "latin-1", "Müßigbrodt"),
+        (b"ISO_IR 144", "iso8859_5", "Люксембург"),
+        (b"\\ISO 2022 IR 87 ", "iso2022_jp", "山城太郎座"),
+        (b"GB18030 ", "gb18030", "王小东先生"),
+    ):
+        value = name.encode(codec)
+        value += b" " * (len(value) % 2)
+        charset = _explicit(8, 5, b"CS", term + b" " * (len(term) % 2))
+        yield f"character set {term.decode()}", _file(charset + _explicit(0x10, 0x10, b"PN", value)), name
+
+
+def unclean(canary: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the forms in which a text may have been written."""
+    around = "a record {} and more"
+    for form, text in (("text", canary), ("capitals", canary.upper())):
+        yield form, around.format(text).encode()
+    yield "UTF-16", around.format(canary).encode("utf-16-le")
+    if canary.isdecimal():
+        year, month, day = canary[:4], canary[4:6], canary[6:]
+        for layout in (f"{year}-{month}-{day}", f"{day}.{month}.{year}", f"{month}/{day}/{year}"):
+            yield f"the date as {layout[4:5]}", around.format(layout).encode()
+    if not canary.isascii():
+        yield "JSON escapes", around.format(canary).encode("unicode_escape")
+
+
+def clean() -> bytes:
+    """What any run writes: digests, numbers, words."""
+    return b'{"digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "files": 19310}'
+
+
+def _explicit(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+    head = struct.pack("<HH", group, number) + kind
+    return (
+        head + (struct.pack("<HL", 0, len(value)) if kind in _LONG else struct.pack("<H", len(value))) + value
+    )
+
+
+def _implicit(group: int, number: int, value: bytes) -> bytes:
+    return struct.pack("<HHL", group, number, len(value)) + value
+
+
+def _meta(syntax: bytes = _SYNTAX, more: bytes = b"") -> bytes:
+    return _explicit(2, 0x10, b"UI", syntax) + more
+
+
+def _pixels() -> bytes:
+    return _explicit(0x7FE0, 0x10, b"OW", bytes(32))
+
+
+def _file(body: bytes, meta: bytes = b"", after: bytes = b"", syntax: bytes = _SYNTAX) -> bytes:
+    pixels = _implicit(0x7FE0, 0x10, bytes(32)) if syntax == b"1.2.840.10008.1.2\0" else _pixels()
+    return bytes(128) + b"DICM" + _meta(syntax, meta) + body + pixels + after

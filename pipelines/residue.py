@@ -1,0 +1,87 @@
+"""The residual scan within a run: what is searched, which words may be found, what a hit ends in."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from phantomset.data import residual
+from phantomset.data.errors import ResidualHit
+from phantomset.data.records import Cohort
+from phantomset.data.store import Store
+from phantomset.data.workspace import Workspace, write_atomically
+from phantomset.pipelines.recipe import Recipe
+
+_BATCH = 2048
+HITS = "residual-hits.csv"
+"""Where the places of a hit are listed, in ``restricted/review``."""
+
+
+def hold_clean(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> None:
+    """Hold that no text of the source is found in what ingest wrote, and that the scan is not blind.
+
+    Searched are the store's pixels unpacked, tables, splits, previews, logs and Prefect's database.
+
+    Raises:
+        ResidualHit: a text was found; its places stand in ``restricted/review/residual-hits.csv``.
+    """
+    residual.prove()
+    source = getattr(recipe.source, "path", None)
+    if source is None:
+        return
+    hits = residual.scan(
+        Path(source),
+        lambda: residual.written(
+            workspace.root, _objects(workspace, cohort), _not_ours(workspace, Path(source))
+        ),
+        [*_known(recipe, workspace, cohort), *residual.prefect_words(workspace.root)],
+        recipe.source.kept_columns,
+        ("restricted/cohorts/",) if "modified-dates" in recipe.deidentify.retain else (),
+    )
+    if hits:
+        raise _refusal(hits, workspace)
+
+
+def _objects(workspace: Workspace, cohort: Cohort) -> Iterator[np.ndarray]:
+    digests = [record.digest for record in cohort.records]
+    for start in range(0, len(digests), _BATCH):
+        yield Store(workspace).get(digests[start : start + _BATCH])
+
+
+def _not_ours(workspace: Workspace, source: Path) -> tuple[Path, ...]:
+    """What ingest did not write: later stages' work, the reviewer's own list of hits, the source itself."""
+    later = [workspace.restricted(kind) for kind in ("checkpoints", "synthetic", "findings", "incoming")]
+    public = [workspace.root / name for name in ("blocked", "releases")]
+    return (*later, *public, workspace.restricted("review", HITS), source.absolute())
+
+
+def _known(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> list[str]:
+    """The words that may be found: what the recipe declares, and where the workspace lies."""
+    columns = recipe.source.kept_columns
+    declared = {
+        value for record in cohort.records for name, value in record.attributes.items() if name in columns
+    }
+    return [
+        yaml.safe_dump(recipe.public(), allow_unicode=True),
+        str(workspace.root),
+        *cohort.label_names,
+        *declared,
+        *recipe.deidentify.known_words,
+    ]
+
+
+def _refusal(hits: list[residual.Hit], workspace: Workspace) -> ResidualHit:
+    """Write the places down for the data office, and return the error, which names tags and never a text."""
+    lines = sorted({f"{hit.origin},{hit.place},{hit.offset}" for hit in hits})
+    write_atomically(
+        workspace.restricted("review", HITS), "\n".join(["from,in,at", *lines]).encode(), mode=0o600
+    )
+    counts = Counter((hit.origin, hit.place.partition("/")[0]) for hit in hits)
+    named = "; ".join(f"{origin} in {place}: {n:,}" for (origin, place), n in counts.most_common(5))
+    return ResidualHit(
+        f"RESIDUAL_HIT: {len(hits):,} texts of the source were found in what was written ({named}). Nothing "
+        f"was kept. The places stand in restricted/review/{HITS}; `phantomset explain RESIDUAL_HIT` says "
+        "what to do."
+    )

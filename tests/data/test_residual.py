@@ -1,0 +1,167 @@
+"""The residual scan: finds a leak in any form, is not fooled by digests or chance, knows when it is blind."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phantomset.data import residual, residual_canaries
+from phantomset.data.errors import BAD_INPUT, ResidualHit
+from phantomset.data.residual import Area, Hit, prove, scan, search, words_of
+from phantomset.data.residual_tokens import Tokens, batches, read
+
+from .planted_places import corpus
+
+Make = Callable[..., bytes]
+
+
+def _tokens(content: bytes, name: str = "x.dcm") -> Tokens:
+    tokens = Tokens()
+    read(content, name, frozenset(), tokens)
+    return tokens
+
+
+def _found(tokens: Tokens, content: bytes, **options: object) -> list[Hit]:
+    area = Area("a", content, options.get("kind", "text"), bool(options.get("has_clock")))  # type: ignore[arg-type]
+    return search(tokens, [area], words_of([str(options.get("known", ""))]))
+
+
+def test_every_planted_text_would_be_found() -> None:
+    """Of the 89 planted places each that carries text is found by this reader, which knows no dictionary.
+
+    Bytes after the pixels, inside the element of the pixels, are left to the rewriting of pixels.
+    """
+    blind = []
+    for plant, content, _ in corpus():
+        tokens = _tokens(content, plant.name)
+        tokens.add(plant.name, "file name")
+        if plant.tokens and not any(_found(tokens, token) for token in plant.tokens):
+            blind.append(plant.place)
+    assert blind == ["extra bytes after pixels"]
+
+
+def test_it_proves_itself() -> None:
+    """Thirty places, in up to five forms each, all found."""
+    prove()
+    assert len({place for place, _, _ in residual_canaries.planted()}) >= 30
+
+
+def test_a_blind_scan_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the search found nothing at all, the proof fails, and with it the run: exit code 2."""
+    monkeypatch.setattr(residual, "search", lambda *_: [])
+    with pytest.raises(ResidualHit, match=r"blind for the preamble") as caught:
+        prove()
+    assert caught.value.exit_code == BAD_INPUT
+
+
+def test_an_alarmed_scan_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is a search that finds a canary in what any run writes."""
+    monkeypatch.setattr(residual, "search", lambda *_: [Hit("x", "y", 0)])
+    with pytest.raises(ResidualHit, match="where there is none"):
+        prove()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"said Quilliam,", b"QUILLIAM", b'{"x": "quilliam"}', "Quilliam".encode("utf-16-le"), b"xxQuilliamxx"],
+)
+def test_a_name_is_found_in_any_form(make_dicom: Make, written: bytes) -> None:
+    """In any case, as UTF-16, inside a longer word."""
+    (hit, *_) = _found(_tokens(make_dicom()), written)
+    assert hit.origin == "(0010,0010)"
+
+
+@pytest.mark.parametrize(
+    ("written", "finds"),
+    [
+        (b"20240131", True),
+        (b"2024-01-31", True),
+        (b"31.01.2024", True),
+        (b"01/31/2024", True),
+        (b"31/01/2024", True),
+        (b"2024-01-31T08:15:00", False),
+        (b"20240131T081500Z-run", False),
+        (b"9f86d081884c7d659a2f20240131d0155ad0", False),
+        (b"1202401315", False),
+        (b"0.20240131", False),
+    ],
+)
+def test_dates_in_five_layouts_and_not_the_runs_own_clock(
+    make_dicom: Make, written: bytes, finds: bool
+) -> None:
+    """A date inside a digest or a number is none; with a clock time after it, in a log, it is the log's."""
+    tokens = _tokens(make_dicom(StudyDate="20240131"))
+    assert bool(_found(tokens, written, has_clock=True)) == finds
+
+
+def test_words_of_the_program_are_no_evidence_alone(make_dicom: Make) -> None:
+    """A description of known words is not sought; one with a name in it is, as a whole and by the name."""
+    known = "chest control"
+    assert not _found(_tokens(make_dicom(StudyDescription="Chest control")), b"chest control", known=known)
+    tokens = _tokens(make_dicom(StudyDescription="Chest control of Brown"))
+    assert _found(tokens, b"chest control of brown", known=known + " brown")
+    assert not _found(tokens, b"brown", known=known + " brown")
+    assert _found(tokens, b"brown", known=known)
+
+
+def test_short_tokens_need_boundaries_and_digests_are_none(make_dicom: Make) -> None:
+    """ "Beda" is found as a word, not inside "lambeda" nor in the letters of a digest."""
+    tokens = _tokens(make_dicom(PatientName="Beda"))
+    assert _found(tokens, b"dear beda!")
+    assert not _found(tokens, b"lambedas")
+    assert not _found(tokens, b"c0ffeebeda0123456789")
+
+
+def test_chance_has_no_say_in_pixels() -> None:
+    """A thousand names against 4 MB of noise raise no alarm; a whole value copied into pixels does."""
+    chance = np.random.default_rng(0)
+    tokens = Tokens()
+    for number in range(1000):
+        tokens.add("".join(chance.choice(list("aeiourstln"), 5)) + str(number), "x")
+    tokens.add("Mustermann-Winterhalter", "name")
+    noise = chance.integers(97, 113, 4 << 20, dtype=np.uint8).tobytes()
+    assert not _found(tokens, noise, kind="packed")
+    (hit,) = {hit.origin for hit in _found(tokens, noise + b"mustermann-winterhalter", kind="packed")}
+    assert hit == "name"
+
+
+def test_long_areas_are_searched_across_the_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token over the border of two pieces is found, once."""
+    monkeypatch.setattr(residual, "_PIECE", 64)
+    tokens = Tokens()
+    tokens.add("Quilliam", "x")
+    for place in range(50, 70):
+        hits = _found(tokens, b"." * place + b"quilliam" + b"." * 90)
+        assert {hit.offset for hit in hits} == {place}
+
+
+def test_sources_are_read_whole(tmp_path: Path, make_dicom: Make, make_png: Make) -> None:
+    """Names of folders and files, undeclared columns, text chunks; a declared column may be kept."""
+    (tmp_path / "in" / "Winterhalter").mkdir(parents=True)
+    (tmp_path / "in" / "Winterhalter" / "Sommerfeld_1.dcm").write_bytes(make_dicom())
+    (tmp_path / "in" / "labels.csv").write_text("file,label,who\na.dcm,Herbstlaub,Frostmann\n")
+    (found,) = batches(tmp_path / "in", frozenset({"label"}), 10_000)
+    assert {"Winterhalter", "Sommerfeld", "Quilliam", "Frostmann"} <= set(found.words)
+    assert "Herbstlaub" not in found.words
+    written = [Area("a", b"sommerfeld herbstlaub", "text")]
+    assert {hit.origin for hit in scan(tmp_path / "in", lambda: written, [])} == {"file name", "column"}
+
+
+def test_an_input_of_any_size_is_read_in_batches(tmp_path: Path, make_dicom: Make) -> None:
+    """Tokens are handed over before they fill memory; none is missed."""
+    for number in range(9):
+        (tmp_path / f"f{number}.dcm").write_bytes(make_dicom(PatientName=f"Quorndale{number}x"))
+    parts = list(batches(tmp_path, frozenset(), 8))
+    assert len(parts) > 2
+    assert {f"Quorndale{number}x" for number in range(9)} <= {word for part in parts for word in part.words}
+
+
+def test_no_bytes_make_the_reader_fail(make_dicom: Make) -> None:
+    """Cut anywhere, and one byte flipped anywhere: tokens or none, no error, no endless loop."""
+    content = make_dicom(StudyDescription="Something", ReferringPhysicianName="Quorndale")
+    for place in range(len(content)):
+        _tokens(content[:place])
+        broken = bytearray(content)
+        broken[place] ^= 0xFF
+        _tokens(bytes(broken))
