@@ -1,0 +1,78 @@
+"""The residual scan within a run: what is clean passes; a writer that leaks ends with exit code 2."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from phantomset.data import ingest as ingesting
+from phantomset.data.errors import BAD_INPUT, ResidualHit
+from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.residue import HITS
+from phantomset.pipelines.stages import Job, run
+
+NAME = "Winterhalter"
+
+
+@pytest.fixture
+def recipe(small: Callable[..., Recipe], tmp_path: Path) -> Recipe:
+    """A hundred and twenty pictures of sixty patients; a table with a column that nobody declared."""
+    folder = tmp_path / "ward"
+    folder.mkdir()
+    rows = ["file,finding,who,site"]
+    for number in range(120):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"p{number // 2}_{number}.png")
+        rows.append(f"p{number // 2}_{number}.png,{'ab'[number // 2 % 2]},{NAME},ward")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    source = {
+        "format": "folder",
+        "path": folder,
+        "labels": {"table": "labels.csv", "key": "file", "column": "finding"},
+        "patient": {"regex": r"(p\d+)_"},
+        "attributes": ["site"],
+    }
+    return small(source=source)
+
+
+def test_a_clean_ingest_passes(recipe: Recipe, job: Callable[..., Job]) -> None:
+    """Declared columns may be kept; nothing else is found, and there is no list of hits."""
+    made = job(recipe)
+    assert run(made, until="ingest").cohort is not None
+    assert not made.workspace.restricted("review", HITS).exists()
+
+
+def test_a_writer_that_leaks_is_caught(
+    recipe: Recipe, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name slips into a record's attributes: RESIDUAL_HIT, nothing is left but the list of places."""
+    honest = ingesting._cohort
+
+    def leaky(*arguments: Any) -> Any:
+        cohort = honest(*arguments)
+        cohort.records[3].attributes["note"] = NAME
+        return cohort
+
+    monkeypatch.setattr(ingesting, "_cohort", leaky)
+    made = job(recipe)
+    before = set((made.workspace.root / "restricted").rglob("*"))
+    with pytest.raises(ResidualHit, match=r"RESIDUAL_HIT: .*column in restricted") as caught:
+        run(made, until="ingest")
+    assert caught.value.exit_code == BAD_INPUT
+    assert NAME not in str(caught.value)
+    hits = made.workspace.restricted("review", HITS)
+    assert set((made.workspace.root / "restricted").rglob("*")) - before == {hits}
+    assert "records.parquet" in hits.read_text()
+    assert NAME not in hits.read_text()
+
+
+def test_a_harmless_word_can_be_declared(
+    recipe: Recipe, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word that the data office knows to be none of a patient's is no evidence any more."""
+    test_a_writer_that_leaks_is_caught(recipe, job, monkeypatch)
+    known = recipe.deidentify.model_copy(update={"known_words": (NAME,)})
+    assert run(job(recipe.model_copy(update={"deidentify": known}), "again"), until="ingest").cohort
