@@ -12,12 +12,13 @@ from rich.text import Text
 from phantomset.data.errors import BUG, FAILED, INCONCLUSIVE, OK
 from phantomset.data.quarantine import CODES
 from phantomset.data.workspace import Workspace
+from phantomset.pipelines.auditing import Audited
 from phantomset.pipelines.console import duration, status, table
 from phantomset.pipelines.draft import Counts
 from phantomset.pipelines.judging import Judgement, counts
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.stages import Outcome
-from phantomset.validators.finding import Finding
+from phantomset.validators.finding import Finding, Verdict
 
 EXIT_CODES = {"PASS": OK, "FAIL": FAILED, "INCONCLUSIVE": INCONCLUSIVE}
 """What a verdict ends a command with."""
@@ -45,20 +46,25 @@ def as_json(outcome: Outcome, workspace: Workspace, ledger: RunLedger) -> dict[s
     if outcome.cohort and outcome.split:
         answer["counts"] = asdict(counts(outcome.cohort, outcome.split))
     if outcome.judgement:
-        verdict = outcome.judgement.verdict
-        answer |= {
-            "verdict": verdict.status,
-            "axes": verdict.axes,
-            "reasons": list(verdict.reasons),
-            "power": verdict.power,
-            "findings": [_finding(finding) for finding in verdict.findings if not finding.restricted],
-            "notes": list(outcome.judgement.draft.notes),
-            "restricted_report": str(outcome.judgement.report),
-        }
+        answer |= verdict_as_json(outcome.judgement)
+        answer["restricted_report"] = str(outcome.judgement.report)
     for name, place in (("release", outcome.released), ("blocked", outcome.blocked)):
         if place is not None:
             answer |= {name: str(place), "report": str(place / "report.html")}
     return answer
+
+
+def verdict_as_json(judged: Judgement | Audited) -> dict[str, Any]:
+    """Return a verdict as plain data; restricted figures are left out."""
+    verdict = judged.verdict
+    return {
+        "verdict": verdict.status,
+        "axes": verdict.axes,
+        "reasons": list(verdict.reasons),
+        "power": verdict.power,
+        "findings": [_finding(finding) for finding in verdict.findings if not finding.restricted],
+        "notes": list(judged.draft.notes),
+    }
 
 
 def show(console: Console, outcome: Outcome, ledger: RunLedger) -> None:
@@ -69,7 +75,7 @@ def show(console: Console, outcome: Outcome, ledger: RunLedger) -> None:
     if outcome.checkpoint:
         console.print(_trained(outcome))
     if outcome.judgement:
-        console.print(_judged(outcome.judgement))
+        console.print(judged(outcome.judgement.verdict))
     console.print()
     for line in _places(outcome, ledger):
         console.print(line, soft_wrap=True)
@@ -107,8 +113,8 @@ def _trained(outcome: Outcome) -> Group:
     return Group(rows)
 
 
-def _judged(judgement: Judgement) -> Group:
-    verdict = judgement.verdict
+def judged(verdict: Verdict) -> Group:
+    """Return a verdict's findings as a table, its reasons, and what it would have noticed."""
     rows = table("Judged", "check", "figure", ">value", "limit", "status")
     shown = [finding for finding in verdict.findings if finding.status != "REPORTED"]
     for axis, own in itertools.groupby(sorted(shown, key=_axis), lambda finding: finding.axis):

@@ -7,6 +7,7 @@ import numpy as np
 
 from phantomset.data import catalogue
 from phantomset.data.digest import digest_of
+from phantomset.data.errors import Interrupted
 from phantomset.data.records import ImageSet
 from phantomset.validators import controls, gate
 from phantomset.validators.context import Context
@@ -140,6 +141,8 @@ def _guarded(
     """Return the findings of a step; an INCONCLUSIVE one where it breaks down."""
     try:
         findings = list(run())
+    except Interrupted:
+        raise  # somebody wants the run to stop; that says nothing about the set
     except Exception as error:
         # Whatever breaks, the set does not pass. The type alone is told: a message may carry values.
         advice = f"The check broke down ({type(error).__name__}); its input may be too small or degenerate."

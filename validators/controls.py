@@ -135,10 +135,13 @@ def _pooled_finding(hits: dict[str, int], trials: dict[str, int]) -> Finding:
     one_hits, one_trials = sum(hits[name] for name in single), sum(trials[name] for name in single)
     low, high = clopper_pearson(noticed, total)
     passed = noticed >= POOLED_SHARE * total
+    seen = [name for name in single if hits[name] * REPEATS >= LEAST_HITS * trials[name]]
+    unseen = [f"{name} ({hits[name]} of {trials[name]})" for name in single if name not in seen]
     sentence = (
-        f"Would have caught one copy of a training image ({', '.join(single)}): {one_hits} of {one_trials} "
-        f"planted ones were noticed, so at least {lower_bound(one_hits, one_trials):.0%} of such copies with "
-        f"95% confidence ({REPEATS} trials a rung: one rung alone proves less)."
+        f"Would have caught one copy of a training image ({', '.join(seen) or 'no kind'}): {one_hits} of "
+        f"{one_trials} planted were noticed, so at least {lower_bound(one_hits, one_trials):.0%} of such "
+        f"copies with 95% confidence ({REPEATS} trials a rung: one rung alone proves less)."
+        + (f" Not reliably noticed: {', '.join(unseen)}." if unseen else "")
     )
     return Finding(
         check="positive_control",

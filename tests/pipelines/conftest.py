@@ -58,7 +58,7 @@ class Judges:
         self, evidence: Evidence, rules: Rules, seed: int, report: object = None, **options: object
     ) -> Verdict:
         self.asked += 1
-        self.options = options
+        self.options, self.evidence = options, evidence
         assert len(evidence.synthetic) > 0
         finding = Finding("copies", "copies", "privacy", self.answer, value=0.0, limit="0", unit="images")
         axes = {"privacy": self.answer, "controls": "PASS", "fidelity": "PASS", "utility": "PASS"}

@@ -8,9 +8,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from phantomset.data import catalogue
+from phantomset.data.errors import Interrupted
 from phantomset.data.records import ImageSet
 from phantomset.validators import audit, classifier, gate
-from phantomset.validators.checks import copies, utility
+from phantomset.validators.checks import attacks, copies, utility
 from phantomset.validators.finding import Check, Evidence, Rules, Verdict
 
 from .conftest import make_evidence, with_synthetic
@@ -84,6 +85,17 @@ def test_a_check_that_breaks_down_blocks(tiny: Evidence, monkeypatch: pytest.Mon
     assert finding.status == "INCONCLUSIVE"
     assert "ZeroDivisionError" in finding.advice
     assert "4711" not in repr(verdict) + "".join(said)
+
+
+def test_an_interruption_is_no_finding(tiny: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is stopped from outside stops: a half-judged set must not be stored as INCONCLUSIVE."""
+
+    def stopped(_context: object) -> list:
+        raise Interrupted("stopped")
+
+    monkeypatch.setattr(attacks, "CHECK", replace(attacks.CHECK, run=stopped))
+    with pytest.raises(Interrupted):
+        audit.judge(tiny, DEMO, 0)
 
 
 def test_a_check_that_says_nothing_blocks(tiny: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:

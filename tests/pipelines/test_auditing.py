@@ -1,0 +1,148 @@
+"""`phantomset audit`: sets made anywhere, judged as a run's are; bad input is exit 2 or INCONCLUSIVE."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phantomset.data.errors import SourceError
+from phantomset.pipelines import auditing
+from phantomset.pipelines.cli import call
+
+SIDE = 16
+
+
+def grains(count: int, seed: int) -> np.ndarray:
+    """Return images ``(N, 16, 16)`` of noise: no two alike."""
+    return np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
+
+
+def write(path: Path, images: np.ndarray, first: int | None = None) -> Path:
+    arrays = {"images": images, "labels": np.array(["x", "y"])[np.arange(len(images)) % 2]}
+    if first is not None:
+        arrays["patients"] = np.array([f"p{first + n // 2}" for n in range(len(images))])
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, Path]:
+    """Three sets with two images a patient: 30 patients in train, 45 in holdout, 20 synthetic images."""
+    return {
+        "synthetic": write(tmp_path / "synthetic.npz", grains(20, 0)),
+        "train": write(tmp_path / "train.npz", grains(60, 1), 0),
+        "holdout": write(tmp_path / "holdout.npz", grains(90, 2), 100),
+    }
+
+
+def audited(places: dict[str, Path], **more: Path) -> auditing.Audited:
+    request = auditing.Request(**places, **more)
+    return auditing.audit(request, places["train"].parent / "out", lambda _: None)
+
+
+def evidence_of(places: dict[str, Path], judges: Any, **more: Path) -> Any:
+    audited(places, **more)
+    return judges.evidence
+
+
+@pytest.mark.parametrize(("answer", "code"), [("PASS", 0), ("FAIL", 3), ("INCONCLUSIVE", 4)])
+def test_the_exit_code_is_the_verdict(
+    places: dict[str, Path], judges: Any, answer: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0, 3 or 4; one JSON object; the report for its owner alone, and the coarse verdict beside it."""
+    judges.answer = answer
+    options = [f"--{name}={path}" for name, path in places.items()]
+    out = places["train"].parent / "report"
+    assert call(["audit", *options, f"--out={out}", "--json"]) == code
+    told = json.loads(capsys.readouterr().out)
+    assert (told["verdict"], told["exit_code"]) == (answer, code)
+    assert (out / "report.html").stat().st_mode & 0o077 == 0
+    assert json.loads((out / "verdict.json").read_text())["status"] == answer
+
+
+def test_a_reference_is_taken_from_the_holdout(places: dict[str, Path], judges: Any) -> None:
+    """A third of its patients, whole; the report says so. With a reference of one's own nothing is taken."""
+    parts = evidence_of(places, judges)
+    holdout, reference = set(parts.holdout.patients), set(parts.reference.patients)
+    assert (len(holdout), len(reference)) == (30, 15)
+    assert not holdout & reference
+    assert parts.has_patients
+    own = write(places["train"].parent / "reference.npz", grains(40, 5), 300)
+    parts = evidence_of(places, judges, reference=own)
+    assert (len(np.unique(parts.holdout.patients)), len(np.unique(parts.reference.patients))) == (45, 20)
+
+
+def test_without_patients_near_duplicates_are_one(places: dict[str, Path], judges: Any) -> None:
+    """Images count as patients, twins as one; the report says that figures may be too favourable."""
+    images = grains(60, 1)
+    images[1] = np.clip(images[0].astype(int) + 2, 0, 255)
+    write(places["train"], images)
+    done = audited(places)
+    patients = judges.evidence.train.patients
+    assert len(np.unique(patients)) == 59
+    assert patients[0] == patients[1]
+    assert not judges.evidence.has_patients
+    assert auditing.NO_PATIENTS in done.draft.notes
+
+
+def test_a_holdout_that_is_the_training_set_is_inconclusive(places: dict[str, Path], judges: Any) -> None:
+    """H a copy of T, without patients: near-duplicates on both sides are found, and nothing passes."""
+    write(places["train"], grains(60, 1))
+    write(places["holdout"], np.concatenate([grains(60, 1)[:1], grains(60, 9)]))
+    verdict = audited(places).verdict
+    assert verdict.status == "INCONCLUSIVE"
+    assert any("1 near-duplicates lie in two" in reason for reason in verdict.reasons)
+
+
+def test_a_patient_on_both_sides_is_inconclusive(places: dict[str, Path]) -> None:
+    """The same names in T and H: no split, told before anything is computed."""
+    write(places["holdout"], grains(90, 2), 20)
+    verdict = audited(places).verdict
+    assert verdict.status == "INCONCLUSIVE"
+    assert any("10 patients are in two parts" in reason for reason in verdict.reasons)
+
+
+def test_a_set_that_was_not_seen_whole_never_passes(places: dict[str, Path], judges: Any) -> None:
+    """A blank real image, or a file that cannot be read: INCONCLUSIVE, with the number."""
+    images = grains(60, 1)
+    images[5] = 7
+    write(places["train"], images, 0)
+    verdict = audited(places).verdict
+    assert verdict.status == "INCONCLUSIVE"
+    assert any("1 images of the train set are of one grey" in reason for reason in verdict.reasons)
+    assert len(judges.evidence.train) == 59
+
+
+def test_real_images_are_brought_to_the_size_of_the_set(places: dict[str, Path], judges: Any) -> None:
+    """32 px become 16 px and grey becomes colour where the set is so; another ratio is refused."""
+    write(places["holdout"], np.random.default_rng(3).integers(0, 256, (90, 32, 32), dtype=np.uint8), 100)
+    colour = np.random.default_rng(4).integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8)
+    write(places["synthetic"], colour)
+    parts = evidence_of(places, judges)
+    assert parts.holdout.images.shape[1:] == parts.synthetic.images.shape[1:] == (3, SIDE, SIDE)
+    assert np.array_equal(parts.synthetic.images, colour.transpose(0, 3, 1, 2))
+    write(places["holdout"], np.random.default_rng(3).integers(0, 256, (90, 32, 20), dtype=np.uint8), 100)
+    with pytest.raises(SourceError, match=r"^--holdout: image: found an image of 20 x 32"):
+        audited(places)
+
+
+@pytest.mark.parametrize("option", ["synthetic", "train", "holdout"])
+def test_a_missing_set_leaves_nothing(
+    places: dict[str, Path], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2, one message that names the option, no report."""
+    places[option].unlink()
+    out = places["train"].parent / "nowhere"
+    code = call(["audit", *(f"--{name}={path}" for name, path in places.items()), f"--out={out}"])
+    assert code == 2
+    assert f"--{option}: " in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_unknown_rules_are_refused(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """A policy that does not exist: exit 2, with those that do."""
+    options = [f"--{name}={path}" for name, path in places.items()]
+    assert call(["audit", *options, "--privacy=lenient"]) == 2
+    assert "standard, strict, zero-signal" in capsys.readouterr().err
