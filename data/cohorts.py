@@ -34,8 +34,10 @@ def find(workspace: Workspace, key: str) -> Cohort | None:
     return load_cohort(workspace, content["digest"])
 
 
-def save(workspace: Workspace, key: str, cohort: Cohort, ledger: Ledger) -> None:
-    """Store a cohort and the account of the input that it was made from.
+def save(
+    workspace: Workspace, key: str, cohort: Cohort, ledger: Ledger, found: dict[str, Any] | None = None
+) -> None:
+    """Store a cohort and the account of the input that it was made from; ``found`` is for the reviewer.
 
     Raises:
         WorkspaceError: it cannot be written; nothing is left behind.
@@ -49,6 +51,7 @@ def save(workspace: Workspace, key: str, cohort: Cohort, ledger: Ledger) -> None
         (staging / "cohort").mkdir(mode=0o700)
         ledger.write(staging / "input" / "quarantine.parquet")
         write_json(staging / "input" / "ingest.json", content, mode=0o600)
+        write_json(staging / "input" / "found.json", found or {}, mode=0o600)
         _write_records(staging / "cohort" / "records.parquet", cohort.records)
         write_json(staging / "cohort" / "cohort.json", content, mode=0o600)
         _inputs(workspace).mkdir(mode=0o700, exist_ok=True)

@@ -104,6 +104,7 @@ def _named(finished: Finished, listed: Listed) -> Finished:
         "subject": item.subject if listed.subject is None else listed.subject,
         "attributes": item.attributes | listed.attributes,
         "dropped": item.dropped | listed.dropped,
+        "links": item.links | listed.links,
     }
     return replace(finished, item=replace(item, **changes))
 

@@ -24,6 +24,7 @@ class Listed:
     Attributes:
         member: where it lies.
         label, subject, attributes, dropped: as in `RawImage`; None where only the file itself can say.
+        links: what joins it to other files, by kind.
         waived: the codes that a person released it from.
         code: why it is not opened at all, such as NO_LABEL; None where it is.
     """
@@ -33,6 +34,7 @@ class Listed:
     subject: str | None = None
     attributes: dict[str, str] = field(default_factory=dict[str, str])
     dropped: dict[str, int] = field(default_factory=dict[str, int])
+    links: dict[str, str] = field(default_factory=dict[str, str])
     waived: frozenset[str] = frozenset()
     code: str | None = None
 

@@ -1,28 +1,33 @@
 """Images in, a de-identified cohort out. What is written first is already de-identified."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
-from phantomset.data import catalogue, cohorts
+from phantomset.data import catalogue, cohorts, groups
 from phantomset.data.cohorts import load_cohort as load_cohort
 from phantomset.data.decoding import Finished, finish
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.digest import digest_of
+from phantomset.data.duplicates import thumbnail
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource
+from phantomset.data.groups import DuplicateSettings, Entry, Kept
 from phantomset.data.keys import key_name, pseudonym
 from phantomset.data.pixels import VERSION, ImageSettings
 from phantomset.data.quarantine import CHOSEN, Ledger, in_words
 from phantomset.data.records import Cohort, Record, Rejected
+from phantomset.data.reviewed import Reviewed
 from phantomset.data.source import ReadContext, Source, SourceSettings
 from phantomset.data.store import PackWriter, Store
 from phantomset.data.workers import Job, decode_all
 from phantomset.data.workspace import Workspace
+
+_DUPLICATES = DuplicateSettings()
 
 UNLABELLED = "unlabelled"
 """The one class of an input without labels."""
@@ -38,18 +43,6 @@ _NO_PATIENTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """An image that is in the store and waits for its place in the cohort."""
-
-    key: str
-    digest: str
-    subject: str | None
-    label: str | None
-    attributes: dict[str, str]
-    spacing_mm: float | None
-
-
 def ingest(
     settings: SourceSettings,
     image: ImageSettings,
@@ -57,6 +50,7 @@ def ingest(
     workspace: Workspace,
     report: Callable[[int], None] | None = None,
     workers: int | None = None,
+    duplicates: DuplicateSettings = _DUPLICATES,
 ) -> Cohort:
     """Return the cohort of a source; an input that was ingested before is not read again.
 
@@ -69,6 +63,7 @@ def ingest(
         workspace: where the restricted part lies.
         report: called with the number of files seen so far, after each.
         workers: processes that decode; None: one a CPU; 0: none. It decides nothing about the cohort.
+        duplicates: the recipe's section ``duplicates``.
 
     Raises:
         SourceError: the input is missing, empty, unreadable, holds no images, does not fit its labels or its
@@ -76,14 +71,16 @@ def ingest(
         WorkspaceError: the workspace cannot be written.
     """
     source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
-    key = ingest_key(settings, image, deidentify)
+    key = ingest_key(settings, image, deidentify, duplicates)
     known = cohorts.find(workspace, key)
     if known is not None and Store(workspace).has([record.digest for record in known.records]):
         return known
-    context = ReadContext(deidentify)
-    ledger = Ledger()
+    reviewed = Reviewed.read(deidentify.reviewed)
+    context = ReadContext(deidentify, waived=reviewed.codes)
+    ledger = Ledger(settings.format)
     dropped: Counter[str] = Counter()
-    entries: list[_Entry] = []
+    entries: list[Entry] = []
+    thumbnails: dict[str, np.ndarray] = {}
     files = 0
     with Store(workspace).writer() as pack:
         for finished in _finished(source, settings, image, context, workers):
@@ -91,17 +88,27 @@ def ingest(
             entry = _take(finished, pack, ledger, dropped)
             if entry is not None:
                 entries.append(entry)
+                if duplicates.near != "off" and entry.digest not in thumbnails:
+                    thumbnails[entry.digest] = thumbnail(cast(np.ndarray, finished.pixels))
             if report is not None:
                 report(files)
-        kept = _without_duplicates(entries, ledger, context)
+        kept, named, found = _settle(entries, thumbnails, duplicates.near, ledger, context)
         _hold_share(files, len(kept), ledger, deidentify)
-        cohort = _cohort(kept, settings, image, context)
+        if dropped["unknown character sets"]:
+            context.notes.append("Some files name a character set that nobody knows.")
+        cohort = _cohort(kept, named, settings, image, context)
         cohort = replace(cohort, files=files, quarantine=ledger.counts, dropped=dict(sorted(dropped.items())))
-    cohorts.save(workspace, key, cohort, ledger)
+    _note_released(entries, reviewed, ledger)
+    cohorts.save(workspace, key, cohort, ledger, found)
     return cohort
 
 
-def ingest_key(settings: SourceSettings, image: ImageSettings, deidentify: DeidentifySettings) -> str:
+def ingest_key(
+    settings: SourceSettings,
+    image: ImageSettings,
+    deidentify: DeidentifySettings,
+    duplicates: DuplicateSettings = _DUPLICATES,
+) -> str:
     """Return the digest of everything that decides a cohort: input, settings, pixel path, project key.
 
     Where the input lies does not matter.
@@ -111,7 +118,10 @@ def ingest_key(settings: SourceSettings, image: ImageSettings, deidentify: Deide
     """
     source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
     choices = settings.model_dump(mode="json", exclude={"path"})
-    return digest_of("ingest", VERSION, key_name(), choices, source.fingerprint(settings), image, deidentify)
+    reviewed = sorted(Reviewed.read(deidentify.reviewed).rows)
+    rules = deidentify.model_dump(mode="json", exclude={"reviewed"})
+    given = (choices, source.fingerprint(settings), image, rules, reviewed, duplicates)
+    return digest_of("ingest", VERSION, key_name(), *given)
 
 
 def require_classes(cohort: Cohort) -> None:
@@ -150,7 +160,7 @@ def _finished(
         yield from found
 
 
-def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter[str]) -> _Entry | None:
+def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter[str]) -> Entry | None:
     """Put one image into the store, or one line into the ledger."""
     item = finished.item
     if isinstance(item, Rejected):
@@ -159,34 +169,45 @@ def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter
     dropped.update(item.dropped)
     digest = pack.add(cast(np.ndarray, finished.pixels))
     subject = pseudonym("patient", item.subject) if item.subject is not None else None
-    return _Entry(item.key, digest, subject, item.label, item.attributes, item.spacing_mm)
+    links = {kind: pseudonym(kind, name) for kind, name in item.links.items()}
+    return Entry(item.key, digest, subject, item.label, item.attributes, item.spacing_mm, links)
 
 
-def _without_duplicates(
-    entries: list[_Entry], ledger: Ledger, context: ReadContext
-) -> dict[str, list[_Entry]]:
-    """Keep one entry a digest, with those that it stands for; two labels on the same pixels keep none."""
-    same: defaultdict[str, list[_Entry]] = defaultdict(list)
-    for entry in entries:
-        same[entry.digest].append(entry)
-    kept: dict[str, list[_Entry]] = {}
-    strangers = 0
-    for digest in sorted(same):
-        copies = same[digest]
-        if len({entry.label for entry in copies}) > 1:
-            for entry in copies:
-                ledger.add(entry.key, "LABEL_CONFLICT")
-            continue
-        for entry in copies[1:]:
-            ledger.add(entry.key, "DUPLICATE_EXACT")
-        strangers += len({entry.subject for entry in copies}) > 1
-        kept[digest] = copies
-    if strangers:
-        context.notes.append(
-            f"Images found under more than one patient identifier: {strangers:,}. Those patients were joined "
-            "in one group (a wrong identifier, or a copied file)."
+def _note_released(entries: list[Entry], reviewed: Reviewed, ledger: Ledger) -> None:
+    """Leave in the ledger which files a person let in, from which code."""
+    for file in sorted({entry.file for entry in entries}) if reviewed.rows else ():
+        path = pseudonym("path", file)
+        ledger.released += [(path, code, reviewed.rows[path, code]) for code in sorted(reviewed.codes(file))]
+
+
+def _settle(
+    entries: list[Entry], thumbnails: dict[str, np.ndarray], near: str, ledger: Ledger, context: ReadContext
+) -> tuple[Kept, dict[str, str], dict[str, Any]]:
+    """Take out what contradicts itself, merge copies; return what is kept, its groups and what was found."""
+    notes = context.notes
+    sound = groups.without_conflicts(entries, ledger, context.deidentify.accept_faces, context.waived)
+    exact = groups.without_copies(sound, ledger, notes)
+    kept, pairs = groups.without_near_copies(exact, thumbnails, near, ledger, notes)
+    named = groups.grouped(kept, pairs, exact)
+    crossing = groups.leaks(kept, named)
+    if any(crossing.values()):
+        notes.append(
+            "The input comes in parts of its own (train, test), and they leak: the same patients, groups or "
+            "copies stand in more than one. A new split was made; the figures stand in the review report."
         )
-    return kept
+    doubtful = groups.doubtful_key(kept)
+    if doubtful:
+        notes.append(
+            "The patient key joins images of different labels far more often than chance. It may be a number "
+            "that counts anew in each class and joins strangers: check source.patient."
+        )
+    found = {
+        "exact_copies": [len(copies) for copies in kept.values() if len(copies) > 1],
+        "near_copies": [[first, second, round(score, 3)] for first, second, score in pairs],
+        "own_split_leaks": crossing,
+        "doubtful_patient_key": doubtful,
+    }
+    return kept, named, found
 
 
 def _hold_share(files: int, kept: int, ledger: Ledger, deidentify: DeidentifySettings) -> None:
@@ -211,18 +232,21 @@ def _hold_share(files: int, kept: int, ledger: Ledger, deidentify: DeidentifySet
 
 
 def _cohort(
-    kept: dict[str, list[_Entry]], settings: SourceSettings, image: ImageSettings, context: ReadContext
+    kept: Kept,
+    named: dict[str, str],
+    settings: SourceSettings,
+    image: ImageSettings,
+    context: ReadContext,
 ) -> Cohort:
     """Build the records, sorted by digest: an order that no name and no key decides."""
     names = _label_names(kept, settings.classes)
     code = {name: index for index, name in enumerate(names)}
-    groups = _groups(kept)
     records = tuple(
         Record(
             digest=digest,
             label=code[copies[0].label or UNLABELLED],
-            subject=_subject(copies[0]),
-            group=groups[_subject(copies[0])],
+            subject=copies[0].owner,
+            group=named[copies[0].owner],
             attributes=copies[0].attributes,
             spacing_mm=copies[0].spacing_mm,
         )
@@ -244,30 +268,7 @@ def _cohort(
     )
 
 
-def _subject(entry: _Entry) -> str:
-    return entry.subject if entry.subject is not None else pseudonym("image", entry.digest)
-
-
-def _groups(kept: dict[str, list[_Entry]]) -> dict[str, str]:
-    """Join subjects that share an image (union-find); a group is named by its smallest subject."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for copies in kept.values():
-        first = root(_subject(copies[0]))
-        for entry in copies[1:]:
-            low, high = sorted((first, root(_subject(entry))))
-            parent[high] = first = low
-    return {name: root(name) for name in list(parent)}
-
-
-def _label_names(kept: dict[str, list[_Entry]], declared: tuple[str, ...] | None) -> tuple[str, ...]:
+def _label_names(kept: Kept, declared: tuple[str, ...] | None) -> tuple[str, ...]:
     """The classes in their declared order, else sorted, numbers by their value.
 
     Raises:

@@ -70,6 +70,8 @@ class PathSettings(SourceSettings, frozen=True):
         path: the folder or ZIP file.
         labels: ``{from: folder}``, a label table (inside or beside the files), or nothing.
         patient: ``{regex: ...}``, ``{column: ...}``, or none: then each image is its own patient.
+        group: a further column of the label table: images with the same cell never stand in two parts of the
+            split, such as two eyes, siblings or one clinic's day.
         attributes: further columns of the label table to keep: short words and numbers only.
         include: only files whose path fits this pattern, such as ``train/*.png``, are part of the input.
         neighbour_correlation: of the images of one file (pages, slices), one that correlates with the last
@@ -79,6 +81,7 @@ class PathSettings(SourceSettings, frozen=True):
     path: Path
     labels: FolderLabels | TableLabels | None = None
     patient: PatientRegex | PatientColumn | Literal["none"] | None = None
+    group: PatientColumn | None = None
     attributes: tuple[str, ...] = ()
     include: str | None = None
     neighbour_correlation: float = Field(default=0.95, gt=0, le=1)
@@ -86,10 +89,11 @@ class PathSettings(SourceSettings, frozen=True):
     @model_validator(mode="after")
     def _columns_have_a_table(self) -> Self:
         if not isinstance(self.labels, TableLabels) and (
-            self.attributes or isinstance(self.patient, PatientColumn)
+            self.attributes or self.group or isinstance(self.patient, PatientColumn)
         ):
             raise ValueError(
-                "patient.column and attributes name columns of labels.table, and there is no labels.table"
+                "patient.column, group and attributes name columns of labels.table, and there is no "
+                "labels.table"
             )
         return self
 
@@ -119,7 +123,8 @@ class PathSettings(SourceSettings, frozen=True):
         """The columns of the label table that are read."""
         label = (self.labels.column,) if isinstance(self.labels, TableLabels) else ()
         patient = (self.patient.column,) if isinstance(self.patient, PatientColumn) else ()
-        return (*label, *patient, *self.attributes)
+        group = (self.group.column,) if self.group else ()
+        return (*label, *patient, *group, *self.attributes)
 
 
 def files(settings: PathSettings, context: ReadContext) -> tuple[Tree, Iterator[Listed]]:
@@ -173,9 +178,9 @@ def _listed(member: Member, settings: PathSettings, table: LabelTable | None) ->
     attributes = {column: column_value(row[column]) for column in settings.attributes}
     kept = {column: value for column, value in attributes.items() if value is not None}
     lost = len(attributes) - len(kept)
-    return Listed(
-        member, label, subject, kept, {"cells that are no short word or number": lost} if lost else {}
-    )
+    dropped = {"cells that are no short word or number": lost} if lost else {}
+    joined = row[settings.group.column].strip() if settings.group else ""
+    return Listed(member, label, subject, kept, dropped, {"group": joined} if joined else {})
 
 
 def _label(settings: PathSettings, key: str, row: dict[str, str]) -> str | None:

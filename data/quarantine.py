@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phantomset.data.keys import pseudonym
-from phantomset.data.reasons import REASONS
+from phantomset.data.reasons import REASONS, stage_of
 
 CODES: Mapping[str, str] = {code: reason.meaning for code, reason in REASONS.items()}
 """Every reason code with its meaning."""
@@ -27,9 +27,14 @@ class Unfit(Exception):  # noqa: N818 - not an error: the file goes to quarantin
 
 @dataclass(slots=True)
 class Ledger:
-    """What was kept out of one cohort: keyed name of the path, code and size, never a value from the file."""
+    """What was kept out of one cohort: keyed name of the path, code and size, never a value from the file.
 
+    ``released`` are the files that a person let in all the same: keyed name, code, who.
+    """
+
+    format: str = ""
     entries: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    released: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
 
     def add(self, key: str, code: str, size_bytes: int = 0) -> None:
         """Enter one file. ``key`` is where the source found it; it is stored as an HMAC only."""
@@ -48,11 +53,34 @@ class Ledger:
         return sum(code not in CHOSEN for _, code, _ in self.entries)
 
     def write(self, path: Path) -> None:
-        """Write the ledger as parquet with the columns path (HMAC), code, bytes, sorted."""
+        """Write the ledger as parquet, and in words beside it.
+
+        Columns: path (HMAC), code, bytes, stage, format, and who released it ("" where it was kept out).
+        """
         import pandas as pd
 
-        frame = pd.DataFrame(sorted(self.entries), columns=["path", "code", "bytes"])
-        frame.astype({"path": "string", "code": "string", "bytes": "int64"}).to_parquet(path, index=False)
+        kept_out = [(path, code, size, "") for path, code, size in sorted(self.entries)]
+        let_in = [(path, code, 0, reviewer) for path, code, reviewer in sorted(self.released)]
+        rows = [
+            (path, code, size, stage_of(code), self.format, reviewer)
+            for path, code, size, reviewer in kept_out + let_in
+        ]
+        frame = pd.DataFrame(rows, columns=["path", "code", "bytes", "stage", "format", "reviewer"])
+        texts = dict.fromkeys(("path", "code", "stage", "format", "reviewer"), "string")
+        frame.astype(texts | {"bytes": "int64"}).to_parquet(path, index=False)
+        path.with_suffix(".txt").write_text(self.in_sentences(), encoding="utf-8")
+        path.with_suffix(".txt").chmod(0o600)
+
+    def in_sentences(self) -> str:
+        """Return the ledger for people: how many, why, and what to do, largest first."""
+        ordered = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        lines = [
+            f"{count:,} x {code}: {REASONS[code].meaning}.\n    {REASONS[code].remedy}"
+            for code, count in ordered
+        ]
+        if self.released:
+            lines.append(f"{len(self.released):,} released by a person who looked at them.")
+        return "\n".join([f"{len(self.entries):,} files were kept out.", *lines]) + "\n"
 
 
 def in_words(counts: Mapping[str, int]) -> str:

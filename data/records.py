@@ -104,6 +104,10 @@ class Split:
     """Which records train the generator, judge it, or fit the judges, as positions in ``cohort.records``.
 
     No subject and no near-duplicate group is in two parts.
+
+    Attributes:
+        left_out: records in no part, since they would join patients who stand in different parts of an
+            earlier split (SPLIT_LINK).
     """
 
     digest: str
@@ -111,6 +115,7 @@ class Split:
     train: tuple[int, ...]
     holdout: tuple[int, ...]
     reference: tuple[int, ...]
+    left_out: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ _FOLD = np.array([byte + 32 if 65 <= byte <= 90 else byte for byte in range(256)
 _HEXADECIMAL = re.compile(rb"[0-9a-f]+")
 _CLOCK = re.compile(rb"[t ]?\d\d:?\d\d")
 _DIGITS_ALONE = 6
+_OWN_TEXTS = frozenset({".py", ".yaml", ".html", ".md", ".css"})
 _STATES = (
     "completed pending running scheduled cancelled cancelling crashed failed paused cached retrying late"
 )
@@ -192,7 +193,8 @@ def program_words() -> frozenset[str]:
     texts = [
         path.read_text(encoding="utf-8", errors="ignore")
         for path in files
-        if path.suffix in (".py", ".yaml", ".html", ".md") and not path.stem.startswith("phantom_files")
+        if path.suffix in (".py", ".yaml", ".html", ".md", ".css")
+        and not path.stem.startswith("phantom_files")
     ]
     return words_of([*texts, _STATES, *(entry[2] for entry in DicomDictionary.values())])
 

@@ -1,4 +1,8 @@
-"""Patients into train, holdout and reference: by patient, the same class mix everywhere, assigned once."""
+"""Patients into train, holdout and reference: by patient, the same class mix everywhere, assigned once.
+
+A cohort that holds images of an earlier one goes on with its split: nobody who was assigned moves, and
+patients who come later are dealt by a hash at the same shares.
+"""
 
 import json
 from collections import Counter, defaultdict
@@ -10,9 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import SplitError, WorkspaceError
 from phantomset.data.records import Cohort, Split
+from phantomset.data.split_growth import PARTS, earlier_places, grown
 from phantomset.data.workspace import Workspace, write_json
-
-PARTS = ("train", "holdout", "reference")
 
 _LARGE = 3000
 """From this many patients on, more of them may train: the holdout is large enough for the attacks' power."""
@@ -59,7 +62,8 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
 
     Groups (patients, and patients who share an image) stay whole. Each goes by the rarest class among its
     images; within a class they are ordered by a hash of the seed and of their first image, and cut at the
-    shares. The project key has no say in it.
+    shares. The project key has no say in it. Where the workspace holds the split of a cohort with some of the
+    same images, under the same settings, that split goes on: see `split_growth`.
 
     Raises:
         SplitError: a class has too few patients for the parts; the message says how many are needed.
@@ -70,10 +74,18 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
     path = workspace.restricted("splits", f"{name}.json")
     if path.exists():
         return _load(path.read_bytes(), str(path))
-    parts = _assign(cohort, shares, settings.seed)
-    made = Split(digest_of("split", cohort.digest, *parts), cohort.digest, *parts)
+    asked = (settings.train, settings.holdout, settings.reference)
+    earlier = earlier_places(cohort, workspace, asked, shares, settings.seed)
+    if earlier is None:
+        parts, left_out = _assign(cohort, shares, settings.seed), ()
+    else:
+        shares = earlier.shares
+        _hold_enough(cohort, _groups_of_each_class(cohort))
+        parts, left_out = grown(cohort, earlier, settings.seed)
+    made = Split(digest_of("split", cohort.digest, *parts), cohort.digest, *parts, left_out)
     content = {"digest": made.digest, "cohort": made.cohort, "shares": shares, "seed": settings.seed}
-    content.update({part: getattr(made, part) for part in PARTS})
+    content.update({part: getattr(made, part) for part in (*PARTS, "left_out")})
+    content["asked"] = asked
     try:
         write_json(path, content, mode=0o600)
     except OSError as error:
@@ -87,7 +99,7 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
 def _load(content: bytes, where: str) -> Split:
     try:
         stored = json.loads(content)
-        parts = [tuple(int(position) for position in stored[part]) for part in PARTS]
+        parts = [tuple(int(p) for p in stored.get(part, ())) for part in (*PARTS, "left_out")]
         return Split(str(stored["digest"]), str(stored["cohort"]), *parts)
     except (ValueError, KeyError, TypeError):
         raise WorkspaceError(f"split: {where} is damaged. Move it away and run again.") from None
@@ -114,6 +126,13 @@ def _assign(cohort: Cohort, shares: Sequence[float], seed: int) -> list[tuple[in
                 part.extend(positions)
             start += count
     return [tuple(sorted(part)) for part in parts]
+
+
+def _groups_of_each_class(cohort: Cohort) -> dict[int, int]:
+    groups: defaultdict[int, set[str]] = defaultdict(set)
+    for record in cohort.records:
+        groups[record.label].add(record.group)
+    return {label: len(groups[label]) for label in range(len(cohort.label_names))}
 
 
 def _counts(total: int, shares: Sequence[float]) -> list[int]:

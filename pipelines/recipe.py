@@ -22,6 +22,7 @@ from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import RecipeError
+from phantomset.data.groups import DuplicateSettings
 from phantomset.data.pixels import ImageSettings
 from phantomset.data.source import SourceSettings
 from phantomset.data.split import SplitSettings
@@ -205,6 +206,7 @@ class Recipe(Section):
     source: Annotated[SerializeAsAny[SourceSettings], BeforeValidator(_source), _OneOf(SOURCES)]
     image: ImageSettings = Field(default_factory=ImageSettings)
     deidentify: DeidentifySettings = Field(default_factory=DeidentifySettings)
+    duplicates: DuplicateSettings = Field(default_factory=DuplicateSettings)
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)  # not made on import: it loads torch
     generate: GenerateSettings = GenerateSettings()

@@ -15,6 +15,9 @@ from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.recipe import Recipe
 
 _BATCH = 2048
+_BY_PATTERN = frozenset({"ConvolutionKernel"})
+"""Allow-listed elements whose values are no fixed words but follow a narrow pattern."""
+
 HITS = "residual-hits.csv"
 """Where the places of a hit are listed, in ``restricted/review``."""
 
@@ -59,7 +62,7 @@ def _not_ours(workspace: Workspace, source: Path) -> tuple[Path, ...]:
 
 def _known(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> list[str]:
     """The words that may be found: what the recipe declares, and where the workspace lies."""
-    columns = recipe.source.kept_columns
+    columns = recipe.source.kept_columns | _BY_PATTERN
     declared = {
         value for record in cohort.records for name, value in record.attributes.items() if name in columns
     }

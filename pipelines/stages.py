@@ -13,7 +13,7 @@ from phantomset.data.errors import InputError
 from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
 from phantomset.data.split import split as split_cohort
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import judging, making, release, residue
+from phantomset.pipelines import judging, making, release, residue, review
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.judging import Judgement
 from phantomset.pipelines.ledger import Entry, RunLedger
@@ -134,10 +134,13 @@ def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
         seen = files
         job.watch.files(files)
 
-    cohort = ingesting.ingest(recipe.source, recipe.image, recipe.deidentify, job.workspace, count)
-    if seen:
-        residue.hold_clean(recipe, job.workspace, cohort)
+    cohort = ingesting.ingest(
+        recipe.source, recipe.image, recipe.deidentify, job.workspace, count, duplicates=recipe.duplicates
+    )
     split = split_cohort(cohort, recipe.split, job.workspace)
+    if seen:
+        review.write(job.workspace, cohort, split)
+        residue.hold_clean(recipe, job.workspace, cohort)
     making.require_fit(recipe, cohort, split)
     return (cohort, split), cohort.digest, seen > 0
 
@@ -202,16 +205,16 @@ def nothing_left_behind(workspace: Workspace) -> Generator[None]:
     """Take away what a stage wrote into the restricted part, if the input turns out to be wrong.
 
     The caller holds the workspace's lock, so everything that is new is this run's. What the data office is to
-    read about it, in ``restricted/review``, stays.
+    read about a hit of the residual scan stays.
     """
     restricted = workspace.root / "restricted"
     before = set(restricted.rglob("*"))
     try:
         yield
     except InputError:
-        review = restricted / "review"
+        hits = workspace.restricted("review", residue.HITS)
         for path in sorted(set(restricted.rglob("*")) - before, reverse=True):
-            if path.is_relative_to(review):
+            if path == hits:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Fixtures of the data room: workspaces, phantom folders, and DICOM files written by pydicom."""
 
 import io
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def make_dicom() -> Callable[..., bytes]:
         data = Dataset()
         defaults: dict[str, Any] = {
             "SOPClassUID": CR,
-            "SOPInstanceUID": "1.2.3.4",
+            "SOPInstanceUID": f"1.2.3.{zlib.crc32(stored.tobytes())}",
             "Modality": "CR",
             "PatientID": "P1",
             "PatientName": "Canary^Quilliam",

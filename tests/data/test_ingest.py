@@ -102,7 +102,8 @@ def test_nothing_of_the_header_or_the_names_reaches_the_workspace(
     values that the allow-list lets through may be found.
     """
     written = _bytes_of(workspace.root).lower()
-    public = " ".join(("effusion", "normal", "pneumonia", "chest", "notes", *CODES)).lower()
+    reasons = " ".join(f"{code} {reason.meaning} {reason.remedy}" for code, reason in REASONS.items())
+    public = f"effusion normal pneumonia chest notes {reasons}".lower()
     kinds = ("PN", "LO", "SH", "ST", "LT", "DA", "UI")
     texts: set[str] = set()
     for path in phantom_folder.rglob("*.dcm"):
@@ -123,7 +124,7 @@ def test_nothing_of_the_header_or_the_names_reaches_the_workspace(
 def test_the_ledger_holds_keyed_paths_and_codes_only(cohort: Cohort, workspace: Workspace) -> None:
     """Each line can be matched by who holds the key and the file, and by nobody else."""
     frame = pd.read_parquet(next(workspace.restricted("cohorts", "inputs").glob("*/quarantine.parquet")))
-    assert frame.columns.tolist() == ["path", "code", "bytes"]
+    assert frame.columns.tolist() == ["path", "code", "bytes", "stage", "format", "reviewer"]
     assert Counter(frame["code"]) == cohort.quarantine
     assert pseudonym("path", "incoming/report.dcm") in set(frame["path"])
     assert set(frame["code"]) <= set(CODES)

@@ -1,0 +1,102 @@
+"""The review report for the data office: each value that was kept, what was kept out and why, and a look."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from phantomset.data.quarantine import in_words
+from phantomset.data.reasons import REASONS
+from phantomset.data.records import Cohort, Split
+from phantomset.data.store import image_set
+from phantomset.data.workspace import Workspace, write_atomically
+
+SHOWN = 96
+"""Images of the contact sheet."""
+
+_COLUMNS = 12
+_TILE_PX = 64
+_VALUES = 200
+"""Distinct values listed of one attribute."""
+
+
+def write(workspace: Workspace, cohort: Cohort, split: Split) -> Path:
+    """Write the report of the last ingest into ``restricted/review`` and return where it lies.
+
+    It shows real images and exact figures: it is for the people who may see them.
+
+    Args:
+        workspace: of the ingest.
+        cohort: what was let in.
+        split: into which parts.
+    """
+    inputs = workspace.restricted("cohorts", "inputs")
+    folder = max(inputs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    place = workspace.restricted("review", f"{folder.name[:16]}.html")
+    found = _read(folder / "found.json")
+    from phantomset.pipelines.report.page import environment  # plots take a second to import
+
+    html = (
+        environment(True)
+        .get_template("review.html")
+        .render(
+            cohort=cohort,
+            kept=kept_values(cohort),
+            labels=Counter(cohort.label_names[record.label] for record in cohort.records),
+            groups=len({record.group for record in cohort.records}),
+            patients=len({record.subject for record in cohort.records}),
+            quarantine=[(code, n, REASONS[code]) for code, n in _ordered(cohort.quarantine)],
+            quarantine_words=in_words(cohort.quarantine),
+            ledger=(folder / "quarantine.txt").relative_to(workspace.root),
+            copies=len(found.get("exact_copies", [])),
+            near=found.get("near_copies", [])[:_VALUES],
+            leaks=found.get("own_split_leaks", {}),
+            left_out=len(split.left_out),
+            parts={
+                "train": len(split.train),
+                "holdout": len(split.holdout),
+                "reference": len(split.reference),
+            },
+            sheet=_write_sheet(workspace, cohort, place.with_suffix(".png")),
+            shown=min(SHOWN, len(cohort.records)),
+        )
+    )
+    write_atomically(place, html.encode(), mode=0o600)
+    return place
+
+
+def kept_values(cohort: Cohort) -> list[tuple[str, int, list[tuple[str, int]]]]:
+    """Return each kept attribute with its number of distinct values, and the values with their counts."""
+    counts: dict[str, Counter[str]] = {}
+    for record in cohort.records:
+        for name, value in record.attributes.items():
+            counts.setdefault(name, Counter())[value] += 1
+    return [(name, len(counts[name]), _ordered(counts[name])[:_VALUES]) for name in sorted(counts)]
+
+
+def _write_sheet(workspace: Workspace, cohort: Cohort, place: Path) -> str:
+    """Write a picture of some images, evenly chosen by digest, and return its file's name."""
+    total = len(cohort.records)
+    chosen = sorted({round(i * (total - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, total))})
+    images = image_set(workspace, cohort, chosen).images
+    rows = -(-len(images) // _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * _TILE_PX, rows * _TILE_PX))
+    for place, image in enumerate(images):
+        pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+        tile = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+        tile.thumbnail((_TILE_PX, _TILE_PX))
+        sheet.paste(tile, (place % _COLUMNS * _TILE_PX, place // _COLUMNS * _TILE_PX))
+    sheet.save(place)
+    place.chmod(0o600)
+    return place.name
+
+
+def _ordered(counts: "dict[str, int] | Counter[str]") -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_bytes()) if path.exists() else {}
