@@ -207,10 +207,10 @@ def _common(way: float) -> slice:
 def is_selective(thumbnails: np.ndarray, owners: Sequence[str]) -> bool:
     """Return whether near-duplicates can be told in this kind of image.
 
-    Drawings and digits are so alike that strangers pass for copies. From every n-th image, some 800, it is
+    Drawings and digits are so alike that strangers pass for copies. From every n-th image, some 600, it is
     reckoned how many of all images would be joined to an image of another owner: at most 5% may.
     """
-    step = -(-len(thumbnails) // 800)
+    step = -(-len(thumbnails) // 600)
     part, names = thumbnails[::step], owners[::step]
     pairs = [pair for pair in near_duplicates(part) if pair.score >= DUPLICATE]
     strangers = sum(names[pair.first] != names[pair.second] for pair in pairs)
