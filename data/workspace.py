@@ -19,6 +19,7 @@ RESTRICTED_KINDS = (
     "findings",
     "incoming",
     "review",
+    "released",
 )
 
 

@@ -13,7 +13,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from phantomset.data.errors import BAD_INPUT, BUG, INTERRUPTED, OK, Interrupted, PhantomsetError
-from phantomset.pipelines import cli_audit
+from phantomset.pipelines import cli_audit, cli_people, cli_releases
 from phantomset.pipelines import cli_look as look
 from phantomset.pipelines.cli_look import AsJson, Place, print_json
 
@@ -169,7 +169,8 @@ def serve(
 
 
 app.command()(cli_audit.audit)
-app.add_typer(look.releases)
+app.add_typer(cli_releases.releases)
+app.add_typer(cli_people.keys)
 app.add_typer(look.recipes)
 app.command()(look.explain)
 app.command()(look.doctor)

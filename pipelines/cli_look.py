@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: releases, recipes, explain, doctor."""
+"""Commands that look and change nothing: recipes, explain, doctor."""
 
 import json
 import sys
@@ -9,7 +9,6 @@ import typer
 
 from phantomset.data.errors import BAD_INPUT, OK
 
-releases = typer.Typer(name="releases", help="What was let out.", no_args_is_help=True)
 recipes = typer.Typer(name="recipes", help="What can be run, and how it is written.", no_args_is_help=True)
 
 Place = Annotated[
@@ -19,7 +18,6 @@ Place = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a release, or NAME/vN for one version.")]
 
 EXIT_CODES = {
     0: "done, published, passed",
@@ -44,91 +42,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in cast(list[Any], value)]
     return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value
-
-
-@releases.command("list")
-def releases_list(workspace: Place = None, as_json: AsJson = False) -> int:
-    """Name every release with its number of images and its verdict's digest."""
-    from phantomset.pipelines import console, release
-    from phantomset.pipelines.places import existing
-
-    found = release.list_releases(existing(workspace))
-    if as_json:
-        print_json({"exit_code": OK, "releases": [_release(item) for item in found]})
-        return OK
-    if not found:
-        typer.echo("nothing has been released in this workspace")
-        return OK
-    rows = console.table("", "release", "version", ">images", "made", "set")
-    for item in found:
-        seen = item.manifest
-        made, digest = str(seen.get("created", "?")), str(seen.get("set", "damaged"))[:12]
-        rows.add_row(item.name, f"v{item.version}", f"{seen.get('images', 0):,}", made, digest)
-    console.screen().print(rows)
-    return OK
-
-
-@releases.command("show")
-def releases_show(name: Name, workspace: Place = None, as_json: AsJson = False) -> int:
-    """Show one release: what it is made of, and where it lies."""
-    from phantomset.pipelines import console, release
-    from phantomset.pipelines.places import existing
-
-    found = release.show(existing(workspace), *_named(name))
-    if as_json:
-        print_json({"exit_code": OK, **_release(found), "manifest": found.manifest})
-        return OK
-    rows = console.table(f"{found.name} v{found.version}", "", "")
-    rows.show_header = False
-    for key, value in found.manifest.items():
-        if not isinstance(value, list | dict):
-            rows.add_row(key, str(value))
-    rows.add_row("files", f"{len(found.manifest.get('files', [])):,}")
-    rows.add_row("folder", str(found.path))
-    rows.add_row("report", str(found.path / "report.html"))
-    console.screen().print(rows)
-    return OK
-
-
-@releases.command("verify")
-def releases_verify(name: Name, workspace: Place = None, as_json: AsJson = False) -> int:
-    """Compare every file of a release with its checksums."""
-    from phantomset.pipelines import release
-    from phantomset.pipelines.places import existing
-
-    place = existing(workspace)
-    found = release.show(place, *_named(name))
-    problems = release.verify(place, found.name, found.version)
-    code = BAD_INPUT if problems else OK
-    if as_json:
-        print_json({"exit_code": code, **_release(found), "problems": problems})
-    elif problems:
-        for problem in problems:
-            typer.echo(f"phantomset: {problem}", err=True)
-    else:
-        typer.echo(f"{found.name} v{found.version}: {len(found.manifest['files']):,} files, all as published")
-    return code
-
-
-def _named(name: str) -> tuple[str, int | None]:
-    """Read ``NAME`` or ``NAME/vN``."""
-    from phantomset.data.errors import ReleaseError
-
-    base, slash, version = name.partition("/")
-    if not slash:
-        return base, None
-    if not version.removeprefix("v").isdigit():
-        raise ReleaseError(f"release {name}: write NAME or NAME/vN, such as chest/v2")
-    return base, int(version.removeprefix("v"))
-
-
-def _release(item: Any) -> dict[str, Any]:
-    return {
-        "name": item.name,
-        "version": item.version,
-        "path": str(item.path),
-        "set": item.manifest.get("set"),
-    }
 
 
 @recipes.command("list")

@@ -32,6 +32,21 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What a set was made of, by digests and pseudonyms. Restricted: it never leaves.
+
+    Attributes:
+        cohort, split, checkpoint: digests of the nouns.
+        patients: pseudonyms of the patients of "train", "holdout" and "reference".
+    """
+
+    cohort: str = ""
+    split: str = ""
+    checkpoint: str = ""
+    patients: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A judged synthetic set, before anything of it is written where others can read it.
 
@@ -48,6 +63,7 @@ class Draft:
         versions: versions of the packages that made the set.
         created: ISO date; the one thing in a release that depends on the day.
         recipe_digest: digest of the recipe without its paths; made from `recipe` where it is empty.
+        origin: where the set came from. Restricted.
     """
 
     name: str
@@ -62,6 +78,7 @@ class Draft:
     versions: dict[str, str] = field(default_factory=dict[str, str])
     created: str = ""
     recipe_digest: str = ""
+    origin: Origin = field(default_factory=Origin)
 
 
 def set_digest(synthetic: ImageSet) -> str:

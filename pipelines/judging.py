@@ -18,7 +18,7 @@ from phantomset.data.seeds import seed_of
 from phantomset.data.store import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
 from phantomset.pipelines import let_out, lineage, making
-from phantomset.pipelines.draft import Counts, Draft, set_digest
+from phantomset.pipelines.draft import Counts, Draft, Origin, set_digest
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.versions import code_digest, versions
 from phantomset.validators.finding import Evidence, Rules, Verdict
@@ -167,12 +167,23 @@ def _judgement(
         versions=versions(),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         recipe_digest=recipe.digest,
+        origin=_origin(material),
     )
     if images:
         write_atomically(paper, report.restricted_html(draft, images).encode(), mode=0o600)
         write_json(public, coarse, mode=0o600)
         _write_verdict(folder / "verdict.json", settled.verdict)
     return Judgement(folder.name, settled.verdict, draft, paper, case)
+
+
+def _origin(material: Material) -> Origin:
+    cohort, split = material.cohort, material.split
+    parts = {"train": split.train, "holdout": split.holdout, "reference": split.reference}
+    patients = {
+        part: sorted({cohort.records[position].subject for position in positions})
+        for part, positions in parts.items()
+    }
+    return Origin(cohort.digest, split.digest, material.checkpoint.digest, patients)
 
 
 def _unless_given_up(verdict: Verdict, checkpoint: Checkpoint) -> Verdict:

@@ -11,7 +11,7 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import InputError
 from phantomset.data.source import Source
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import compute, console, making, recipe_file
+from phantomset.pipelines import compute, console, making, recipe_file, terms
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.places import held, remember, require_writable, workspace_path
 from phantomset.pipelines.recipe import SOURCES
@@ -47,6 +47,8 @@ def launch(
     recipe = chosen.recipe
     source: Source = catalogue.load(SOURCES, recipe.source.format)
     source.fingerprint(recipe.source)  # a missing or empty source is told before a workspace is made
+    if until == "publish":
+        terms.require(recipe.publish.model_dump())  # told before hours of training, not after
     machine = compute.choose(machinery.device, machinery.threads)
     with held(machinery.workspace) as workspace:
         ledger = RunLedger(workspace, recipe, chosen.overridden)
@@ -94,6 +96,7 @@ def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
     recipe = chosen.recipe
     source: Source = catalogue.load(SOURCES, recipe.source.format)
     source.fingerprint(recipe.source)
+    terms.require(recipe.publish.model_dump())
     machine = compute.choose(machinery.device, machinery.threads)
     place = workspace_path(machinery.workspace)
     require_writable(place)

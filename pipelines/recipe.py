@@ -187,7 +187,10 @@ class PublishSettings(Section):
     )
     splits: Splits | None = Field(default=None, description="parts of the set; none: it is one whole")
     licence: str = Field(default="CC-BY-4.0", min_length=1, max_length=100)
+    source_owner: str = Field(default="", max_length=200, description="whose the real images are")
     source_terms: str = Field(default="", max_length=500, description="terms and citation of the real images")
+    creator: str = Field(default="", max_length=200, description="who publishes the set")
+    url: str = Field(default="", max_length=500, description="where the set will be found")
 
     @field_validator("formats")
     @classmethod

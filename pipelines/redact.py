@@ -15,7 +15,7 @@ PLACES = frozenset({"path", "table", "folder", "file", "images", "labels", "root
 """Keys whose text is a place on a disk, wherever they stand."""
 
 _PATH_LIKE = re.compile(r"[/\\]|^~|^\.|\.[A-Za-z][A-Za-z0-9]{1,4}$")
-_TERMS = frozenset({"source_terms", "licence", "reason", "summary"})
+_TERMS = frozenset({"source_owner", "source_terms", "creator", "url", "licence", "reason", "summary"})
 
 SMALL = 10
 """Counts of real files and patients below this are shown as "fewer than 10" in public forms."""

@@ -1,15 +1,8 @@
 """What leaves the house, and what is blocked: written beside its place, checked, moved there in one step."""
 
-import contextlib
 import difflib
-import errno
-import fcntl
 import json
-import os
 import re
-import secrets
-import shutil
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +11,15 @@ from phantomset.data import catalogue
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import PhantomsetError, ReleaseError
 from phantomset.data.workspace import Workspace, write_json
-from phantomset.pipelines import manifest, report
+from phantomset.pipelines import attestation, manifest, report, retraction, shelf, signing, terms, trace
 from phantomset.pipelines.card import Portion, card
-from phantomset.pipelines.draft import Counts, Draft, set_digest
+from phantomset.pipelines.croissant import CROISSANT, croissant
+from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.publisher import About, Publisher, class_folders, divided
 from phantomset.pipelines.redact import public_recipe, source_places
 
-__all__ = ["Counts", "Draft", "Release", "block", "list_releases", "publish", "set_digest", "show", "verify"]
-
 PUBLISHERS = "phantomset.pipelines.publishers"
 DEFAULT_FORMATS = ("folder", "npz")
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
-_PART = ".part-"
 
 WEIGHTS = {
     ".safetensors",
@@ -67,37 +56,47 @@ class Release:
     fresh: bool = True
 
 
-def publish(workspace: Workspace, draft: Draft) -> Release:
+def publish(workspace: Workspace, draft: Draft, run: str = "") -> Release:
     """Write ``releases/<name>/v<n>/`` and return the release.
 
     The same set under the same recipe is published once: a second call returns the first release. Two runs
-    that publish at once wait for each other, so that each version number is given once.
+    that publish at once wait for each other, so that each version number is given once. Where there is a
+    signing key, the attestations are signed with it.
+
+    Args:
+        workspace: where the release will lie.
+        draft: what was judged.
+        run: name of the run's folder, for the record of where releases come from.
 
     Raises:
-        ReleaseError: the verdict is not PASS, the name cannot be a folder, or the folder cannot be written.
-            Nothing is left behind.
+        ReleaseError: the verdict is not PASS, the source's terms forbid it or are not said, the equal release
+            was retracted, the name cannot be a folder, or the folder cannot be written. Nothing is left
+            behind.
     """
     if draft.verdict.status != "PASS" or draft.public_verdict.get("status") != "PASS":
         raise ReleaseError(
             f"release {draft.name}: the verdict is {draft.verdict.status}, and only a PASS is published. "
             "Read the report for the reasons; nothing overrides the gate."
         )
-    shelf = workspace.root / "releases"
-    with _place(shelf, draft.name):
-        for version in _numbers(shelf / draft.name, "v"):
-            there = shelf / draft.name / f"v{version}"
-            known = _read(there / manifest.MANIFEST)
-            if _identity(known) == _identity(_described(draft)) and not manifest.problems(there):
-                return Release(draft.name, version, there, known, fresh=False)
-        version = max(_numbers(shelf / draft.name, "v"), default=0) + 1
-        with _beside(shelf) as folder:
-            content = _write_release(folder, draft, version)
+    terms.require(draft.recipe.get("publish", {}))
+    signer = signing.signer()
+    releases = workspace.root / "releases"
+    with shelf.held(releases, draft.name):
+        if twin := _twin(releases, draft):
+            return twin
+        version = max(shelf.numbers(releases / draft.name, "v"), default=0) + 1
+        place = releases / draft.name / f"v{version}"
+        images = trace.image_digests(draft.synthetic)
+        semver = _semver(workspace, releases / draft.name, draft.name, version - 1, images)
+        with shelf.beside(releases) as folder:
+            content = _write_release(folder, draft, version, semver, signer)
             _refuse_weights(folder, draft)
             _refuse_places(folder, workspace, draft)
             if problems := manifest.problems(folder):
                 raise ReleaseError(f"release {draft.name}: what was written does not hold: {problems[0]}")
-            _move(folder, shelf / draft.name / f"v{version}")
-    return Release(draft.name, version, shelf / draft.name / f"v{version}", content)
+            trace.keep(workspace, trace.Trace(draft.name, version, content["set"], draft.origin, run, images))
+            shelf.move(folder, place)
+    return Release(draft.name, version, place, content)
 
 
 def block(workspace: Workspace, draft: Draft) -> Path:
@@ -112,53 +111,94 @@ def block(workspace: Workspace, draft: Draft) -> Path:
     """
     if draft.verdict.status == "PASS":
         raise ReleaseError(f"release {draft.name}: the verdict is PASS, so there is nothing to block")
-    shelf = workspace.root / "blocked"
+    blocked = workspace.root / "blocked"
     record = {**draft.public_verdict, **_described(draft), "created": draft.created}
-    with _place(shelf, draft.name):
-        for number in _numbers(shelf / draft.name, ""):
-            there = shelf / draft.name / str(number)
+    with shelf.held(blocked, draft.name):
+        for number in shelf.numbers(blocked / draft.name, ""):
+            there = blocked / draft.name / str(number)
             if {**_read(there / "verdict.json"), "created": draft.created} == record:
                 return there
-        number = max(_numbers(shelf / draft.name, ""), default=0) + 1
-        with _beside(shelf) as folder:
+        number = max(shelf.numbers(blocked / draft.name, ""), default=0) + 1
+        with shelf.beside(blocked) as folder:
             write_json(folder / "verdict.json", record)
             (folder / "report.html").write_text(report.public_html(draft), encoding="utf-8")
             _refuse_places(folder, workspace, draft)
-            _move(folder, shelf / draft.name / str(number))
-    return shelf / draft.name / str(number)
+            shelf.move(folder, blocked / draft.name / str(number))
+    return blocked / draft.name / str(number)
 
 
-def _write_release(folder: Path, draft: Draft, version: int) -> dict[str, Any]:
+def _twin(releases: Path, draft: Draft) -> Release | None:
+    """Return the whole release of an equal set from an equal recipe, where there is one."""
+    for version in shelf.numbers(releases / draft.name, "v"):
+        there = releases / draft.name / f"v{version}"
+        known = _read(there / manifest.MANIFEST)
+        if _identity(known) == _identity(_described(draft)) and not manifest.problems(there):
+            if found := retraction.of(releases, draft.name, version):
+                raise ReleaseError(
+                    f"release {draft.name}: this set was published as v{version} and retracted on "
+                    f"{found.day}; it is not published again. Make another set."
+                )
+            return Release(draft.name, version, there, known, fresh=False)
+    return None
+
+
+def _semver(workspace: Workspace, versions: Path, name: str, last: int, images: tuple[str, ...]) -> str:
+    before = str(
+        _read(versions / f"v{last}" / manifest.MANIFEST).get("semver", f"{last}.0.0" if last else "")
+    )
+    traces = {one.version: one.images for one in trace.known(workspace) if one.name == name}
+    return trace.next_version(before, traces.get(last, ()), images)
+
+
+def _write_release(
+    folder: Path, draft: Draft, version: int, semver: str, signer: signing.Signer | None
+) -> dict[str, Any]:
     """Write every file of a release and return the manifest."""
-    digest = set_digest(draft.synthetic)
-    parts = divided(draft.synthetic, _terms(draft).get("splits") or {}, digest)
-    about = About(draft.name, digest, _terms(draft).get("licence", ""), parts)
-    publishers: list[Publisher] = [catalogue.load(PUBLISHERS, name) for name in _formats(draft)]
+    settings = draft.recipe.get("publish", {})
+    described = _described(draft)
+    parts = divided(draft.synthetic, settings.get("splits") or {}, described["set"])
+    about = About(draft.name, described["set"], settings.get("licence", ""), parts)
+    formats = settings.get("formats", DEFAULT_FORMATS)
+    publishers: list[Publisher] = [catalogue.load(PUBLISHERS, name) for name in formats]
     for publisher in publishers:
         publisher.write(draft.synthetic, about, folder)
+    write_json(folder / "labels.json", _labels(draft))
+    write_json(folder / "verdict.json", draft.public_verdict)
+    write_json(folder / CROISSANT, croissant(draft, about, semver, folder))
+    text = card(draft, version, publishers, _portions(folder, about, draft))
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(report.public_html(draft), encoding="utf-8")
+    channels, height, width = draft.synthetic.images.shape[1:]
+    counts = [
+        int((draft.synthetic.labels == label).sum()) for label in range(len(draft.synthetic.label_names))
+    ]
+    described |= {
+        "version": version,
+        "semver": semver,
+        "created": draft.created,
+        "formats": [publisher.name for publisher in publishers],
+        "licence": about.licence,
+        "images": len(draft.synthetic),
+        "classes": dict(zip(draft.synthetic.label_names, counts, strict=True)),
+        "image": {"channels": channels, "height_px": height, "width_px": width},
+        "verdict": digest_of(draft.public_verdict),
+        "suite": draft.verdict.suite,
+        "versions": draft.versions,
+        "signer": signer.public.fingerprint if signer else "",
+        "attestations": [attestation.PROVENANCE, attestation.VERDICT],
+    }
+    return manifest.seal(
+        folder, described, lambda sha256: attestation.attestations(draft, described["recipe"], sha256, signer)
+    )
+
+
+def _labels(draft: Draft) -> dict[str, Any]:
     folders = class_folders(draft.synthetic.label_names)
-    labels = {
+    return {
         "names": list(draft.synthetic.label_names),
         "folders": list(folders),
         "class_to_idx": {name: index for index, name in enumerate(folders)},
     }
-    write_json(folder / "labels.json", labels)
-    write_json(folder / "verdict.json", draft.public_verdict)
-    (folder / "README.md").write_text(
-        card(draft, version, publishers, _portions(folder, about, draft)), encoding="utf-8"
-    )
-    (folder / "report.html").write_text(report.public_html(draft), encoding="utf-8")
-    described = {
-        **_described(draft),
-        "version": version,
-        "created": draft.created,
-        "formats": [publisher.name for publisher in publishers],
-        "images": len(draft.synthetic),
-        "verdict": digest_of(draft.public_verdict),
-        "suite": draft.verdict.suite,
-        "versions": draft.versions,
-    }
-    return manifest.seal(folder, described)
 
 
 def _portions(folder: Path, about: About, draft: Draft) -> list[Portion]:
@@ -183,82 +223,12 @@ def _identity(content: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(content.get(key) for key in ("name", "set", "recipe"))
 
 
-def _terms(draft: Draft) -> dict[str, Any]:
-    return draft.recipe.get("publish", {})
-
-
-def _formats(draft: Draft) -> tuple[str, ...]:
-    return tuple(_terms(draft).get("formats", DEFAULT_FORMATS))
-
-
 def _read(path: Path) -> dict[str, Any]:
     """Return a JSON file's content; nothing where it is missing or damaged, which is then nobody's twin."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-
-
-def _numbers(folder: Path, prefix: str) -> list[int]:
-    """Return the numbers that are taken, ascending."""
-    if not folder.is_dir():
-        return []
-    taken = (re.fullmatch(rf"{prefix}(\d+)", item.name) for item in folder.iterdir())
-    return sorted(int(match[1]) for match in taken if match)
-
-
-@contextlib.contextmanager
-def _place(shelf: Path, name: str) -> Generator[None]:
-    """Hold the shelf for one writer; what a killed one left half-written is swept away first."""
-    if _NAME.fullmatch(name) is None or len(name) > 100:
-        raise ReleaseError(
-            f"release: {name[:100]!r} cannot be a folder name. "
-            "Use letters, digits, dots, dashes and underscores, 100 at most."
-        )
-    with _told(shelf):
-        shelf.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(shelf / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # freed by the kernel when its holder dies
-            for left in shelf.glob(f"{_PART}*"):
-                shutil.rmtree(left, ignore_errors=True)
-            yield
-        finally:
-            os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _beside(shelf: Path) -> Generator[Path]:
-    """Give a folder that is gone afterwards unless it was moved to its place."""
-    folder = shelf / f"{_PART}{secrets.token_hex(8)}"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _told(shelf: Path) -> Generator[None]:
-    """Turn what the file system refuses into a message."""
-    try:
-        yield
-    except OSError as error:
-        advice = {
-            errno.ENOSPC: "The disk is full: free some space and run the same command again.",
-            errno.EDQUOT: "The quota is used up: free some space and run the same command again.",
-        }.get(error.errno or 0, "Check its rights, or choose another place with --workspace.")
-        raise ReleaseError(f"release: cannot write to {shelf} ({error.strerror}). {advice}") from None
-
-
-def _move(folder: Path, place: Path) -> None:
-    """Make the files read-only and put the folder where others look, in one step."""
-    for item in folder.rglob("*"):
-        if item.is_file():
-            item.chmod(0o444)
-    os.sync()  # the name must not reach the disk before the bytes do
-    place.parent.mkdir(exist_ok=True)
-    folder.rename(place)
 
 
 def _refuse_weights(folder: Path, draft: Draft) -> None:
@@ -287,17 +257,15 @@ def _refuse_places(folder: Path, workspace: Workspace, draft: Draft) -> None:
 
 def list_releases(workspace: Workspace) -> list[Release]:
     """Return every release, by name and version. A version whose manifest cannot be read has an empty one."""
-    shelf = workspace.root / "releases"
-    names = sorted(item.name for item in shelf.iterdir() if item.is_dir() and not item.name.startswith("."))
+    releases = workspace.root / "releases"
+    names = sorted(
+        item.name for item in releases.iterdir() if item.is_dir() and not item.name.startswith(".")
+    )
     return [
-        Release(
-            name,
-            version,
-            shelf / name / f"v{version}",
-            _read(shelf / name / f"v{version}" / manifest.MANIFEST),
-        )
+        Release(name, version, there, _read(there / manifest.MANIFEST))
         for name in names
-        for version in _numbers(shelf / name, "v")
+        for version in shelf.numbers(releases / name, "v")
+        for there in [releases / name / f"v{version}"]
     ]
 
 
@@ -318,13 +286,3 @@ def show(workspace: Workspace, name: str, version: int | None = None) -> Release
         there = ", ".join(f"v{number}" for number in versions)
         raise ReleaseError(f"release {name}: there is no v{version}; there are {there}")
     return versions[max(versions) if version is None else version]
-
-
-def verify(workspace: Workspace, name: str, version: int | None = None) -> list[str]:
-    """Return one sentence for each file that is missing, changed or does not belong; an empty list if all
-    holds.
-
-    Raises:
-        ReleaseError: there is no such release.
-    """
-    return manifest.problems(show(workspace, name, version).path)

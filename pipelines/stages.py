@@ -177,7 +177,9 @@ def publish(job: Job, judgement: Judgement) -> tuple[Path, str, bool]:
         place = release.block(job.workspace, judgement.draft)
         return place, judgement.digest, True
     judging.remember(judgement)  # before it leaves: a set on the record that never left does no harm
-    made = release.publish(job.workspace, judgement.draft)
+    made = release.publish(
+        job.workspace, judgement.draft, job.ledger.folder.name if job.ledger.folder else ""
+    )
     return made.path, str(made.manifest["set"]), made.fresh
 
 

@@ -21,7 +21,7 @@ SMALL = {
     "image": {"size_px": 8},
     "model": {"budget": {"images": 80}, "batch_size": 40, "settings": {"latent": 4, "widths": [8]}},
     "generate": {"count": 30},
-    "publish": {"formats": ["npz"]},
+    "publish": {"formats": ["npz"], "source_owner": "nobody", "source_terms": "CC0"},
 }
 
 

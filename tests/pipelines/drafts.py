@@ -173,6 +173,7 @@ def draft(status: str = "PASS", synthetic: ImageSet | None = None, **changes: ob
             "publish": {
                 "formats": ["folder", "npz"],
                 "licence": "CC-BY-4.0",
+                "source_owner": "nobody",
                 "source_terms": "Phantoms, CC0.",
             },
         },

@@ -1,0 +1,100 @@
+"""What a receiver asks of a release: is it whole, whose is it, and was it taken back? Works offline."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from phantomset.data.digest import digest_of_file
+from phantomset.pipelines import manifest, retraction
+from phantomset.pipelines.signing import Damaged, PublicKey, opened
+
+Signature = Literal["valid", "not checked", "unsigned", "invalid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The answer.
+
+    Attributes:
+        problems: one sentence for each thing that is wrong; none where the release holds.
+        signature: "valid" by the key that was given; "not checked" where none was; "unsigned"; "invalid".
+        signer: fingerprint of the key that the release names; "" where it is unsigned.
+        files: how many files the manifest lists.
+    """
+
+    problems: tuple[str, ...]
+    signature: Signature
+    signer: str
+    files: int
+
+    def sentence(self) -> str:
+        """Return in words whose the release is."""
+        return {
+            "valid": f"signed by {self.signer}",
+            "not checked": f"signed by {self.signer}, not checked: give its public key with --key",
+            "unsigned": "not signed: whoever can write here can have changed it together with its checksums",
+            "invalid": "the signature does not hold",
+        }[self.signature]
+
+
+def verify(folder: Path, public: PublicKey | None = None, retractions: Path | None = None) -> Verification:
+    """Return what is wrong with the release in a folder.
+
+    With the public key of its publisher any changed, missing or added byte is found, whoever changed it.
+    Without
+    one, or where the release is unsigned, whoever rewrote files and checksums together is not.
+
+    Args:
+        folder: the release.
+        public: the publisher's key, from elsewhere than the release.
+        retractions: the publisher's list; None: the one beside the releases, where there is one.
+
+    Raises:
+        ReleaseError: the list of retractions is damaged, or not signed by the key.
+    """
+    problems = manifest.problems(folder)
+    content = _manifest(folder)
+    signer = str(content.get("signer", ""))
+    wrong = _attested(folder, content, public)
+    listed = retraction.read(retractions or folder.parent.parent / retraction.LIST, public)
+    digest = digest_of_file(folder / manifest.MANIFEST) if content else ""
+    taken = [item for item in listed if item.manifest == digest]
+    problems += [problem for problem in wrong if problem not in problems]
+    problems += [f"retracted on {item.day}: {item.reason}" for item in taken]
+    signature: Signature = "not checked" if signer else "unsigned"
+    if public:
+        signature = "invalid" if wrong else "valid"
+    return Verification(tuple(problems), signature, signer, len(content.get("files", ())))
+
+
+def _attested(folder: Path, content: dict[str, Any], public: PublicKey | None) -> list[str]:
+    """Return what is wrong with the attestations: each is whole, about this manifest, and signed by the
+    key."""
+    names = content.get("attestations", [])
+    if public and not names:
+        return ["attestations: there are none, so nothing is signed"]
+    found: list[str] = []
+    for name in names:
+        try:
+            envelope = opened((folder / name).read_bytes())
+            subjects = [entry["digest"]["sha256"] for entry in envelope.statement["subject"]]
+        except OSError:
+            found.append(f"{name}: missing")
+            continue
+        except (Damaged, KeyError, TypeError):
+            found.append(f"{name}: changed")
+            continue
+        if subjects != [digest_of_file(folder / manifest.MANIFEST)]:
+            found.append(f"{name}: is about another {manifest.MANIFEST}")
+        elif public and not envelope.is_signed_by(public):
+            found.append(f"{name}: is not signed by {public.fingerprint}")
+    return found
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        content: Any = json.loads((folder / manifest.MANIFEST).read_bytes())
+        return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
