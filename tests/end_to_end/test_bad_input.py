@@ -34,6 +34,7 @@ class Scene:
             },
             "image": {"size_px": 8},
             "model": {"budget": {"images": 64}, "batch_size": 16, "settings": {"latent": 4, "widths": [8]}},
+            "publish": {"source_owner": "nobody", "source_terms": "CC0"},
         }
         for number in range(120):
             self.draw("ab"[number % 2], number)

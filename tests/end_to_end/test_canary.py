@@ -27,6 +27,7 @@ RECIPE = {
     "deidentify": {"accept_quarantined_share": 0.2},
     "model": {"budget": {"images": 64}, "batch_size": 16, "settings": {"latent": 4, "widths": [8]}},
     "generate": {"count": 20},
+    "publish": {"source_owner": "nobody", "source_terms": "CC0"},
 }
 
 

@@ -17,6 +17,7 @@ RECIPE = {
     "image": {"size_px": 8},
     "model": {"budget": {"images": 8_000}, "batch_size": 40, "settings": {"latent": 4, "widths": [16]}},
     "generate": {"count": 20},
+    "publish": {"source_owner": "nobody", "source_terms": "CC0"},
 }
 
 
