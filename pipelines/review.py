@@ -84,11 +84,11 @@ def _write_sheet(workspace: Workspace, cohort: Cohort, place: Path) -> str:
     images = image_set(workspace, cohort, chosen).images
     rows = -(-len(images) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * _TILE_PX, rows * _TILE_PX))
-    for place, image in enumerate(images):
+    for number, image in enumerate(images):
         pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
         tile = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
         tile.thumbnail((_TILE_PX, _TILE_PX))
-        sheet.paste(tile, (place % _COLUMNS * _TILE_PX, place // _COLUMNS * _TILE_PX))
+        sheet.paste(tile, (number % _COLUMNS * _TILE_PX, number // _COLUMNS * _TILE_PX))
     sheet.save(place)
     place.chmod(0o600)
     return place.name
