@@ -25,7 +25,7 @@ from phantomset.ganmodels.step import Stepper
 
 __all__ = ["Progress", "TrainingPlan", "budget_images", "images_per_second", "train"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the checkpoint's content; raised when an older checkpoint no longer continues to equal bits."""
 
 FEWEST_IMAGES = 16
