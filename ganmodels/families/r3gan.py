@@ -35,7 +35,7 @@ SCORE_GAIN = 0.3
 """Constant factor on the critic's scores: how far one step of the optimiser can move them.
 
 Adam moves every weight by about the learning rate, however small its gradient. At a factor of 1 this jitter
-alone makes the critic steeper than the penalties can hold; at 0.1 the critic is too slow to keep samples diverse.
+alone makes the critic steeper than the penalties can hold; at 0.1 it is too slow to keep samples diverse.
 """
 
 SMALLEST_PX, LARGEST_PX = 8, 256

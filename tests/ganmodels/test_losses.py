@@ -92,7 +92,7 @@ def test_critic_scores_in_float32_inside_mixed_precision() -> None:
 
 
 def test_the_critic_starts_flat_and_counts_in_small_steps() -> None:
-    """All scores are 0 at first; with a head of constant 1 and embeddings of 1 they are 0.3 / sqrt(64) * 64."""
+    """All scores are 0 at first; head and embeddings of 1 give 0.3 / sqrt(64) * 64 = 2.4."""
     from phantomset.data.records import ImageSpec
 
     critic = r3gan.Critic(r3gan.Settings(), ImageSpec(1, 28, 28), 2)
