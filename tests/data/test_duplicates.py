@@ -1,0 +1,68 @@
+"""Near-duplicates: found after the changes that happen to pictures, and never between strangers."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from phantomset.data.duplicates import DUPLICATE, is_selective, near_duplicates, thumbnail
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    """Forty pictures with structure at several scales, (40, 64, 64) uint8."""
+    chance = np.random.default_rng(5)
+    rough = sum(gaussian_filter(chance.normal(size=(40, 64, 64)), (0, s, s)) * s for s in (1, 3, 8))
+    low, high = rough.min(axis=(1, 2), keepdims=True), rough.max(axis=(1, 2), keepdims=True)
+    return np.rint(20 + 200 * (rough - low) / (high - low)).astype(np.uint8)
+
+
+def _shifted(picture: np.ndarray) -> np.ndarray:
+    moved = np.zeros_like(picture)
+    moved[2:, 3:] = picture[:-2, :-3]
+    return moved
+
+
+CHANGES = {
+    "gamma": lambda p: np.rint(255 * (p / 255) ** 1.5).astype(np.uint8),
+    "brighter": lambda p: p + 30,
+    "noise": lambda p: np.clip(p + np.random.default_rng(1).normal(0, 6, p.shape), 0, 255).astype(np.uint8),
+    "mirrored": lambda p: p[:, ::-1],
+    "inverted": lambda p: 255 - p,
+    "shifted": _shifted,
+    "colour": lambda p: p,
+}
+
+
+def _pairs(images: list[np.ndarray]) -> set[tuple[int, int]]:
+    thumbnails = np.stack([thumbnail(image) for image in images])
+    return {pair[:2] for pair in near_duplicates(thumbnails) if pair.score >= DUPLICATE}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_is_found_and_no_stranger(pictures: np.ndarray, change: str) -> None:
+    """Each of the first ten pictures is found with its copy, and nothing else is found."""
+    stack = [picture[None] for picture in pictures]
+    copies = [CHANGES[change](picture)[None] for picture in pictures[:10]]
+    if change == "colour":
+        copies = [np.repeat(copy, 3, axis=0) for copy in copies]
+    assert _pairs(stack + copies) == {(number, 40 + number) for number in range(10)}
+
+
+def test_flat_and_few_pictures_have_no_copies(pictures: np.ndarray) -> None:
+    """Without structure nothing can be compared; one picture alone has no pair."""
+    flat = [np.full((1, 64, 64), value, dtype=np.uint8) for value in (3, 90, 200)]
+    assert _pairs(flat) == set()
+    assert _pairs([pictures[0][None]]) == set()
+
+
+def test_drawings_are_too_alike(pictures: np.ndarray) -> None:
+    """One drawing with a little noise for every patient: strangers pass for copies, so the search is not
+    used; copies of one owner do not speak against it.
+    """
+    chance = np.random.default_rng(2)
+    alike = [np.clip(pictures[0] + chance.normal(0, 3, (64, 64)), 0, 255).astype(np.uint8) for _ in range(20)]
+    drawings = np.stack([thumbnail(picture[None]) for picture in alike])
+    films = np.stack([thumbnail(picture[None]) for picture in pictures])
+    assert not is_selective(drawings, [str(number) for number in range(20)])
+    assert is_selective(drawings, ["one"] * 20)
+    assert is_selective(films, [str(number) for number in range(40)])
