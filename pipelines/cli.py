@@ -174,6 +174,7 @@ app.add_typer(cli_people.keys)
 app.add_typer(look.recipes)
 app.command()(look.explain)
 app.command()(look.doctor)
+app.command()(look.mark)
 
 
 def main() -> NoReturn:

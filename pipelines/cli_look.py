@@ -144,3 +144,31 @@ def doctor(workspace: Place = None, as_json: AsJson = False) -> int:
         shown.add_row(row.name, row.found, "" if row.is_well else f"[red]{row.advice}[/]")
     console.screen().print(shown)
     return code
+
+
+def mark(
+    judgement: Annotated[
+        str, typer.Argument(metavar="FOLDER", help="Folder of the restricted report, in restricted/findings.")
+    ],
+    pair: Annotated[
+        str | None, typer.Argument(metavar="PAIR", help="Such as hp-1; none: list marks.")
+    ] = None,
+    seen: Annotated[str | None, typer.Argument(metavar="copy|different|unsure")] = None,
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who looked.")] = "",
+    workspace: Place = None,
+    as_json: AsJson = False,
+) -> int:
+    """Record what a person saw who looked at one of the closest pairs; it changes no verdict."""
+    from phantomset.pipelines import marks
+    from phantomset.pipelines.places import existing
+
+    place = existing(workspace)
+    if pair is not None:
+        marks.record(place, judgement, pair, seen or "", by)
+    lines = marks.recorded(place, judgement)
+    if as_json:
+        print_json({"exit_code": OK, "marks": lines})
+    else:
+        for line in lines:
+            typer.echo(f"{line['time']}  {line['pair']:<12} {line['mark']:<10} {line['by']}")
+    return OK

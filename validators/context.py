@@ -128,6 +128,7 @@ class Context:
         kernels = density.kernel_head + density.kernel_tail.sum(1)
         return ImageView(
             q={name: np.minimum(t.head, t.tail.min(1, initial=np.inf)) for name, t in tables.items()},
+            closest={name: table.closest for name, table in tables.items()},
             votes={name: (t.votes, t.vote_q) for name, t in tables.items()},
             log_ratio=log_density(kernels, len(self.evidence.synthetic)) - log_reference,
             members=self.members,
@@ -165,6 +166,12 @@ class Context:
     def nearness(self) -> Nearness:
         """What each patient has nearest in S."""
         return whole(self.view())
+
+    def closest_pairs(self, space: str, count: int) -> list[tuple[int, int, float]]:
+        """Return the closest pairs of T's images and synthetic ones: both positions, and q, nearest first."""
+        view, train = self._views[1], len(self.evidence.train)
+        rows = np.argsort(view.q[space][:train], kind="stable")[:count]
+        return [(int(row), int(view.closest[space][row]), float(view.q[space][row])) for row in rows]
 
     def nearness_of(self, rows: np.ndarray) -> Nearness:
         """What the patients of some images of `real`, ``(N,) bool``, have nearest in S, by these alone."""

@@ -104,6 +104,14 @@ class Table:
     kernel_head: np.ndarray
     kernel_tail: np.ndarray
 
+    @property
+    def closest(self) -> np.ndarray:
+        """Which of all M columns is nearest to each real image, ``(N,)``."""
+        if not self.tail.shape[1]:
+            return self.head_index
+        last = len(self.votes) - self.tail.shape[1] + self.tail.argmin(1)
+        return np.where(self.head <= self.tail.min(1), self.head_index, last)
+
     @classmethod
     def empty(cls, n: int, size: int, tail: int) -> "Table":
         """Return a table before any real image was looked at."""

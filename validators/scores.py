@@ -97,12 +97,14 @@ class ImageView:
 
     Attributes:
         q: ``(N,)`` least calibrated distance, by space.
+        closest: ``(N,)`` which synthetic image that is, by space.
         votes: real images ``(M,)`` nearest to each synthetic one and their q ``(M,)``, by space.
         log_ratio: ``(N,)`` log p_S - log p_R at each real image.
         members: whose the real images are.
     """
 
     q: Mapping[str, np.ndarray]
+    closest: Mapping[str, np.ndarray]
     votes: Mapping[str, tuple[np.ndarray, np.ndarray]]
     log_ratio: np.ndarray
     members: Panel

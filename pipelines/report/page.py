@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from phantomset.data.records import ImageSet
 from phantomset.pipelines.draft import Draft
 from phantomset.pipelines.report import plots, words
-from phantomset.pipelines.report.restricted import finding_rows, neighbour_part
+from phantomset.pipelines.report.restricted import attack_part, finding_rows, neighbour_part
 from phantomset.pipelines.report.view import public_view, quarantine_rows
 from phantomset.validators.finding import Evidence
 
@@ -52,6 +52,7 @@ def restricted_html(draft: Draft, evidence: Evidence) -> str:
         quarantine=quarantine_rows(counts.quarantine, "{:,}".format),
         dropped=[(rule, f"{count:,}") for rule, count in sorted(counts.dropped.items())],
         **neighbour_part(evidence),
+        **attack_part(draft.verdict.findings, evidence),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from phantomset.data.records import ImageSet
+from phantomset.pipelines import marks
 from phantomset.pipelines.report import plots, words
 from phantomset.pipelines.report.pairs import MAX_REAL, MAX_SYNTHETIC, Neighbours, neighbours
 from phantomset.validators.finding import Evidence, Finding
@@ -42,11 +43,16 @@ class FindingRow:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A real image and the synthetic image most like it, side by side in one picture."""
+    """A real image and the synthetic image most like it, side by side in one picture.
+
+    Attributes:
+        name: what a person calls it who marks it (`marks`); "" where it cannot be marked.
+    """
 
     uri: str
     distance: str
     labels: str
+    name: str = ""
 
 
 def finding_rows(findings: Iterable[Finding]) -> list[FindingRow]:
@@ -79,6 +85,29 @@ def neighbour_part(evidence: Evidence) -> dict[str, Any]:
         if cut
         else "",
     }
+
+
+def attack_part(findings: Iterable[Finding], evidence: Evidence) -> dict[str, Any]:
+    """Return the closest training pairs of each representation, each with its difference image."""
+    return {
+        "attack_groups": [
+            (space, [_attacked(evidence, *pair, name) for name, pair in named.items()])
+            for space, named in marks.pairs(findings).items()
+        ]
+    }
+
+
+def _attacked(evidence: Evidence, row: int, column: int, q: float, name: str) -> Pair:
+    """Return real image, synthetic image and their difference: grey is none, dark and bright are more."""
+    real, synthetic = evidence.train.images[row], evidence.synthetic.images[column]
+    difference = (synthetic.astype(np.int16) - real) // 2 + 128
+    three = np.stack([real, synthetic, difference.astype(np.uint8)])
+    labels = (
+        evidence.train.label_names[evidence.train.labels[row]],
+        evidence.synthetic.label_names[evidence.synthetic.labels[column]],
+    )
+    uri = plots.png_uri(plots.strip(three, 3, most_px=256))
+    return Pair(uri, f"{q:.3f}", " | ".join(dict.fromkeys(labels)), name)
 
 
 def _row(finding: Finding) -> FindingRow:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from phantomset.validators.context import Context
-from phantomset.validators.distances import Candidates
+from phantomset.validators.distances import Candidates, Table
 from phantomset.validators.finding import Evidence, Rules
 from phantomset.validators.measures.permutation import min_p
 from phantomset.validators.scan import alarms, scan
@@ -132,3 +133,14 @@ def test_scan_counts_who_is_below_the_alarm_distance() -> None:
     assert found.p < 1e-6
     assert (found.train_below, found.holdout_below) == ({"a": 1, "b": 0}, {"a": 0, "b": 0})
     assert found.p == pytest.approx(2 * found.p_by_space["a"])
+
+
+def test_the_closest_of_head_and_tail_is_found() -> None:
+    """Columns 0 and 1 are the head, 2 and 3 the tail: each row's least q is named by its own column."""
+    q = torch.tensor([[0.9, 0.4, 0.8, 0.7], [0.9, 0.8, 0.6, 0.3], [0.2, 0.8, 0.2, 0.3]])
+    table = Table.empty(3, 4, 2)
+    table.take(0, q, None)
+    assert table.closest.tolist() == [1, 3, 0]
+    undivided = Table.empty(3, 4, 0)
+    undivided.take(0, q, None)
+    assert undivided.closest.tolist() == [1, 3, 0]

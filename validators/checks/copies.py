@@ -9,6 +9,9 @@ from phantomset.validators.finding import Check, Finding, Status
 from phantomset.validators.policy import ALPHA_SCAN, LEAST_HOLDOUT_SCAN
 from phantomset.validators.scan import Scan, scan
 
+PAIRS = 6
+"""Closest pairs of each representation, for a person to look at."""
+
 
 def _run(context: Context) -> Sequence[Finding]:
     found = scan(context.nearness.q, context.members.is_train)
@@ -33,6 +36,7 @@ def _run(context: Context) -> Sequence[Finding]:
                 "alarm_distance_by_space": found.alarm_distance,
                 "train_patients_below": found.train_below,
                 "holdout_patients_below": found.holdout_below,
+                "pairs": {name: context.closest_pairs(name, PAIRS) for name in context.spaces},
                 "smallest_train_q": {k: float(q[context.members.is_train].min()) for k, q in _q(context)},
             },
         )
