@@ -206,6 +206,17 @@ ALLOWED: Mapping[str, Grammar] = {
 }
 """The elements of a header that may reach a record, by DICOM keyword, each with its grammar."""
 
+TECHNICAL = frozenset(ALLOWED) - {
+    "Modality",
+    "BodyPartExamined",
+    "ViewPosition",
+    "Laterality",
+    "ImageLaterality",
+    "PatientPosition",
+    "Manufacturer",
+}
+"""Elements that describe settings and pixels: kept in the record, and no way to tell patients apart."""
+
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9 _/+-]{0,31}")
 _NUMBER = re.compile(r"-?\d{1,4}(\.\d{1,4})?")
 _LABEL = re.compile(r"[^\W_][\w .,:;/+&()'-]{0,63}")

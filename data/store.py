@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from phantomset.data.deidentify import TECHNICAL
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.pixels import digest_of_pixels
@@ -189,7 +190,8 @@ def image_set(workspace: Workspace, cohort: Cohort, positions: Sequence[int]) ->
     """Return the images of a cohort at the given positions of its records.
 
     ``patients`` counts the cohort's subjects in the order of their first record: the codes are shared by all
-    parts of one cohort, and do not depend on the project key.
+    parts of one cohort, and do not depend on the project key. Attributes that only describe settings
+    and pixels stay with the records.
 
     Raises:
         WorkspaceError: an image is not in the store.
@@ -198,7 +200,7 @@ def image_set(workspace: Workspace, cohort: Cohort, positions: Sequence[int]) ->
     for record in cohort.records:
         codes.setdefault(record.subject, len(codes))
     chosen = [cohort.records[position] for position in positions]
-    columns = sorted({name for record in cohort.records for name in record.attributes})
+    columns = sorted({name for record in cohort.records for name in record.attributes} - TECHNICAL)
     images = Store(workspace).get([record.digest for record in chosen])
     return ImageSet(
         images=images if len(chosen) else np.zeros((0, *cohort.spec.shape), dtype=np.uint8),
