@@ -1,4 +1,4 @@
-"""One file to canonical images: what a worker process does, and nothing that needs the store or the key."""
+"""One file to canonical images: what a worker process does, and nothing that needs the store."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource, Listed, Readable
-from phantomset.data.pixels import ImageSettings, canonical, final_spacing
+from phantomset.data.keys import pseudonym
+from phantomset.data.pixels import ImageSettings, canonical, digest_of_pixels, final_spacing
 from phantomset.data.quarantine import Unfit
 from phantomset.data.reading import unpacked
 from phantomset.data.records import RawImage, Rejected
@@ -25,11 +27,51 @@ class Finished:
 
     Attributes:
         item: the image without its own pixels, or the rejection.
-        pixels: ``(C, H, W) uint8``; None for a rejection.
+        pixels: ``(C, H, W) uint8``; None for a rejection, and where the store has them already.
+        digest: their name; empty for a rejection.
     """
 
     item: RawImage | Rejected
     pixels: np.ndarray | None = None
+    digest: str = ""
+
+    def told(self, listed: Listed) -> "Finished":
+        """Return it with what is known of its file: where it lies, and what its path and row say."""
+        item, key = self.item, listed.member.key + self.item.key
+        if isinstance(item, Rejected):
+            return replace(self, item=replace(item, key=key, size_bytes=listed.member.size_bytes))
+        changes: dict[str, Any] = {
+            "key": key,
+            "label": item.label if listed.label is None else listed.label,
+            "subject": item.subject if listed.subject is None else pseudonym("patient", listed.subject),
+            "attributes": item.attributes | listed.attributes,
+            "dropped": item.dropped | listed.dropped,
+            "links": item.links | {kind: pseudonym(kind, name) for kind, name in listed.links.items()},
+        }
+        return replace(self, item=replace(item, **changes))
+
+    def keyed(self) -> "Finished":
+        """Return it with keyed names for the patient and for what links images: no other leaves memory."""
+        item = self.item
+        if isinstance(item, Rejected):
+            return self
+        subject = None if item.subject is None else pseudonym("patient", item.subject)
+        links = {kind: pseudonym(kind, name) for kind, name in item.links.items()}
+        return replace(self, item=replace(item, subject=subject, links=links))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker says of one file.
+
+    Attributes:
+        finished: its images or its rejection, with the key of the part alone; None where the content is the
+            one that is known already.
+        content: keyed name of its bytes; empty where it could not be read, or the outcome may change.
+    """
+
+    finished: list[Finished] | None
+    content: str = ""
 
 
 def finish(
@@ -59,7 +101,7 @@ def finish(
             yield Finished(Rejected(item.key, "LOW_CONTENT" if blank else unfit.code))
             continue
         spacing = final_spacing(item.spacing_mm, item.pixels.shape, image)
-        yield Finished(replace(item, pixels=_NO_PIXELS, spacing_mm=spacing), pixels)
+        yield Finished(replace(item, pixels=_NO_PIXELS, spacing_mm=spacing), pixels, digest_of_pixels(pixels))
 
 
 def decode_file(
@@ -69,44 +111,31 @@ def decode_file(
     settings: SourceSettings,
     image: ImageSettings,
     context: ReadContext,
-) -> list[Finished]:
+) -> Answer:
     """Return all images of one file, or one rejection.
 
     Raises:
         SourceError: an image's sides do not fit the recipe.
     """
-    member = listed.member
+    name = ""
     try:
         if listed.code is not None:
             raise Unfit(listed.code)
-        content = unpacked(tree.read(member), context.limits)
-        found = finish(source.decode(content, settings, context, listed.waived), image, settings.neighbours)
-        return [_named(finished, listed) for finished in found]
+        content = tree.read(listed.member)
+        name = pseudonym("content", digest_of(content, sorted(listed.waived)))
+        if name == listed.known:
+            return Answer(None, name)
+        found = source.decode(unpacked(content, context.limits), settings, context, listed.waived)
+        return Answer(list(finish(found, image, settings.neighbours)), name)
     except Unfit as unfit:
         code = unfit.code
     except SourceError:
         raise
     except MemoryError:
-        code = "TOO_MANY_PIXELS"
+        code, name = "TOO_MANY_PIXELS", ""
     except Exception:  # one file must not end a run of thousands, and a traceback may carry its values
-        code = "INTERNAL_ERROR"
-    return [Finished(Rejected(member.key, code, member.size_bytes))]
-
-
-def _named(finished: Finished, listed: Listed) -> Finished:
-    """Add what is known of the file to what was found in it."""
-    item, key = finished.item, listed.member.key + finished.item.key
-    if isinstance(item, Rejected):
-        return replace(finished, item=replace(item, key=key, size_bytes=listed.member.size_bytes))
-    changes: dict[str, Any] = {
-        "key": key,
-        "label": item.label if listed.label is None else listed.label,
-        "subject": item.subject if listed.subject is None else listed.subject,
-        "attributes": item.attributes | listed.attributes,
-        "dropped": item.dropped | listed.dropped,
-        "links": item.links | listed.links,
-    }
-    return replace(finished, item=replace(item, **changes))
+        code, name = "INTERNAL_ERROR", ""
+    return Answer([Finished(Rejected("", code))], name)
 
 
 def _hold_content(pixels: np.ndarray) -> None:

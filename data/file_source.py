@@ -26,6 +26,7 @@ class Listed:
         label, subject, attributes, dropped: as in `RawImage`; None where only the file itself can say.
         links: what joins it to other files, by kind.
         waived: the codes that a person released it from.
+        known: keyed name of the content that it had before; None where it was not seen before.
         code: why it is not opened at all, such as NO_LABEL; None where it is.
     """
 
@@ -36,6 +37,7 @@ class Listed:
     dropped: dict[str, int] = field(default_factory=dict[str, int])
     links: dict[str, str] = field(default_factory=dict[str, str])
     waived: frozenset[str] = frozenset()
+    known: str | None = None
     code: str | None = None
 
 

@@ -4,12 +4,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from phantomset.data import catalogue, cohorts, groups
 from phantomset.data.cohorts import load_cohort as load_cohort
+from phantomset.data.decoders import decoder_versions
 from phantomset.data.decoding import Finished, finish
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.digest import digest_of
@@ -17,6 +18,7 @@ from phantomset.data.duplicates import thumbnail
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource
 from phantomset.data.groups import DuplicateSettings, Entry, Kept
+from phantomset.data.journal import open_journal
 from phantomset.data.keys import key_name, pseudonym
 from phantomset.data.pixels import VERSION, ImageSettings
 from phantomset.data.quarantine import CHOSEN, Ledger, in_words
@@ -83,15 +85,17 @@ def ingest(
     thumbnails: dict[str, np.ndarray] = {}
     files = 0
     with Store(workspace).writer() as pack:
-        for finished in _finished(source, settings, image, context, workers):
+        for finished in _finished(source, settings, image, context, workspace, pack, workers):
             files += 1
             entry = _take(finished, pack, ledger, dropped)
             if entry is not None:
                 entries.append(entry)
-                if duplicates.near != "off" and entry.digest not in thumbnails:
-                    thumbnails[entry.digest] = thumbnail(cast(np.ndarray, finished.pixels))
+                if duplicates.near != "off" and finished.pixels is not None:
+                    thumbnails.setdefault(entry.digest, thumbnail(finished.pixels))
             if report is not None:
                 report(files)
+        if duplicates.near != "off":
+            _complete(thumbnails, entries, workspace)
         kept, named, found = _settle(entries, thumbnails, duplicates.near, ledger, context)
         _hold_share(files, len(kept), ledger, deidentify)
         if dropped["unknown character sets"]:
@@ -121,7 +125,7 @@ def ingest_key(
     reviewed = sorted(Reviewed.read(deidentify.reviewed).rows)
     rules = deidentify.model_dump(mode="json", exclude={"reviewed"})
     given = (choices, source.fingerprint(settings), image, rules, reviewed, duplicates)
-    return digest_of("ingest", VERSION, key_name(), *given)
+    return digest_of("ingest", VERSION, decoder_versions(), key_name(), *given)
 
 
 def require_classes(cohort: Cohort) -> None:
@@ -148,16 +152,23 @@ def _finished(
     settings: SourceSettings,
     image: ImageSettings,
     context: ReadContext,
+    workspace: Workspace,
+    pack: PackWriter,
     workers: int | None,
 ) -> Iterator[Finished]:
-    """Yield all images and rejections of the input; files are decoded by worker processes."""
+    """Yield all images and rejections of the input; files that are not known yet are decoded by workers."""
     if isinstance(source, Source):
-        yield from finish(source.read(settings, context), image)
+        yield from (each.keyed() for each in finish(source.read(settings, context), image))
         return
     tree, listed = source.files(settings, context)
     job = Job(source, tree, settings, image, ReadContext(context.deidentify, context.limits))
-    for _, found in decode_all(job, listed, workers):
-        yield from found
+    with open_journal(workspace, job, pack) as journal:
+        for each, answer in decode_all(job, map(journal.marked, listed), workers):
+            before = pack.sealed
+            yield from journal.settled(each, answer)
+            if pack.sealed > before:
+                journal.seal()
+        journal.seal()
 
 
 def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter[str]) -> Entry | None:
@@ -167,10 +178,18 @@ def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter
         ledger.add(item.key, item.code, item.size_bytes)
         return None
     dropped.update(item.dropped)
-    digest = pack.add(cast(np.ndarray, finished.pixels))
-    subject = pseudonym("patient", item.subject) if item.subject is not None else None
-    links = {kind: pseudonym(kind, name) for kind, name in item.links.items()}
-    return Entry(item.key, digest, subject, item.label, item.attributes, item.spacing_mm, links)
+    if finished.pixels is not None:
+        pack.add(finished.pixels, finished.digest)
+    about = (item.subject, item.label, item.attributes, item.spacing_mm, item.links)
+    return Entry(item.key, finished.digest, *about)
+
+
+def _complete(thumbnails: dict[str, np.ndarray], entries: list[Entry], workspace: Workspace) -> None:
+    """Add the thumbnails of images that were not decoded now, because the store has them."""
+    missing = sorted({entry.digest for entry in entries} - thumbnails.keys())
+    for start in range(0, len(missing), 1000):
+        some = missing[start : start + 1000]
+        thumbnails.update(zip(some, map(thumbnail, Store(workspace).get(some)), strict=True))
 
 
 def _note_released(entries: list[Entry], reviewed: Reviewed, ledger: Ledger) -> None:

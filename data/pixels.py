@@ -15,7 +15,7 @@ from phantomset.data.errors import SourceError
 from phantomset.data.quarantine import Unfit
 from phantomset.data.records import ImageSpec
 
-VERSION = 1
+VERSION = 2
 """Part of every digest: it changes whenever a step of the path changes."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)

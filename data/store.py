@@ -21,7 +21,7 @@ from phantomset.data.pixels import digest_of_pixels
 from phantomset.data.records import Cohort, ImageSet
 from phantomset.data.workspace import Workspace
 
-PACK_BYTES = 64 << 20
+PACK_BYTES = 16 << 20
 """A pack is sealed when its pixels reach this size; it bounds the memory of a writer."""
 
 
@@ -43,7 +43,7 @@ class Store:
 
     @contextlib.contextmanager
     def writer(self) -> Generator["PackWriter"]:
-        """Take images one by one; they enter the store when the block ends well, and never in part.
+        """Take images one by one; they enter the store pack by pack, the last one when the block ends well.
 
         Raises:
             WorkspaceError: the store cannot be written; nothing is left behind.
@@ -54,7 +54,7 @@ class Store:
             staging.mkdir(mode=0o700)
             pack = PackWriter(staging, self._folder, set(self._index()))
             yield pack
-            pack.commit()
+            pack.seal()
         except OSError as error:
             raise WorkspaceError(
                 f"store: cannot write to {self._folder} ({error.strerror}). "
@@ -89,6 +89,14 @@ class Store:
         return all(
             (self._folder / f"{name}.npy").exists() for name in {index[digest][0] for digest in wanted}
         )
+
+    def digests(self) -> list[str]:
+        """Return the names of all images in the store, sorted.
+
+        Raises:
+            WorkspaceError: an index is damaged.
+        """
+        return sorted(self._index())
 
     def verify(self) -> list[str]:
         """Return the digests whose pixels no longer give that digest, sorted; empty is sound."""
@@ -139,51 +147,52 @@ class PackWriter:
         self._staging, self._folder, self._known = staging, folder, known
         self._open: dict[str, np.ndarray] = {}
         self._bytes = 0
-        self._sealed: list[str] = []
+        self.sealed = 0
+        """Packs that this writer has moved into the store."""
 
-    def add(self, image: np.ndarray) -> str:
+    def has(self, digests: Iterable[str]) -> bool:
+        """Return whether all digests are in the store, or in the open pack."""
+        return all(digest in self._known for digest in digests)
+
+    def add(self, image: np.ndarray, digest: str | None = None) -> str:
         """Take ``(C, H, W) uint8`` and return its digest; an image that is known already costs nothing."""
-        digest = digest_of_pixels(image)
+        digest = digest or digest_of_pixels(image)
         if digest not in self._known:
             if self._open and next(iter(self._open.values())).shape != image.shape:
-                self._seal()
+                self.seal()
             self._known.add(digest)
             self._open[digest] = np.array(image)
             self._bytes += image.nbytes
             if self._bytes >= PACK_BYTES:
-                self._seal()
+                self.seal()
         return digest
 
-    def commit(self) -> None:
-        """Seal what is open and move all packs into the store, index last."""
-        self._seal()
-        for name in self._sealed:
-            for suffix in (".npy", ".parquet"):
-                (self._staging / f"{name}{suffix}").replace(self._folder / f"{name}{suffix}")
-        if self._sealed:
-            _sync_folder(self._folder)
-
-    def _seal(self) -> None:
-        """Write one pack: rows in the order of their digests, so equal content is equal bytes."""
+    def seal(self) -> None:
+        """Move what is open into the store, index last: rows in the order of their digests."""
         import pandas as pd
 
         if not self._open:
             return
         digests = sorted(self._open)
         name = digest_of("pack", digests)
-        with (self._staging / f"{name}.npy").open("wb") as stream:
-            np.save(stream, np.stack([self._open[digest] for digest in digests]), allow_pickle=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        index = self._staging / f"{name}.parquet"
+        parts = [self._staging / f"{name}.npy", self._staging / f"{name}.parquet"]
+        with parts[0].open("wb") as stream:
+            first = self._open[digests[0]]
+            head = {"descr": "|u1", "fortran_order": False, "shape": (len(digests), *first.shape)}
+            np.lib.format.write_array_header_1_0(stream, head)
+            for digest in digests:  # one by one: a stack would double the writer's memory
+                stream.write(self._open[digest].tobytes())
         frame = pd.DataFrame({"digest": digests, "row": np.arange(len(digests), dtype=np.int64)})
-        frame.to_parquet(index, index=False)
-        for path in (index, self._staging / f"{name}.npy"):
+        frame.to_parquet(parts[1], index=False)
+        for path in parts:
             path.chmod(0o600)
-        with index.open("rb") as stream:
-            os.fsync(stream.fileno())
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        for path in parts:
+            path.replace(self._folder / path.name)
+        _sync_folder(self._folder)
         self._open, self._bytes = {}, 0
-        self._sealed.append(name)
+        self.sealed += 1
 
 
 def image_set(workspace: Workspace, cohort: Cohort, positions: Sequence[int]) -> ImageSet:

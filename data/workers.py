@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from phantomset.data import keys
-from phantomset.data.decoding import Finished, decode_file
+from phantomset.data.decoding import Answer, Finished, decode_file
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource, Listed, Readable
 from phantomset.data.pixels import ImageSettings
@@ -75,8 +75,8 @@ def default_workers() -> int:
 
 def decode_all(
     job: Job, files: Iterable[Listed], workers: int | None = None, bounds: Bounds | None = None
-) -> Iterator[tuple[Listed, list[Finished]]]:
-    """Yield every file with its images or its rejection, in the given order, whoever decoded it.
+) -> Iterator[tuple[Listed, Answer]]:
+    """Yield every file with what it holds, in the given order, whoever decoded it.
 
     Args:
         job: what to decode, and how.
@@ -109,9 +109,9 @@ class _Pool:
         self._listed: dict[int, Listed] = {}
         self._again: deque[int] = deque()
         self._deaths: dict[int, int] = {}
-        self._answers: dict[int, list[Finished]] = {}
+        self._answers: dict[int, Answer] = {}
 
-    def run(self, files: Iterable[Listed]) -> Iterator[tuple[Listed, list[Finished]]]:
+    def run(self, files: Iterable[Listed]) -> Iterator[tuple[Listed, Answer]]:
         """Yield files with their answers, in order."""
         numbered = enumerate(files)
         due, is_read = 0, False
@@ -173,7 +173,7 @@ class _Pool:
         for ready in wait(list(by_pipe)):
             worker = by_pipe[cast(Connection, ready)]
             try:
-                answer: list[Finished] | str = worker.pipe.recv()
+                answer: Answer | str = worker.pipe.recv()
             except (EOFError, OSError):
                 self._blame(worker)
                 continue
@@ -191,9 +191,8 @@ class _Pool:
         is_late = worker.process.exitcode == -signal.SIGALRM
         self._deaths[index] = self._deaths.get(index, 0) + 1
         if is_late or self._deaths[index] > 1:
-            member = self._listed[index].member
             code = "DECODE_TIMEOUT" if is_late else "DECODER_CRASH"
-            self._answers[index] = [Finished(Rejected(member.key, code, member.size_bytes))]
+            self._answers[index] = Answer([Finished(Rejected("", code))])
         else:
             self._again.appendleft(index)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from phantomset.data.decoders import CODECS
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.keys import key_file
+from phantomset.data.store import Store
+from phantomset.data.workspace import Workspace
 from phantomset.pipelines.compute import default_threads
 from phantomset.pipelines.places import workspace_path
 from phantomset.pipelines.versions import versions
@@ -31,6 +33,22 @@ class Row:
 def examine(workspace: Path | None) -> list[Row]:
     """Return what this machine has; nothing is made or changed."""
     return [*_packages(), *_machine(), *_decoders(), *_places(workspace)]
+
+
+def verify_store(workspace: Path | None) -> Row:
+    """Return whether every stored image still gives its digest; reads all of them, changes nothing."""
+    root = workspace_path(workspace)
+    if not (root / "restricted" / "objects").is_dir():
+        return Row("store", f"{root}: no store yet")
+    store = Store(Workspace(root))
+    try:
+        count, damaged = len(store.digests()), store.verify()
+    except WorkspaceError as error:
+        return Row("store", "damaged", False, str(error))
+    if damaged:
+        advice = "move the packs away that hold them, and run the ingest stage again: it decodes them anew"
+        return Row("store", f"{len(damaged):,} of {count:,} images are damaged", False, advice)
+    return Row("store", f"{count:,} images, each equal to its digest")
 
 
 def _packages() -> Iterator[Row]:

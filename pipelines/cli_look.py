@@ -129,11 +129,18 @@ def explain(
     return OK
 
 
-def doctor(workspace: Place = None, as_json: AsJson = False) -> int:
+VerifyStore = Annotated[
+    bool, typer.Option("--verify-store", help="Read every stored image and hold it against its digest.")
+]
+
+
+def doctor(workspace: Place = None, verify_store: VerifyStore = False, as_json: AsJson = False) -> int:
     """Say what this machine has: versions, devices, decoders, and whether the workspace can be written."""
     from phantomset.pipelines import checkup, console
 
     rows = checkup.examine(workspace)
+    if verify_store:
+        rows.append(checkup.verify_store(workspace))
     code = OK if all(row.is_well for row in rows) else BAD_INPUT
     if as_json:
         print_json({"exit_code": code, "checks": [[row.name, row.found, row.is_well] for row in rows]})

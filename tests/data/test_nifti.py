@@ -192,8 +192,8 @@ def _decoded(folder: Path, deidentify: DeidentifySettings, **more: Any) -> dict[
     image = ImageSettings(size_px=16, fit="pad")
     found: dict[str, Counter[str]] = {}
     for each in listed:
-        finished = decode_file(SOURCE, tree, each, settings, image, context)
+        answer = decode_file(SOURCE, tree, each, settings, image, context)
         found[each.member.key] = Counter(
-            one.item.code if isinstance(one.item, Rejected) else "" for one in finished
+            one.item.code if isinstance(one.item, Rejected) else "" for one in answer.finished or ()
         )
     return found

@@ -64,7 +64,8 @@ def _run(
     tree = open_tree(folder, Limits())
     job = Job(source, tree, source.Settings(format="hostile"), IMAGE, ReadContext())
     files = [Listed(member, label="x") for member in tree.members()]
-    return list(decode_all(job, files, workers, Bounds(**bounds)))
+    answers = decode_all(job, files, workers, Bounds(**bounds))
+    return [(listed, [one.told(listed) for one in answer.finished or ()]) for listed, answer in answers]
 
 
 def _codes(answers: list[tuple[Listed, list[Finished]]]) -> list[str]:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from phantomset.data.errors import Interrupted, PhantomsetError
+from phantomset.data.store import Store
+from phantomset.data.workspace import Workspace
 from phantomset.pipelines import cli, launch
 from phantomset.pipelines.stages import STAGES
 
@@ -172,6 +175,21 @@ def test_the_doctor_says_what_there_is_and_changes_nothing(
     for word in ("torch", "prefect", "CPU", "DICOM", "workspace", "key"):
         assert word in out
     assert list(own_place.iterdir()) == []
+
+
+def test_the_doctor_verifies_the_store(call: Callable[..., Answer], own_place: Path) -> None:
+    """Every image is read and held against its digest; one flipped bit is counted, and the exit code is 2."""
+    assert "no store yet" in call("doctor", "--verify-store")[1]
+    workspace = Workspace.open(own_place / "workspace")
+    Store(workspace).put(np.arange(48, dtype=np.uint8).reshape(3, 1, 4, 4))
+    code, out, _ = call("doctor", "--verify-store", "--json")
+    assert code == 0
+    assert "3 images, each equal to its digest" in out
+    pack = next(workspace.restricted("objects").glob("*.npy"))
+    pack.write_bytes(pack.read_bytes()[:-1] + b"\xff")
+    code, out, _ = call("doctor", "--verify-store", "--json")
+    assert code == 2
+    assert "1 of 3 images are damaged" in out
 
 
 def raising(error: BaseException) -> Callable[..., Any]:

@@ -1,0 +1,172 @@
+"""Files seen before are not decoded again; a run that was killed goes on and ends with the same digest."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phantomset.data import decoding, workers
+from phantomset.data.decoding import Answer
+from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.ingest import ingest
+from phantomset.data.pixels import ImageSettings
+from phantomset.data.records import Cohort
+from phantomset.data.sources.folder import Settings
+from phantomset.data.store import Store
+from phantomset.data.workspace import Workspace
+
+Make = Callable[..., bytes]
+Draw = Callable[[int], np.ndarray]
+
+
+@pytest.fixture
+def fill(tmp_path: Path, make_png: Make, gradient: Draw) -> Callable[[int], Path]:
+    """Write pictures 0 to n-1, and a row of the label table for each."""
+
+    def write(count: int) -> Path:
+        folder = tmp_path / "in"
+        folder.mkdir(exist_ok=True)
+        for number in range(count):
+            (folder / f"{number:04d}.png").write_bytes(make_png(gradient(number)))
+        rows = "".join(f"{number:04d}.png,{number % 2}\n" for number in range(count))
+        (folder / "labels.csv").write_text("file,label\n" + rows)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are decoded, in this process."""
+    seen: list[str] = []
+
+    def counting(source: Any, tree: Any, listed: Any, *more: Any) -> Answer:
+        answer = decoding.decode_file(source, tree, listed, *more)
+        if answer.finished is not None:
+            seen.append(listed.member.key)
+        return answer
+
+    monkeypatch.setattr(workers, "decode_file", counting)
+    return seen
+
+
+def _ingest(folder: Path, workspace: Workspace, processes: int = 0) -> Cohort:
+    table = {"table": "labels.csv", "key": "file", "column": "label"}
+    settings = Settings.model_validate({"format": "folder", "path": folder, "labels": table})
+    image, deidentify = ImageSettings(size_px=8), DeidentifySettings()
+    return ingest(settings, image, deidentify, workspace, workers=processes)
+
+
+def test_only_what_is_new_is_decoded(
+    fill: Callable[[int], Path], decoded: list[str], workspace: Workspace, tmp_path: Path
+) -> None:
+    """Ten files more are ten files decoded; the cohort is the one of a first run over all of them."""
+    _ingest(fill(20), workspace)
+    assert len(decoded) == 20
+    decoded.clear()
+    grown = _ingest(fill(30), workspace)
+    assert decoded == [f"{number:04d}.png" for number in range(20, 30)]
+    assert grown == _ingest(fill(30), Workspace.open(tmp_path / "fresh"))
+
+
+def test_a_changed_file_is_decoded_and_a_changed_label_is_not(
+    fill: Callable[[int], Path], decoded: list[str], workspace: Workspace, make_png: Make, gradient: Draw
+) -> None:
+    """The content decides, not name or time; what the label table says is read anew each time."""
+    folder = fill(8)
+    first = _ingest(folder, workspace)
+    decoded.clear()
+    os.utime(folder / "0001.png", (1, 1))
+    (folder / "0003.png").write_bytes(make_png(gradient(99)))
+    table = (folder / "labels.csv").read_text().replace("0005.png,1", "0005.png,0")
+    (folder / "labels.csv").write_text(table)
+    second = _ingest(folder, workspace)
+    assert decoded == ["0003.png"]
+    assert sum(record.label for record in first.records) - sum(record.label for record in second.records) == 1
+
+
+def test_images_that_the_store_lost_are_decoded_again(
+    fill: Callable[[int], Path], decoded: list[str], workspace: Workspace
+) -> None:
+    """The journal is believed only as far as the store holds the images."""
+    cohort = _ingest(fill(6), workspace)
+    for path in workspace.restricted("objects").iterdir():
+        path.unlink()
+    decoded.clear()
+    assert _ingest(fill(6), workspace) == cohort
+    assert len(decoded) == 6
+    assert Store(workspace).verify() == []
+
+
+def test_the_journal_holds_no_name_of_the_source(fill: Callable[[int], Path], workspace: Workspace) -> None:
+    """Neither file names nor contents' plain digests are in it."""
+    _ingest(fill(6), workspace)
+    content = b"".join(path.read_bytes() for path in workspace.restricted("cohorts").glob("journal*"))
+    assert content
+    assert b".png" not in content
+
+
+KILLED = textwrap.dedent("""
+    import os, signal, sys
+    from pathlib import Path
+    from phantomset.data import store
+    from phantomset.data.deidentify import DeidentifySettings
+    from phantomset.data.ingest import ingest
+    from phantomset.data.pixels import ImageSettings
+    from phantomset.data.sources.folder import Settings
+    from phantomset.data.workspace import Workspace
+
+    def stop(files):
+        if files == int(sys.argv[3]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if __name__ == "__main__":
+        store.PACK_BYTES = 512  # eight images
+        settings = Settings.model_validate({"format": "folder", "path": sys.argv[1]})
+        workspace = Workspace.open(Path(sys.argv[2]))
+        cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, stop, workers=2)
+        print(cohort.digest, len(cohort.records))
+""")
+
+
+def _killed_at(moments: list[int], folder: Path, tmp_path: Path) -> str:
+    """Run until killed at each moment, then to the end; return what the last run says."""
+    script = tmp_path / "run.py"
+    script.write_text(KILLED)
+    for moment in [*moments, -1]:
+        done = subprocess.run(
+            [sys.executable, script, folder, tmp_path / "killed", str(moment)], capture_output=True, text=True
+        )
+        assert done.returncode == (-signal.SIGKILL if moment > 0 else 0), done.stderr
+    return done.stdout
+
+
+def _whole(folder: Path, workspace: Workspace) -> str:
+    settings = Settings.model_validate({"format": "folder", "path": folder})
+    cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, workers=0)
+    return f"{cohort.digest} {len(cohort.records)}\n"
+
+
+def test_killed_twice_it_goes_on(fill: Callable[[int], Path], workspace: Workspace, tmp_path: Path) -> None:
+    """Killed by -9 in the middle, the next run goes on: the same digest, and a sound store."""
+    folder = fill(40)
+    (folder / "labels.csv").unlink()
+    assert _killed_at([11, 30], folder, tmp_path) == _whole(folder, workspace)
+    assert Store(Workspace.open(tmp_path / "killed")).verify() == []
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments(fill: Callable[[int], Path], workspace: Workspace, tmp_path: Path) -> None:
+    """The same at twenty random moments, one after the other on one workspace."""
+    folder = fill(120)
+    (folder / "labels.csv").unlink()
+    moments = np.random.default_rng(7).integers(1, 120, 20).tolist()
+    assert _killed_at(moments, folder, tmp_path) == _whole(folder, workspace)
+    assert Store(Workspace.open(tmp_path / "killed")).verify() == []
