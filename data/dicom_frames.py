@@ -129,9 +129,9 @@ def _decoded(data: Dataset, syntax: str, shape: tuple[int, ...]) -> Iterator[np.
     for _ in chain(range(shape[0]), repeat(None, 1)):
         try:
             found = next(frames, None)
-        except MemoryError:
+        except (MemoryError, KeyboardInterrupt):
             raise
-        except Exception as error:  # decoders raise whatever a broken stream drives them to
+        except BaseException as error:  # decoders raise whatever a stream drives them to, Rust even panics
             short = "less than expected" in str(error) or "truncated" in str(error).lower()
             raise Unfit("TRUNCATED" if short else "DECODE_ERROR") from None
         if found is None:

@@ -207,6 +207,9 @@ def _work(pipe: Connection, job: Job, bounds: Bounds) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops it in good order
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     os.environ[keys.VARIABLE] = job.key_file
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # decoders print what they think of a file, with its values
+        os.dup2(silence, stream)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + bounds.address_bytes
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
