@@ -1,0 +1,138 @@
+"""Ingest: files a second against a plain pydicom loop, use of the cores, memory, and what a rerun decodes.
+
+    python tests/benchmarks/ingest.py [--files 400] [--rounds 3] [--workers 2] [--memory 2000 20000]
+
+Files are CT slices of 512 x 512, 16 bit, each its own, written in several transfer syntaxes. The plain loop
+is what a script would do: `pydicom.dcmread`, then `pixel_array`, in one process, nothing stored; where
+pydicom has no decoder for the syntax (JPEG lossless) it needs python-gdcm, which is no dependency of ours:
+install it into a throw-away environment, or that ratio is left out. Rounds take turns, so that a machine
+that is busy elsewhere slows both. Peak memory is that of the parent: what a worker takes does not depend on
+how many files there are.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pydicom
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGLosslessSV1, RLELossless
+
+from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.ingest import ingest
+from phantomset.data.pixels import ImageSettings
+from phantomset.data.sources.dicom import Settings
+from phantomset.data.workspace import Workspace
+
+PLUGINS = {"native": "", "rle": "pydicom", "jpeg-lossless": "gdcm"}
+"""Transfer syntax to the plugin of the plain loop: pydicom's own, else the first that people install."""
+
+
+def write_files(folder: Path, syntax: str, count: int, side: int = 512) -> None:
+    """Write that many CT slices, a patient each, all different."""
+    folder.mkdir(parents=True)
+    sample = pydicom.dcmread(str(get_testdata_file("CT_small.dcm"))).pixel_array.astype(np.uint16)
+    plane = np.kron(sample, np.ones((-(-side // 128), -(-side // 128)), dtype=np.uint16))[:side, :side]
+    rng = np.random.default_rng(5)
+    for number in range(count):
+        data = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+        stored = np.roll(plane, number * 7, axis=number % 2) + rng.integers(
+            0, 9, plane.shape, dtype=np.uint16
+        )
+        data.Rows = data.Columns = side
+        data.PixelRepresentation, data.PatientID = 0, f"P{number}"
+        data.SOPInstanceUID, data.StudyInstanceUID = f"1.2.3.{number}.1", f"1.2.3.{number}"
+        data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+        data.PixelData = stored.tobytes()
+        if syntax == "rle":
+            data.compress(RLELossless, encoding_plugin="pylibjpeg")
+        elif syntax == "jpeg-lossless":
+            data.PixelData = encapsulate([imagecodecs.jpeg8_encode(stored, lossless=True, bitspersample=16)])
+            data["PixelData"].is_undefined_length = True
+            data.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        data.save_as(folder / f"{number:06d}.dcm")
+
+
+def plain_loop(folder: Path, plugin: str) -> None:
+    """Read and decode every file, as a script would."""
+    for path in sorted(folder.iterdir()):
+        data = pydicom.dcmread(path)
+        data.pixel_array_options(decoding_plugin=plugin)
+        assert data.pixel_array.size
+
+
+def ours(folder: Path, workers: int) -> None:
+    """Ingest every file into a fresh workspace."""
+    with tempfile.TemporaryDirectory() as place:
+        settings = Settings.model_validate({"format": "dicom", "path": folder})
+        deidentify = DeidentifySettings(accept_faces=True)
+        image = ImageSettings(size_px=64)
+        ingest(settings, image, deidentify, Workspace.open(Path(place)), workers=workers)
+
+
+def rate(work: Callable[[], None], count: int) -> float:
+    """Files a second of wall time."""
+    started = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - started)
+
+
+def memory(count: int, workers: int) -> int:
+    """Peak resident KiB of the parent over that many small files, in a process of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        write_files(Path(place) / "in", "native", count, side=64)
+        command = [sys.executable, __file__, "--measure", str(Path(place) / "in"), "--workers", str(workers)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Print one JSON object a measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--memory", type=int, nargs="*", default=[])
+    parser.add_argument("--measure", type=Path)
+    asked = parser.parse_args()
+    if asked.measure:
+        ours(asked.measure, asked.workers)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        return
+    for syntax in PLUGINS:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place) / "in"
+            write_files(folder, syntax, asked.files)
+            print(json.dumps(compare(syntax, folder, asked.files, asked.rounds, asked.workers)))
+    for count in asked.memory:
+        print(json.dumps({"files": count, "peak_kib": memory(count, asked.workers)}))
+
+
+def compare(syntax: str, folder: Path, files: int, rounds: int, workers: int) -> dict[str, object]:
+    """Return the medians of rounds in turns; `share` is the speed-up over one worker, for each worker."""
+    plain, alone, together = [], [], []
+    for _ in range(rounds):
+        if not PLUGINS[syntax] or find_spec(PLUGINS[syntax]):
+            plain.append(rate(lambda: plain_loop(folder, PLUGINS[syntax]), files))
+        alone.append(rate(lambda: ours(folder, 1), files))
+        together.append(rate(lambda: ours(folder, workers), files))
+    row: dict[str, object] = {"syntax": syntax, "files": files, "workers": workers}
+    row["ours_per_s"] = ours_per_s = round(float(np.median(together)), 1)
+    row["share"] = round(ours_per_s / float(np.median(alone)) / workers, 2)
+    row["plain_per_s"] = round(float(np.median(plain)), 1) if plain else None
+    row["ratio"] = round(ours_per_s / float(np.median(plain)), 2) if plain else None
+    return row
+
+
+if __name__ == "__main__":
+    main()
