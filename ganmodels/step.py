@@ -125,7 +125,8 @@ class Stepper:
         self, player: Player, parameters: list[nn.Parameter], gradients: list[Tensor], is_broken: Tensor
     ) -> None:
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient
+            # The fused kernel walks through memory: a gradient in another layout would move other weights.
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)
         progress = self.state.counters.step / self._plan.steps
         optimiser: Any = self.state.optimisers[player.name]
         group = optimiser.param_groups[0]

@@ -31,13 +31,6 @@ WIDTHS = {1: (64,), 2: (64, 48), 3: (96, 64, 48), 4: (128, 96, 64, 48), 5: (192,
 TAIL_WIDTH = 16
 """Channels of the generator's tail at full size."""
 
-SCORE_GAIN = 0.3
-"""Constant factor on the critic's scores: how far one step of the optimiser can move them.
-
-Adam moves every weight by about the learning rate, however small its gradient. At a factor of 1 this jitter
-alone makes the critic steeper than the penalties can hold; at 0.1 it is too slow to keep samples diverse.
-"""
-
 SMALLEST_PX, LARGEST_PX = 8, 256
 
 
@@ -103,11 +96,9 @@ class Critic(nn.Module):
         self.basis = nn.Parameter(torch.randn(1, widths[-1], *self.pyramid.start) * area**-0.5)
         self.head = nn.Linear(widths[-1], settings.latent)
         self.embedding = nn.Embedding(class_count, settings.latent)
-        self.gain = SCORE_GAIN * settings.latent**-0.5
-        for layer in (self.stem, *self.bridges):
+        for layer in (self.stem, *self.bridges, self.head):
             scale_weights(cast(nn.Conv2d, layer), gain=1.0)
-        # All scores start at 0: a random slope would draw the fakes away before the critic has seen anything.
-        scale_weights(self.head, gain=0.0)
+        self.embedding.weight.data.mul_(settings.latent**-0.5)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return scores ``(B,)`` float32. Only their differences mean anything: the zero is free."""
@@ -118,7 +109,7 @@ class Critic(nn.Module):
         # bfloat16 keeps 8 significant bits, and the loss lives on differences of scores in the 3rd digit.
         with torch.autocast(images.device.type, enabled=False):
             pooled = (x.float() * self.basis).sum(dim=(2, 3))
-            return self.gain * (self.head(pooled) * self.embedding(labels)).sum(dim=1)
+            return (self.head(pooled) * self.embedding(labels)).sum(dim=1)
 
 
 def stage_widths(settings: Settings, shape: Pyramid) -> tuple[int, ...]:

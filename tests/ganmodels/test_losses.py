@@ -91,19 +91,6 @@ def test_critic_scores_in_float32_inside_mixed_precision() -> None:
     assert scores.dtype == torch.float32
 
 
-def test_the_critic_starts_flat_and_counts_in_small_steps() -> None:
-    """All scores are 0 at first; head and embeddings of 1 give 0.3 / sqrt(64) * 64 = 2.4."""
-    from phantomset.data.records import ImageSpec
-
-    critic = r3gan.Critic(r3gan.Settings(), ImageSpec(1, 28, 28), 2)
-    images, labels = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 0])
-    assert critic(images, labels).tolist() == [0.0, 0.0, 0.0]
-    with torch.no_grad():
-        critic.head.bias.fill_(1.0)
-        critic.embedding.weight.fill_(1.0)
-    assert critic(images, labels).tolist() == pytest.approx([2.4] * 3)
-
-
 class Judge(Sum):
     """The same with an auxiliary head that is always as sure."""
 

@@ -1,0 +1,42 @@
+"""What one step does to the weights."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from phantomset.data.records import ImageSet
+from phantomset.data.seeds import seed_of
+from phantomset.ganmodels.families import r3gan
+from phantomset.ganmodels.family import Batch
+from phantomset.ganmodels.feed import Feed
+from phantomset.ganmodels.plan import TrainingPlan
+from phantomset.ganmodels.shards import Crew
+from phantomset.ganmodels.step import Stepper, warm_up
+
+CPU = torch.device("cpu")
+
+
+def test_the_first_step_moves_every_weight_against_its_own_gradient(bars: Callable[..., ImageSet]) -> None:
+    """By the learning rate: Adam without momentum, bias-corrected, gives g / sqrt(g^2) in its first step.
+
+    The step is one with gradient penalties. Their second backward pass leaves gradients of convolutions in
+    another memory layout than the weights', which the fused kernel does not notice by itself.
+    """
+    images, settings = bars(64, (1, 16, 16)), r3gan.Settings()
+    plan = TrainingPlan(budget_images=640, batch_size=16, threads=1, precision="fp32")
+    with Crew(1) as crew:
+        stepper = Stepper(images, r3gan.FAMILY, settings, plan, CPU, crew, shards=1)
+        before = copy.deepcopy(stepper.state.networks)
+        stepper.step()
+    batch = Batch(*Feed(images, 16, plan.seed, "natural", CPU).batch(0), progress=0.0, step=0)
+    rng = torch.Generator().manual_seed(seed_of(plan.seed, "train", 0, 0))
+    r3gan.critic_loss(settings, before, batch, rng, {})["loss"].backward()
+    rate = settings.learning_rate_start * warm_up(0, plan.steps, settings.warm_up_share)
+    after = dict(stepper.state.networks["critic"].named_parameters())
+    for name, weight in before["critic"].named_parameters():
+        assert weight.grad is not None
+        clear = weight.grad.abs() > 1e-5
+        moved = (after[name] - weight)[clear]
+        assert moved.tolist() == pytest.approx((-rate * weight.grad.sign()[clear]).tolist(), rel=0.02), name
