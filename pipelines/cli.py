@@ -171,6 +171,7 @@ def serve(
 app.command()(cli_audit.audit)
 app.add_typer(cli_releases.releases)
 app.add_typer(cli_people.keys)
+app.command(name="sign-off")(cli_people.sign_off)
 app.add_typer(look.recipes)
 app.command()(look.explain)
 app.command()(look.doctor)

@@ -1,4 +1,4 @@
-"""Commands for people: the keys that they sign with."""
+"""Commands for people: the keys that they sign with, and their sign-off."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from phantomset.data.errors import BAD_INPUT, OK
-from phantomset.pipelines.cli_look import AsJson, print_json
+from phantomset.pipelines.cli_look import AsJson, Place, print_json
 
 keys = typer.Typer(name="keys", help="The key that releases are signed with.", no_args_is_help=True)
 
@@ -60,3 +60,58 @@ def keys_show(file: KeyFile = None, as_json: AsJson = False) -> int:
     else:
         typer.echo("there is no key, so releases are not signed; make one: phantomset keys new", err=True)
     return OK if signer else BAD_INPUT
+
+
+def sign_off(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="Name of the recipe; without it, what waits is listed."),
+    ] = None,
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who signs.")] = "",
+    role: Annotated[str, typer.Option(metavar="FUNCTION", help="Such as data protection officer.")] = "",
+    key: KeyFile = None,
+    workspace: Place = None,
+    as_json: AsJson = False,
+) -> int:
+    """Let a set out that passed and waits for people: by name and function, signed with one's own key."""
+    from phantomset.data.errors import ReleaseError
+    from phantomset.pipelines import signing, signoff
+    from phantomset.pipelines.places import existing
+
+    place = existing(workspace)
+    waiting = signoff.waiting(place)
+    if recipe is None:
+        if as_json:
+            print_json(
+                {"exit_code": OK, "waiting": [[one.recipe, one.needed, one.report] for one in waiting]}
+            )
+        for one in [] if as_json else waiting:
+            signed = len(signoff.given(place, one))
+            typer.echo(f"{one.recipe}: {signed} of {one.needed} signed; read {one.report}")
+        if not waiting and not as_json:
+            typer.echo("nothing waits for a sign-off in this workspace")
+        return OK
+    mine = [one for one in waiting if one.recipe == recipe]
+    if not mine:
+        there = ", ".join(sorted({one.recipe for one in waiting})) or "nothing does"
+        raise ReleaseError(f"sign-off {recipe}: does not wait for one; what waits: {there}")
+    signer = signing.signer(key)
+    if signer is None:
+        raise ReleaseError("sign-off: needs a key of yours. Make one: phantomset keys new --name 'YOUR NAME'")
+    signed = [signoff.sign(place, one, by, role, signer) for one in mine]
+    left = max(one.needed - len(signoff.given(place, one)) for one in mine)
+    if as_json:
+        print_json(
+            {
+                "exit_code": OK,
+                "name": signed[0].name,
+                "role": signed[0].role,
+                "day": signed[0].day,
+                "still_needed": left,
+            }
+        )
+    elif left:
+        typer.echo(f"signed by {signed[0].name}; {left} more must sign, with another key")
+    else:
+        typer.echo(f"signed by {signed[0].name}; now run the recipe again, and it is published")
+    return OK

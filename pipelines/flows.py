@@ -139,6 +139,8 @@ def _state(outcome: Outcome) -> State[Any]:
     if outcome.judgement is None:
         return Completed(message="done")
     status = outcome.judgement.verdict.status
+    if outcome.awaits:
+        return Completed(name="AwaitsSignOff", message="verdict PASS; run again when it is signed")
     if status == "PASS":
         return Completed(name="Published", message="verdict PASS")
     return Completed(name="Blocked", message=f"verdict {status}")

@@ -151,7 +151,7 @@ class GateSettings(Section):
 
     privacy: Literal["standard", "strict", "zero-signal"] = "standard"
     fidelity: Literal["demo", "research", "clinical-ml"] = "research"
-    sign_off: Literal["none"] = "none"
+    sign_off: Literal["none", "one", "two"] = "none"
     reason: str | None = Field(default=None, min_length=10, max_length=500)
     conclusive: tuple[str, ...] = Field(
         default=(), description="subgroups that must be judged, 'PatientSex: F'"

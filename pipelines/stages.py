@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from phantomset.data import ingest as ingesting
+from phantomset.data.digest import digest_of
 from phantomset.data.errors import InputError
 from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
 from phantomset.data.split import split as split_cohort
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import judging, making, release, residue, review
+from phantomset.pipelines import judging, making, release, residue, review, signoff
 from phantomset.pipelines.compute import Machine
+from phantomset.pipelines.draft import set_digest
 from phantomset.pipelines.judging import Judgement
 from phantomset.pipelines.ledger import Entry, RunLedger
 from phantomset.pipelines.recipe import Recipe
@@ -67,6 +69,7 @@ class Outcome:
     Attributes:
         released: the folder of the release, where the verdict was PASS.
         blocked: the folder of the reasons, where it was not.
+        awaits: the request for a sign-off, where the set passed and waits for one.
     """
 
     cohort: Cohort | None = None
@@ -77,6 +80,7 @@ class Outcome:
     judgement: Judgement | None = None
     released: Path | None = None
     blocked: Path | None = None
+    awaits: signoff.Request | None = None
     entries: list[Entry] = field(default_factory=list[Entry])
 
 
@@ -118,7 +122,9 @@ def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], A
     if until == "validate":
         return outcome
     place = do("publish", judgement.digest, lambda: publish(job, judgement))
-    if judgement.verdict.status == "PASS":
+    if isinstance(place, signoff.Request):
+        outcome.awaits = place
+    elif judgement.verdict.status == "PASS":
         outcome.released = place
     else:
         outcome.blocked = place
@@ -171,16 +177,32 @@ def validate(
     return judgement, judgement.digest, made
 
 
-def publish(job: Job, judgement: Judgement) -> tuple[Path, str, bool]:
-    """Return the folder of the release, or of the reasons where the verdict is not PASS."""
+def publish(job: Job, judgement: Judgement) -> tuple[Path | signoff.Request, str, bool]:
+    """Return the folder of the release, of the reasons where the verdict is not PASS, or a request where
+    people must sign first and have not."""
     if judgement.verdict.status != "PASS":
         place = release.block(job.workspace, judgement.draft)
         return place, judgement.digest, True
+    request = _request(job, judgement)
+    signed = signoff.given(job.workspace, request)
+    if request.needed:
+        job.ledger.log("sign-off", needed=request.needed, given=len(signed))
+    if len(signed) < request.needed:
+        signoff.ask(job.workspace, request)
+        return request, judgement.digest, False
     judging.remember(judgement)  # before it leaves: a set on the record that never left does no harm
     made = release.publish(
         job.workspace, judgement.draft, job.ledger.folder.name if job.ledger.folder else ""
     )
     return made.path, str(made.manifest["set"]), made.fresh
+
+
+def _request(job: Job, judgement: Judgement) -> signoff.Request:
+    """Return what people are asked to sign: this verdict, on this set, under this recipe."""
+    draft = judgement.draft
+    about = digest_of("sign-off", judgement.verdict.digest, set_digest(draft.synthetic), draft.recipe_digest)
+    needed = signoff.NEEDED[job.recipe.gate.sign_off]
+    return signoff.Request(job.recipe.name, judgement.digest, about, needed, str(judgement.report))
 
 
 def _timed(

@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from phantomset.data.errors import BUG, FAILED, INCONCLUSIVE, OK
+from phantomset.data.errors import AWAITS_SIGN_OFF, BUG, FAILED, INCONCLUSIVE, OK
 from phantomset.data.quarantine import CODES
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines.auditing import Audited
@@ -32,6 +32,8 @@ WORDS = {
 
 def exit_code(outcome: Outcome) -> int:
     """Return the command's exit code: the verdict's, or 0 for a run that ended before one."""
+    if outcome.awaits:
+        return AWAITS_SIGN_OFF
     return EXIT_CODES.get(outcome.judgement.verdict.status, BUG) if outcome.judgement else OK
 
 
@@ -48,6 +50,8 @@ def as_json(outcome: Outcome, workspace: Workspace, ledger: RunLedger) -> dict[s
     if outcome.judgement:
         answer |= verdict_as_json(outcome.judgement)
         answer["restricted_report"] = str(outcome.judgement.report)
+    if outcome.awaits:
+        answer["awaits_sign_off"] = outcome.awaits.needed
     for name, place in (("release", outcome.released), ("blocked", outcome.blocked)):
         if place is not None:
             answer |= {name: str(place), "report": str(place / "report.html")}
@@ -167,7 +171,7 @@ def _places(outcome: Outcome, ledger: RunLedger) -> list[Text]:
     lines: list[Text] = []
     if outcome.judgement:
         word = outcome.judgement.verdict.status
-        lines.append(Text.assemble(status(word), f": {WORDS[word]}"))
+        lines.append(Text.assemble(status(word), f": {_end(outcome, word)}"))
     for name, place in (("release", outcome.released), ("reasons", outcome.blocked)):
         if place is not None:
             lines += [
@@ -180,6 +184,17 @@ def _places(outcome: Outcome, ledger: RunLedger) -> list[Text]:
         lines.append(Text(f"  {'sample grid':<14} {_near(grid)} (restricted)"))
     lines.append(Text(f"  {'run':<14} {_near(ledger.folder)}"))
     return lines
+
+
+def _end(outcome: Outcome, status: str) -> str:
+    """Return what became of the set in words."""
+    if outcome.awaits is None:
+        return WORDS[status]
+    people = "one person" if outcome.awaits.needed == 1 else "two people"
+    return (
+        f"waits for the sign-off of {people}: phantomset sign-off {outcome.awaits.recipe} --by NAME --role "
+        "FUNCTION, then the same command again"
+    )
 
 
 def sample_grid(outcome: Outcome) -> Path | None:
