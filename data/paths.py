@@ -15,6 +15,7 @@ from phantomset.data.deidentify import column_value, patient_key
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import Listed
+from phantomset.data.keys import pseudonym
 from phantomset.data.labels import LabelTable, TableLabels, label_of, open_table
 from phantomset.data.quarantine import Unfit
 from phantomset.data.reading import Member, Tree, open_tree
@@ -73,6 +74,7 @@ class PathSettings(SourceSettings, frozen=True):
         group: a further column of the label table: images with the same cell never stand in two parts of the
             split, such as two eyes, siblings or one clinic's day.
         attributes: further columns of the label table to keep: short words and numbers only.
+        pair: two images of one pair share what this finds in their paths; kept as a pseudonym.
         include: only files whose path fits this pattern, such as ``train/*.png``, are part of the input.
         neighbour_correlation: of the images of one file (pages, slices), one that correlates with the last
             kept by more than this is left out; 1 keeps all.
@@ -83,6 +85,7 @@ class PathSettings(SourceSettings, frozen=True):
     patient: PatientRegex | PatientColumn | Literal["none"] | None = None
     group: PatientColumn | None = None
     attributes: tuple[str, ...] = ()
+    pair: PatientRegex | None = None
     include: str | None = None
     neighbour_correlation: float = Field(default=0.95, gt=0, le=1)
 
@@ -179,6 +182,8 @@ def _listed(member: Member, settings: PathSettings, table: LabelTable | None) ->
     kept = {column: value for column, value in attributes.items() if value is not None}
     lost = len(attributes) - len(kept)
     dropped = {"cells that are no short word or number": lost} if lost else {}
+    if settings.pair is not None and (shared := _found(settings.pair.regex, member.key)):
+        kept["pair"] = pseudonym("pair", shared)[:16]
     joined = row[settings.group.column].strip() if settings.group else ""
     return Listed(member, label, subject, kept, dropped, {"group": joined} if joined else {})
 
@@ -191,6 +196,13 @@ def _label(settings: PathSettings, key: str, row: dict[str, str]) -> str | None:
     return None
 
 
+def _found(regex: str, key: str) -> str:
+    """Return the groups that a regular expression finds in a path, joined; without groups, the match."""
+    match = re.search(regex, key)
+    parts = (match.groups() or (match[0],)) if match else ()
+    return "|".join(part for part in parts if part)
+
+
 def _subject(settings: PathSettings, key: str, row: dict[str, str]) -> str | None:
     """The patient's key; None where the recipe names none.
 
@@ -200,9 +212,7 @@ def _subject(settings: PathSettings, key: str, row: dict[str, str]) -> str | Non
     if isinstance(settings.patient, PatientColumn):
         name = row[settings.patient.column]
     elif isinstance(settings.patient, PatientRegex):
-        match = re.search(settings.patient.regex, key)
-        parts = (match.groups() or (match[0],)) if match else ()
-        name = "|".join(part for part in parts if part)
+        name = _found(settings.patient.regex, key)
     else:
         return None
     subject = patient_key(name)

@@ -20,6 +20,8 @@ RESTRICTED_KINDS = (
     "incoming",
     "review",
     "released",
+    "translations",
+    "pictures",
 )
 
 

@@ -14,8 +14,13 @@ from torch import Tensor
 from phantomset.ganmodels.family import unchanged
 from phantomset.ganmodels.plan import Augment
 
-SHARE = {"shift": 0.3, "affine": 0.5}
-"""Share of the images that are changed; below 0.8 nothing leaks (Karras et al., section 2.2)."""
+SHARE = {"none": 0.0, "shift": 0.3, "affine": 0.5, "adaptive": 0.0}
+"""Share of the images that are changed, at first; below 0.8 nothing leaks (Karras et al., section 2.2)."""
+
+LARGEST_SHARE = 0.8
+
+TURNED = {"affine", "adaptive"}
+"""Augmentations that turn and scale besides moving."""
 
 SHIFT_SHARE = 1 / 7
 """Largest move, as a share of the image's side: 4 px of 28."""
@@ -24,9 +29,13 @@ TURN_DEGREES = 10.0
 SCALE_SHARE = 0.1
 
 
-def augmentation(name: Augment, rng: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """Return the function ``(B, C, H, W) -> (B, C, H, W)`` for one step; it draws from ``rng``."""
-    if name == "none":
+def augmentation(name: Augment, rng: torch.Generator, more: float = 0.0) -> Callable[[Tensor], Tensor]:
+    """Return the function ``(B, C, H, W) -> (B, C, H, W)`` for one step; it draws from ``rng``.
+
+    ``more`` is added to the share of the images that are changed: the ladder's, or the adaptive one.
+    """
+    share = min(LARGEST_SHARE, SHARE[name] + more)
+    if not share:
         return unchanged
     from monai.networks.layers.spatial_transforms import AffineTransform
 
@@ -36,20 +45,21 @@ def augmentation(name: Augment, rng: torch.Generator) -> Callable[[Tensor], Tens
     )
 
     def apply(images: Tensor) -> Tensor:
-        return warp(images, transforms(name, images, rng))
+        return warp(images, transforms(name, images, rng, share))
 
     return apply
 
 
-def transforms(name: Augment, images: Tensor, rng: torch.Generator) -> Tensor:
+def transforms(name: Augment, images: Tensor, rng: torch.Generator, share: float | None = None) -> Tensor:
     """Return ``(B, 2, 3)`` float32 affine maps, x before y; the identity for images that stay as they are."""
     count, height, width = len(images), images.shape[2], images.shape[3]
     draw = torch.rand(5, count, generator=rng, device=rng.device) * 2 - 1
-    changed = (draw[0] + 1) / 2 < SHARE[name]
+    changed = (draw[0] + 1) / 2 < (SHARE[name] if share is None else share)
+    is_turned = name in TURNED
     # Whole pixels: a move by parts of a pixel would also blur, and the critic would learn to accept blur.
     moves = [(draw[i] * side * SHIFT_SHARE).round() * 2 / side for i, side in ((1, width), (2, height))]
-    turn = draw[3] * math.radians(TURN_DEGREES) * (name == "affine")
-    scale = 1 + draw[4] * SCALE_SHARE * (name == "affine")
+    turn = draw[3] * math.radians(TURN_DEGREES) * is_turned
+    scale = 1 + draw[4] * SCALE_SHARE * is_turned
     aspect = height / width  # turning happens in pixels, the map is in shares of the sides
     rows = [
         torch.stack([turn.cos() * scale, -turn.sin() * scale * aspect, moves[0]], dim=1),

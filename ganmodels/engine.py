@@ -1,9 +1,9 @@
-"""The one training loop: any family, resumable to the bit, time counted in images."""
+"""The door to training: any family, resumable to the bit, time counted in images. The loop is in `run`."""
 
-import json
+import resource
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,14 @@ from phantomset.data.catalogue import load
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
-from phantomset.data.workspace import write_atomically
-from phantomset.ganmodels import checkpoint, stability
+from phantomset.ganmodels import checkpoint
 from phantomset.ganmodels.family import Family, FamilySettings
-from phantomset.ganmodels.generate import Sampler
-from phantomset.ganmodels.grid import contact_sheet
-from phantomset.ganmodels.plan import CHECK_STEPS, Progress, TrainingPlan, device_of, is_bf16
+from phantomset.ganmodels.plan import Progress, TrainingPlan, device_of, is_bf16
+from phantomset.ganmodels.run import Run
 from phantomset.ganmodels.shards import Crew, shard_count
 from phantomset.ganmodels.step import Stepper
 
-__all__ = ["Progress", "TrainingPlan", "budget_images", "images_per_second", "train"]
+__all__ = ["Probe", "Progress", "TrainingPlan", "budget_images", "images_per_second", "probe", "train"]
 
 FORMAT = 2
 """Version of the checkpoint's content; raised when an older checkpoint no longer continues to equal bits."""
@@ -31,11 +29,11 @@ FORMAT = 2
 FEWEST_IMAGES = 16
 """Images that a class needs: with fewer a conditional generator copies them or fails."""
 
+COPIES = 3
+"""Copies of the state that a real run holds besides: the last check's, and two while it is saved."""
+
 FEWEST_PER_BATCH = 4
 """Images that a batch needs for each class."""
-
-GRID_COLUMNS = 10
-REPORT_SECONDS = 1.0
 
 
 def train(
@@ -45,6 +43,7 @@ def train(
     plan: TrainingPlan,
     folder: Path,
     device: str = "cpu",
+    held_out: ImageSet | None = None,
 ) -> Iterator[Progress]:
     """Train in ``folder`` and yield where the run stands, about once a second; the last has ``done=True``.
 
@@ -52,16 +51,29 @@ def train(
     the same machine to the very bits of a run that never stopped; a finished one yields its end at once.
     Stopping (closing the iterator, Ctrl-C, an orchestrator's exception) saves first.
 
+    Args:
+        images: to learn.
+        family: name of the family.
+        settings: of the family.
+        plan: how long, how, by which seed.
+        folder: of the run.
+        device: ``cpu`` or ``cuda``.
+        held_out: images of other patients that no step learns from: the critic's scores of them show whether
+            it over-fits.
+
     Raises:
-        ModelError: the family cannot train on these images, the device is missing, or the folder holds
-            another run or only damaged checkpoints.
+        ModelError: the family cannot train on these images, the device is missing, memory does not suffice,
+            or the folder holds another run or only damaged checkpoints.
         WorkspaceError: the folder cannot be written.
     """
     target = device_of(device)
     chosen = check(images, family, settings, plan)
-    stored, differing = checkpoint.settle_identity(folder, identity(images, family, settings, plan, target))
+    _require_variety(images, family)
+    described = identity(images, family, settings, plan, target, held_out)
+    stored, differing = checkpoint.settle_identity(folder, described)
     with Crew(_threads(plan)) as crew:
-        stepper = Stepper(images, chosen, settings, plan, target, crew, stored["machine"]["shards"])
+        shards = stored["machine"]["shards"]
+        stepper = Stepper(images, chosen, settings, plan, target, crew, shards, held_out)
         yield from Run(images, chosen, settings, plan, folder, target, stepper, crew).go(differing)
 
 
@@ -81,8 +93,9 @@ def check(images: ImageSet, family: str, settings: FamilySettings, plan: Trainin
     counts = np.bincount(images.labels, minlength=classes)
     if counts.min() < FEWEST_IMAGES:
         raise ModelError(
-            f"{family}: class {int(counts.argmin())} has {int(counts.min())} training images; "
-            f"{FEWEST_IMAGES} are needed. Leave the class out, join it with another, or bring more images."
+            f"{family}: class {images.label_names[counts.argmin()]!r} has {int(counts.min())} training "
+            f"images; {FEWEST_IMAGES} are needed. Leave the class or a condition out, join it with another, "
+            "or bring more images."
         )
     if plan.batch_size < FEWEST_PER_BATCH * classes:
         raise ModelError(
@@ -93,18 +106,46 @@ def check(images: ImageSet, family: str, settings: FamilySettings, plan: Trainin
         raise ModelError(
             f"{family}: a budget of {plan.budget_images} images is less than one batch of {plan.batch_size}."
         )
+    if chosen.classes not in (None, classes):
+        raise ModelError(
+            f"{family}: takes {chosen.classes} class{'es' * (chosen.classes != 1)}, and these images have "
+            f"{classes}: labels would be lost in silence. Use it through `phantomset translate`."
+        )
     reason = chosen.check(settings, ImageSpec(*images.images.shape[1:]))
     if reason:
         raise ModelError(f"{family}: {reason}")
     return chosen
 
 
+def _require_variety(images: ImageSet, family: str) -> None:
+    """Refuse a class of equal images: there is nothing to learn but the one.
+
+    Raises:
+        ModelError: all images of a class are equal.
+    """
+    for label, name in enumerate(images.label_names):
+        members = np.flatnonzero(images.labels == label)
+        first = images.images[members[0]]
+        if all(np.array_equal(images.images[member], first) for member in members[1:]):
+            raise ModelError(
+                f"{family}: all {len(members)} training images of class {name!r} are equal. "
+                "Look at the source, and at image.fit; or leave the class out."
+            )
+
+
 def identity(
-    images: ImageSet, family: str, settings: FamilySettings, plan: TrainingPlan, device: torch.device
+    images: ImageSet,
+    family: str,
+    settings: FamilySettings,
+    plan: TrainingPlan,
+    device: torch.device,
+    held_out: ImageSet | None = None,
 ) -> dict[str, Any]:
     """Return what makes a run this run ("run"), and what its last bits depend on besides ("machine")."""
     planned = asdict(plan)
     del planned["threads"]
+    if held_out is not None:
+        planned["held_out"] = digest_of(held_out.images, held_out.labels)
     return {
         "run": {
             "format": FORMAT,
@@ -127,176 +168,20 @@ def identity(
     }
 
 
-class Run:
-    """One run in its folder: step, check, save, report."""
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a throw-away run of a few seconds showed.
 
-    def __init__(
-        self,
-        images: ImageSet,
-        family: Family,
-        settings: FamilySettings,
-        plan: TrainingPlan,
-        folder: Path,
-        device: torch.device,
-        stepper: Stepper,
-        crew: Crew,
-    ) -> None:
-        self._images, self._family, self._settings = images, family, settings
-        self._plan, self._folder, self._device = plan, folder, device
-        self._stepper, self._state, self._crew = stepper, stepper.state, crew
-        spec = ImageSpec(*images.images.shape[1:])
-        self._sampler = Sampler(family, settings, self._state.averages, spec, device)
-        self._told = 0
-        self._numbers: dict[str, float] = {}
-        self._clock, self._clock_step = time.monotonic(), 0
+    Attributes:
+        images_per_second: the training speed on this machine now.
+        state_bytes: of networks, moments and averages: a checkpoint's size.
+        peak_bytes: of memory while training, the program itself included, without the training images: on a
+            GPU that of the device.
+    """
 
-    def go(self, differing: list[str]) -> Iterator[Progress]:
-        """Yield until done, from the newest checkpoint or from the start."""
-        counters = self._state.counters
-        if self._resume(differing):
-            yield self._progress(done=True)
-            return
-        # What an interruption writes is the state at the last check: an exception may strike inside a step,
-        # when the weights are half moved.
-        kept = self._keep()
-        try:
-            while counters.step < self._plan.steps and not counters.given_up:
-                self._stepper.step()
-                is_check = counters.step % CHECK_STEPS == 0
-                if is_check:
-                    self._check()
-                if counters.step % self._plan.checkpoint_steps == 0 and counters.step < self._plan.steps:
-                    self._save()
-                    self._draw()
-                if is_check:
-                    kept = self._keep()
-                if is_check or time.monotonic() - self._clock > REPORT_SECONDS:
-                    yield self._progress()
-            self._finish()
-        except BaseException:
-            if kept[1]["step"] > max(checkpoint.steps(self._folder), default=-1):
-                checkpoint.save(self._folder, *kept)
-            raise
-        yield self._progress(done=True)
-
-    def _resume(self, differing: list[str]) -> bool:
-        """Load the newest checkpoint, or write that of step 0; return whether the run is over already."""
-        saved, damaged = checkpoint.newest(self._folder)
-        if saved is None:
-            self._save()  # shows at once that the folder can be written, and is the first good state
-            checkpoint.rewind_statistics(self._folder, 0)
-            return False
-        self._stepper.load(saved.tensors, saved.counters)
-        self._clock_step = saved.step
-        if saved.done:
-            return True
-        checkpoint.rewind_statistics(self._folder, saved.step)
-        if damaged:
-            message = (
-                f"{len(damaged)} newer checkpoint(s) were damaged; the run goes on from step {saved.step}"
-            )
-            self._tell("damaged-checkpoint", message)
-        if differing:
-            self._tell("not-bit-identical", f"this machine differs from the first in {', '.join(differing)}")
-        return False
-
-    def _check(self) -> None:
-        """Look for failure, act on it, and write a line of statistics."""
-        counters = self._state.counters
-        numbers, batch_check = self._stepper.read()
-        seen = {name: value for name, value in asdict(batch_check).items() if value is not None}
-        self._numbers = {**numbers, **seen}
-        line = {key: round(value, 6) if np.isfinite(value) else None for key, value in self._numbers.items()}
-        with (self._folder / "train.jsonl").open("a") as stream:
-            stream.write(
-                json.dumps({"step": counters.step, "images": self._seen, **line}, sort_keys=True) + "\n"
-            )
-        fired = stability.findings(batch_check, numbers, counters, self._seen)
-        if not self._stepper.is_finite() or self._stepper.new_skips > stability.MOST_SKIPS:
-            fired.add("divergence")
-            counters.streaks["divergence"] = stability.PERSISTENCE["divergence"]
-        acting = stability.persistent(fired, counters)
-        if self._stepper.new_skips:
-            self._tell("skipped-batch", f"{self._stepper.new_skips} batches were skipped: loss not finite")
-        curable = [code for code in acting if code != "critic-wins"]
-        if curable:
-            self._roll_back(curable[0], batch_check.gap or 0.0)
-        elif acting:
-            self._tell(acting[0], "the critic tells nearly every pair apart and the fakes grow alike")
-
-    def _roll_back(self, code: str, gap: float) -> None:
-        """Go back to the last good checkpoint, the generator to its average; climb the ladder."""
-        counters = self._state.counters
-        good = checkpoint.read(self._folder, counters.good_step)
-        self._stepper.roll_back(good.tensors)
-        stability.climb(counters, gap)
-        self._tell(
-            code,
-            f"roll-back {counters.roll_backs} to step {counters.good_step}: learning rate x "
-            f"{counters.learning_rate_scale:g}, penalty x {counters.penalty_scale:g}",
-        )
-        if counters.roll_backs >= stability.MOST_ROLL_BACKS:
-            counters.given_up = True
-            self._tell("given-up", f"training failed again after {counters.roll_backs} roll-backs")
-
-    def _finish(self) -> None:
-        """Look at the samples' spectrum, write the last checkpoint and the last contact sheet."""
-        if self._state.counters.step % CHECK_STEPS:
-            self._check()
-        spread = np.linspace(0, len(self._images) - 1, min(512, len(self._images))).astype(int)
-        real = self._images.take(spread)
-        self._numbers["noise_drift"] = stability.drift(self._sample(real.labels, "spectrum"), real.images)
-        if self._numbers["noise_drift"] > stability.DRIFT_LIMIT and self._seen > stability.DRIFT_IMAGES:
-            excess = self._numbers["noise_drift"]
-            self._tell(
-                "noise-drift", f"power at the highest frequencies is 10^{excess:.1f} times the real one"
-            )
-        self._save(done=True)
-        self._draw()
-
-    @property
-    def _seen(self) -> int:
-        return self._state.counters.step * self._plan.batch_size
-
-    def _keep(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        tensors = {name: tensor.detach().clone() for name, tensor in self._state.tensors().items()}
-        return tensors, self._state.counters.as_dict()
-
-    def _save(self, done: bool = False) -> None:
-        counters = self._state.counters
-        if counters.clean_checks >= stability.GOOD_CHECKS and not done:
-            counters.good_step = counters.step
-        checkpoint.save(self._folder, self._state.tensors(), counters.as_dict(), done)
-
-    def _sample(self, labels: np.ndarray, purpose: str) -> np.ndarray:
-        return self._sampler.images(labels, self._plan.seed, self._crew, purpose=purpose)
-
-    def _draw(self) -> None:
-        rows = min(len(self._images.label_names), 12)
-        made = self._sample(np.repeat(np.arange(rows), GRID_COLUMNS), "grid")
-        grids = self._folder / "grids"
-        grids.mkdir(mode=0o700, exist_ok=True)
-        write_atomically(grids / f"{self._seen:09d}.png", contact_sheet(made, GRID_COLUMNS), mode=0o600)
-
-    def _tell(self, code: str, message: str) -> None:
-        self._state.counters.events.append(stability.event(code, self._seen, message))
-
-    def _progress(self, done: bool = False) -> Progress:
-        counters = self._state.counters
-        now = time.monotonic()
-        speed = (counters.step - self._clock_step) * self._plan.batch_size / max(now - self._clock, 1e-9)
-        self._clock, self._clock_step = now, counters.step
-        told, self._told = self._told, len(counters.events)
-        left = (self._plan.steps - counters.step) * self._plan.batch_size
-        return Progress(
-            images_seen=self._seen,
-            budget_images=self._plan.steps * self._plan.batch_size,
-            images_per_second=speed,
-            seconds_left=0.0 if done else left / max(speed, 1e-9),
-            statistics=dict(self._numbers),
-            events=tuple(counters.events[told:]),
-            done=done,
-        )
+    images_per_second: float
+    state_bytes: int
+    peak_bytes: int
 
 
 def images_per_second(
@@ -308,6 +193,18 @@ def images_per_second(
     seconds: float = 5.0,
 ) -> float:
     """Return the training speed on this machine now, from a throw-away run of about ``seconds``."""
+    return probe(images, family, settings, plan, device, seconds).images_per_second
+
+
+def probe(
+    images: ImageSet,
+    family: str,
+    settings: FamilySettings,
+    plan: TrainingPlan,
+    device: str = "cpu",
+    seconds: float = 5.0,
+) -> Probe:
+    """Return speed and need of memory, from a throw-away run of about ``seconds``."""
     chosen, target = check(images, family, settings, plan), device_of(device)
     shards = shard_count(_threads(plan), plan.batch_size, target)
     with Crew(_threads(plan)) as crew:
@@ -320,7 +217,15 @@ def images_per_second(
             for _ in range(4):
                 stepper.step()
         stepper.read()
-        return (stepper.state.counters.step - first) * plan.batch_size / (time.monotonic() - begun)
+        speed = (stepper.state.counters.step - first) * plan.batch_size / (time.monotonic() - begun)
+        size = sum(tensor.nbytes for tensor in stepper.state.tensors().values())
+        return Probe(speed, size, _peak_bytes(target) + COPIES * size)
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def budget_images(minutes: float, speed: float, batch_size: int = 64) -> int:

@@ -118,7 +118,8 @@ class Family:
             which the engine seeds. A network of the name ``critic`` is called with images and labels and
             returns scores ``(B,)``.
         players: ``(settings) -> players in the order of a step``.
-        averaged: names of the networks of which the engine keeps the exponential moving average.
+        averaged: names of the networks, where they are built, of which the engine keeps the exponential
+            moving average.
         check: ``(settings, spec) -> message or None``: why the family cannot make images of this spec.
         paper: authors, title, venue and year, for the release's card.
         noise_shape: ``(settings, spec) -> shape`` of one image's noise.
@@ -127,6 +128,8 @@ class Family:
         prepare: ``(networks) -> None``: called before each step, alone: here buffers may change.
         looks_at: how many images of a batch the critic sees together; 1 where each is scored alone.
         mixes_styles: ``sample`` heeds ``fine_noise``.
+        stacks: how many images lie in the channels of one: 2 for pairs, the source first.
+        classes: how many classes it takes; None: any number. What takes one uses no labels.
     """
 
     name: str
@@ -142,3 +145,9 @@ class Family:
     prepare: Callable[[Networks], None] = nothing
     looks_at: int = 1
     mixes_styles: bool = False
+    stacks: int = 1
+    classes: int | None = None
+
+    def source(self, images: Any) -> Any:
+        """Return of images ``(B, C, H, W)``, tensor or array, the channels that are translated."""
+        return images[:, : images.shape[1] // self.stacks]

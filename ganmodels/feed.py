@@ -25,6 +25,11 @@ class Feed:
         self._batch_size = batch_size
         self._order = lru_cache(maxsize=2)(lambda epoch: epoch_order(images.labels, seed, epoch, sampling))
 
+    @property
+    def count(self) -> int:
+        """How many images there are."""
+        return len(self._labels)
+
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return images ``(B, C, H, W)`` float32 in [-1, 1], channels last, and labels ``(B,)`` of a step."""
         index = torch.from_numpy(self.positions(step)).to(self._pixels.device)

@@ -92,7 +92,7 @@ def load_averages(
     settings = family.Settings.model_validate(run["settings"])
     with torch.random.fork_rng(devices=[]):
         built = family.build(settings, ImageSpec(*run["spec"]), run["class_count"])
-    networks = {name: built[name] for name in family.averaged}
+    networks = {name: built[name] for name in family.averaged if name in built}
     for name, network in networks.items():
         prefix = f"average.{name}."
         network.load_state_dict(

@@ -8,7 +8,7 @@ import torch
 from phantomset.data.errors import ModelError
 
 Precision = Literal["auto", "bf16", "fp32"]
-Augment = Literal["none", "shift", "affine"]
+Augment = Literal["none", "shift", "affine", "adaptive"]
 ClassSampling = Literal["natural", "equal"]
 
 CHECK_STEPS = 20
@@ -28,8 +28,9 @@ class TrainingPlan:
         threads: CPU threads; what torch is set to when None. Bits follow from the number of parts of a batch,
             which is chosen from the threads when a run begins and stored with it.
         checkpoint_every_images: a twentieth of the budget when None.
-        augment: what the critic sees: images as they are (none), moved (shift), or moved, turned and scaled
-            (affine). Never mirrored: the heart is on one side.
+        augment: what the critic sees: images as they are (none), moved (shift), moved, turned and scaled
+            (affine), or that for as many of them as the critic's certainty asks for (adaptive). Never
+            mirrored: the heart is on one side.
         class_sampling: "natural", as the classes come, or "equal", every class as often as every other.
         split: digest of the split that the images come from; only recorded.
     """

@@ -1,4 +1,4 @@
-"""Detectors of failing training, and the ladder of what to do about it.
+"""Detectors of failing training; what is done about it is in `recovery`.
 
 Thresholds rest on one or two failed runs each. Divergence lies two orders above what healthy runs of the
 default family showed. Collapse is less sharp: a slow starter can look collapsed for 15,000 images and
@@ -8,7 +8,6 @@ recover. All read what the step computed anyway.
 import math
 import statistics
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,10 +24,14 @@ WARM_UP_IMAGES = 10_000
 MOST_SKIPS = 2
 """Batches without finite numbers from one check to the next that pass as accidents."""
 
-MOST_ROLL_BACKS = 8
-"""After so many the run is given up."""
-
-PERSISTENCE = {"divergence": 2, "collapse": 3, "steep-critic": 3, "critic-wins": 5}
+PERSISTENCE = {
+    "divergence": 2,
+    "collapse": 3,
+    "steep-critic": 3,
+    "late-blow-up": 3,
+    "critic-wins": 5,
+    "over-fit": 1,
+}
 """Checks in a row before a detector acts."""
 
 STEEP_PENALTY = 0.2
@@ -36,28 +39,34 @@ STEEP_PENALTY = 0.2
 holds it; 0.005 to 0.04 in health, 0.2 a quarter of the way into a run that ended at 50.
 """
 
+BLOW_UP = 50.0
+"""How many times its own median the penalty is in a late blow-up; a healthy one rises up to 15 times."""
+
+PAIRS_IN_HEALTH = (0.3, 0.85)
+"""Mean share of pairs that the critic tells apart, over 10 checks late in a run."""
+
+OVERFIT_IMAGES = 20_000
+OVERFIT_SHARE = 0.5
+"""Of the way from fakes to training images, how far held-out images lie from the latter in an over-fit."""
+
+MEMORY = 10
+"""Checks over which the noisy figures are averaged."""
+
+LONGEST_HISTORY = 200
+"""Checks that a late blow-up is measured against: a quarter of the run, at most so many."""
+
 LARGEST_LOSS = 1000.0
 """Losses are means of order 1, the largest, of image translation, of order 100."""
+
+SKETCHES = 6
+"""Checkpoints in a quarter of a run, both ends counted."""
+
+NARROW = 0.5
+"""Spread of the finished generator's samples under which the run ends with a warning."""
 
 DRIFT_IMAGES = 100_000
 DRIFT_LIMIT = 0.3
 """Excess of power at the highest frequencies, log10, above which samples carry grain; healthy: within 0.1."""
-
-ADVICE = {
-    "skipped-batch": "Usually a passing accident. If it comes again, lower the learning rate.",
-    "divergence": "The engine went back to the last good state with a smaller learning rate. If it comes "
-    "again, set a smaller one in model.settings.",
-    "collapse": "The generator repeats itself; the engine went back. If it comes again, use family r3gan "
-    "with its defaults, or give more images for each class.",
-    "steep-critic": "The critic grew too steep; the engine went back, with smaller steps and a stronger "
-    "penalty. If it comes again, give more images, a smaller budget, or a larger gamma_start.",
-    "critic-wins": "The critic tells every pair apart. Set model.augment to shift, or give more images.",
-    "noise-drift": "The samples carry grain that real images lack. Use a smaller budget, or family r3gan "
-    "with its default penalty.",
-    "given-up": "Do not publish from this run. Use family r3gan with its defaults, or smaller steps.",
-    "not-bit-identical": "The result is as good, but not equal to that of a run that never stopped.",
-    "damaged-checkpoint": "Check the disk.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,47 +105,91 @@ def look(real: Tensor, labels: Tensor, shared: dict[str, Tensor]) -> Check:
     return Check(gap, accuracy, spread, class_spread)
 
 
-def findings(check: Check, numbers: dict[str, float], counters: Counters, images_seen: int) -> set[str]:
-    """Return which detectors fire on this check, before persistence; remembers the spread in ``counters``.
+def findings(
+    check: Check,
+    numbers: dict[str, float],
+    counters: Counters,
+    images_seen: int,
+    progress: float = 0.0,
+    quarter: int = LONGEST_HISTORY,
+) -> set[str]:
+    """Return which detectors fire on this check, before persistence; remembers figures in ``counters``.
 
     Args:
         check: of the last batch.
         numbers: means since the last check.
         counters: of the run.
         images_seen: so far.
+        progress: share of the budget that is spent.
+        quarter: checks in a quarter of the run.
     """
     fired: set[str] = set()
-    penalty, gap = numbers.get("penalty", 0.0), check.gap or 0.0
-    spread, losses = check.spread, [value for name, value in numbers.items() if name.endswith("_loss")]
-    if not all(map(math.isfinite, (gap, penalty, *losses, 1.0 if spread is None else spread))):
-        fired.add("divergence")
-    if counters.step > 10 and (
-        gap > 50
-        or penalty > 1000
-        or max(map(abs, losses), default=0.0) > LARGEST_LOSS
-        or (spread is not None and spread > 3)
-    ):
+    penalty = numbers.get("penalty", 0.0)
+    if _is_diverging(check, numbers, counters.step):
         fired.add("divergence")
     # Before the first good checkpoint the way back leads to the start, and slow starters recover alone.
     warm_up = WARM_UP_IMAGES if counters.good_step else 3 * WARM_UP_IMAGES
     if images_seen > warm_up:
         narrow = 1.0 if check.class_spread is None else check.class_spread
-        if (spread is not None and spread < 0.5) or narrow < 0.35:
+        if (check.spread is not None and check.spread < 0.5) or narrow < 0.35:
             fired.add("collapse")
         if penalty > STEEP_PENALTY:
             fired.add("steep-critic")
         if _is_won(check, counters.spreads):
             fired.add("critic-wins")
-    if spread is not None:
-        counters.spreads = [*counters.spreads, spread][-10:]
+        if progress > 0.5 and _is_blowing_up(check, penalty, counters.history):
+            fired.add("late-blow-up")
+    if _is_over_fit(numbers, counters) and images_seen > OVERFIT_IMAGES:
+        fired.add("over-fit")
+    if check.spread is not None and check.pair_accuracy is not None:
+        counters.spreads = [*counters.spreads, check.spread][-MEMORY:]
+        row = [round(value, 6) for value in (penalty, check.pair_accuracy, check.spread)]
+        counters.history = [*counters.history, row][-min(quarter, LONGEST_HISTORY) :]
     return fired
+
+
+def _is_diverging(check: Check, numbers: dict[str, float], step: int) -> bool:
+    """Return whether a figure is no number, or two orders above what healthy runs show."""
+    penalty, gap = numbers.get("penalty", 0.0), 0.0 if check.gap is None else check.gap
+    losses = [abs(value) for name, value in numbers.items() if name.endswith("_loss")]
+    spread, loss = 1.0 if check.spread is None else check.spread, max(losses, default=0.0)
+    if not all(map(math.isfinite, (gap, penalty, spread, *losses))):
+        return True
+    return step > 10 and (gap > 50 or penalty > 1000 or spread > 3 or loss > LARGEST_LOSS)
 
 
 def _is_won(check: Check, before: list[float]) -> bool:
     """Return whether the critic tells every pair apart while the fakes grow alike."""
-    if check.pair_accuracy is None or check.spread is None or len(before) < 10:
+    if check.pair_accuracy is None or check.spread is None or len(before) < MEMORY:
         return False
     return check.pair_accuracy > 0.97 and check.spread < 0.9 * statistics.fmean(before)
+
+
+def _is_blowing_up(check: Check, penalty: float, history: list[list[float]]) -> bool:
+    """Return whether penalty or pairs left their own past while the fakes grow alike."""
+    if check.spread is None or len(history) < 2 * MEMORY:
+        return False
+    penalties, pairs, spreads = (list(column) for column in zip(*history, strict=True))
+    usual = statistics.median(penalties)
+    low, high = PAIRS_IN_HEALTH
+    is_off = (usual > 0 and penalty > BLOW_UP * usual) or not low <= statistics.fmean(pairs[-MEMORY:]) <= high
+    return is_off and check.spread < 0.9 * statistics.fmean(spreads)
+
+
+def _is_over_fit(numbers: dict[str, float], counters: Counters) -> bool:
+    """Return whether, over some checks, held-out images look as unreal to the critic as fakes do.
+
+    Karras et al. 2020, equation 1, r_v = (E D(train) - E D(held out)) / (E D(train) - E D(fake)). The ratio
+    is noise where the critic can hardly tell real from fake, so the difference must also stand out.
+    """
+    if "held_out_gap" not in numbers:
+        return False
+    row = [numbers[name] for name in ("held_out_gap", "held_out_error", "fake_gap")]
+    counters.overfits = [*counters.overfits, row][-MEMORY:]
+    if len(counters.overfits) < MEMORY:
+        return False
+    gap, error, fake = (statistics.fmean(column) for column in zip(*counters.overfits, strict=True))
+    return gap > 2 * error and gap > OVERFIT_SHARE * fake
 
 
 def persistent(fired: set[str], counters: Counters) -> list[str]:
@@ -149,21 +202,25 @@ def persistent(fired: set[str], counters: Counters) -> list[str]:
     return acting
 
 
-def climb(counters: Counters, gap: float) -> None:
-    """Take the next rung after a roll-back: a smaller learning rate and a stronger penalty.
+def has_stalled(counters: Counters) -> bool:
+    """Return whether a quarter of the run changed nothing in samples that are too alike: spread under 0.8."""
+    if len(counters.sketches) < SKETCHES:
+        return False
+    first, last = counters.sketches[0], counters.sketches[-1]
+    moved = max(abs(a - b) for a, b in zip(first[1:], last[1:], strict=True)) / 255
+    return last[0] < 0.8 and abs(last[0] - first[0]) < 0.01 * last[0] and moved < 0.01
 
-    From a gap over 1,000 halving takes too many roll-backs, so the rate falls tenfold.
+
+def sketch(samples: np.ndarray, real: np.ndarray) -> list[float]:
+    """Return the samples' spread over the real images', then their mean image in 4 x 4 parts, 0 to 255.
+
+    Both ``(N, C, H, W)`` uint8, equally many of each class.
     """
-    counters.roll_backs += 1
-    counters.learning_rate_scale *= 0.5 if gap <= 1000 else 0.1
-    counters.penalty_scale *= 2.0
-    counters.clean_checks = 0
-    counters.streaks, counters.spreads = {}, []
-
-
-def event(code: str, images_seen: int, message: str) -> dict[str, Any]:
-    """Return an event with its advice in plain words."""
-    return {"code": code, "images": images_seen, "message": message, "advice": ADVICE[code]}
+    rows, real_rows = (torch.from_numpy(x.reshape(len(x), -1).astype(np.float32)) for x in (samples, real))
+    mean = samples.astype(np.float32).mean(axis=(0, 1))
+    parts = [part.mean() for band in np.array_split(mean, 4) for part in np.array_split(band, 4, axis=1)]
+    ratio = _mean_distance(rows) / max(_mean_distance(real_rows), 1e-12)
+    return [round(ratio, 5), *(round(float(part), 3) for part in parts)]
 
 
 def spectrum(images: np.ndarray) -> np.ndarray:

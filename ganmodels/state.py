@@ -36,6 +36,13 @@ class Counters:
         clean_checks: checks in a row without a finding.
         streaks: detector -> checks in a row that it fired.
         spreads: the last spreads of the fakes, newest last, for "falling".
+        history: of the last quarter of the run, one row a check: penalty, pair accuracy, spread.
+        overfits: of the last checks: how far held-out images score below training images, the standard error
+            of that, and how far fakes do.
+        sketches: of the last contact sheets: spread, and the mean image in 16 parts.
+        augment_share: share of the images that is augmented besides what the plan asks for.
+        held_progress: where the ladder holds the families' schedules; None: nowhere.
+        parts: parts of a batch, once memory did not suffice for the usual number; 0 until then.
         given_up: the run ended early because roll-backs did not help.
         events: what happened, in order.
     """
@@ -49,6 +56,12 @@ class Counters:
     clean_checks: int = 0
     streaks: dict[str, int] = field(default_factory=dict)
     spreads: list[float] = field(default_factory=list)
+    history: list[list[float]] = field(default_factory=list)
+    overfits: list[list[float]] = field(default_factory=list)
+    sketches: list[list[float]] = field(default_factory=list)
+    augment_share: float = 0.0
+    held_progress: float | None = None
+    parts: int = 0
     given_up: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
 
@@ -77,7 +90,9 @@ class State:
             for name, network in networks.items()
         }
         self.averages: dict[str, nn.Module] = {
-            name: copy.deepcopy(self.networks[name]).eval().requires_grad_(False) for name in family.averaged
+            name: copy.deepcopy(self.networks[name]).eval().requires_grad_(False)
+            for name in family.averaged
+            if name in self.networks
         }
         self.players = family.players(settings)
         self.parameters = {player.name: self._parameters(player) for player in self.players}

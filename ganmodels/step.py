@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.seeds import seed_of
+from phantomset.ganmodels import recovery
 from phantomset.ganmodels.augment import augmentation
 from phantomset.ganmodels.family import Batch, Family, FamilySettings, Player
 from phantomset.ganmodels.feed import Feed
@@ -51,18 +52,24 @@ class Stepper:
         device: torch.device,
         crew: Crew,
         shards: int,
+        held_out: ImageSet | None = None,
     ) -> None:
         spec = ImageSpec(*images.images.shape[1:])
         self.state = State(family, settings, spec, len(images.label_names), plan.seed, device)
         self._family, self._plan, self._device, self._crew = family, plan, device, crew
         self._shards = shards
-        self._dtype = torch.bfloat16 if is_bf16(plan.precision, device) else torch.float32
-        self._is_mixed = self._dtype != torch.float32
+        self._is_bf16 = is_bf16(plan.precision, device)
         self._feed = Feed(images, plan.batch_size, plan.seed, plan.class_sampling, device)
+        self._held_out = held_out and Feed(held_out, plan.batch_size, plan.seed, "natural", device)
         self._numbers: dict[str, list[Tensor]] = {}
         self._last: list[_Shard] = []
         self._skips = torch.zeros((), device=device)
         self.new_skips = 0
+
+    @property
+    def parts(self) -> int:
+        """Parts in which a batch is computed."""
+        return self.state.counters.parts or self._shards
 
     def step(self) -> None:
         """Show one batch to every player in order, then move the averages."""
@@ -77,16 +84,22 @@ class Stepper:
 
     def _split(self, images: Tensor, labels: Tensor) -> list[_Shard]:
         counters, plan = self.state.counters, self._plan
-        parts = zip(images.tensor_split(self._shards), labels.tensor_split(self._shards), strict=True)
+        parts = zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True)
+        progress = counters.step / plan.steps
+        if counters.held_progress is not None:
+            progress = min(progress, counters.held_progress)
         return [
             _Shard(
                 Batch(
                     part,
                     part_labels,
-                    counters.step / plan.steps,
+                    progress,
                     counters.step,
                     counters.penalty_scale,
-                    augmentation(plan.augment, self._stream("augment", counters.step, number)),
+                    augmentation(
+                        plan.augment, self._stream("augment", counters.step, number), counters.augment_share
+                    ),
+                    recovery.is_careful(counters),
                 ),
                 self._stream("train", counters.step, number),
                 {},
@@ -98,10 +111,11 @@ class Stepper:
     def _move(self, player: Player, shards: list[_Shard]) -> Tensor:
         """Move one player's weights; return, as a scalar, whether that was left out for want of numbers."""
         parameters = list(self.state.parameters[player.name].values())
+        is_mixed = self._is_bf16 and self.state.counters.roll_backs < recovery.CAREFUL_FROM
 
         def work(shard: _Shard) -> tuple[list[Tensor], dict[str, Tensor]]:
             # Threads share autocast's cache: what one drops another casts anew, and bits would differ.
-            with torch.autocast(self._device.type, self._dtype, self._is_mixed, cache_enabled=False):
+            with torch.autocast(self._device.type, torch.bfloat16, is_mixed, cache_enabled=False):
                 numbers = player.loss(self.state.networks, shard.batch, shard.rng, shard.shared)
             # Gradients of these parameters only: a player cannot move, or pay for, another's weights.
             gradients = torch.autograd.grad(numbers["loss"] * shard.share, parameters)
@@ -131,6 +145,8 @@ class Stepper:
         optimiser: Any = self.state.optimisers[player.name]
         group = optimiser.param_groups[0]
         group["lr"], group["betas"] = self._rate(player, progress), player.betas(progress)
+        if recovery.is_fresh(self.state.counters):
+            group["betas"] = group["betas"][0], min(group["betas"][1], recovery.SHORT_MEMORY)
         # The fused kernel leaves weights and moments alone when told so; asking first would stall a GPU.
         optimiser.found_inf, optimiser.grad_scale = is_broken.float(), None
         optimiser.step()
@@ -159,11 +175,24 @@ class Stepper:
             for name in WATCHED
             if name in last[0].shared
         }
-        return numbers, look(
-            torch.cat([shard.batch.images for shard in last]),
-            torch.cat([shard.batch.labels for shard in last]),
-            shared,
-        )
+        images = torch.cat([shard.batch.images for shard in last])
+        labels = torch.cat([shard.batch.labels for shard in last])
+        if self._held_out is not None and "fakes" in shared and "critic" in self.state.networks:
+            numbers |= self._compare(self._held_out, images, labels, shared["fakes"])
+        return numbers, look(images, labels, shared)
+
+    @torch.no_grad()
+    def _compare(self, held_out: Feed, images: Tensor, labels: Tensor, fakes: Tensor) -> dict[str, float]:
+        """Return how far held-out images and fakes score below the training images of the last batch."""
+        critic = self.state.networks["critic"]
+        others, other_labels = held_out.batch(self.state.counters.step)
+        train, held = critic(images, labels), critic(others, other_labels)
+        variance = train.var() / len(train) + held.var() / min(len(held), held_out.count)
+        return {
+            "held_out_gap": float(train.mean() - held.mean()),
+            "held_out_error": float(variance.sqrt()),
+            "fake_gap": float(train.mean() - critic(fakes.float(), labels).mean()),
+        }
 
     def is_finite(self) -> bool:
         """Return whether every weight is a finite number."""
@@ -178,10 +207,18 @@ class Stepper:
         for name, value in counters.items():
             setattr(self.state.counters, name, value)
         self._skips.fill_(self.state.counters.skipped)
+        self._numbers = {}
 
     def roll_back(self, good: Mapping[str, Tensor]) -> None:
-        """Take the good checkpoint's tensors, each averaged network as its average. The counters go on."""
-        mixed = dict(good)
+        """Take the good checkpoint's tensors, each averaged network as its average. The counters go on.
+
+        High on the ladder the optimisers' moments start anew.
+        """
+        is_fresh = recovery.is_fresh(self.state.counters)
+        mixed = {
+            name: torch.zeros_like(tensor) if is_fresh and name.startswith("optimiser.") else tensor
+            for name, tensor in good.items()
+        }
         for name in self.state.averages:
             prefix = f"average.{name}."
             for key in [key for key in good if key.startswith(prefix)]:

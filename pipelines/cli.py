@@ -18,6 +18,7 @@ from phantomset.pipelines import cli_look as look
 from phantomset.pipelines.cli_look import AsJson, Place, print_json
 
 if TYPE_CHECKING:
+    from phantomset.pipelines.asking import Drawing
     from phantomset.pipelines.recipe_file import RecipeFile
     from phantomset.pipelines.stages import Stage
 
@@ -118,22 +119,94 @@ def _up_to(stage: "Stage", summary: str) -> None:
 
 _up_to("ingest", "Take the images in: de-identified, deduplicated, split by patient.")
 _up_to("train", "The same, and train the generator.")
-_up_to("generate", "The same, and make the labelled synthetic set.")
 _up_to("validate", "The same, and judge the set: privacy, controls, fidelity, utility.")
 _up_to("publish", "The same, and publish the set or block it: all stages, as `run` does.")
 
 
-def _run(read: "Callable[[], RecipeFile]", machinery: Any, until: "Stage", as_json: bool) -> int:
+@app.command()
+def generate(
+    recipe: RecipeName,
+    where: Annotated[
+        str | None, typer.Option(metavar="A=B,...", help='What to make, as "finding=pneumonia, view=PA".')
+    ] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", help="How many images.")] = None,
+    truncation: Annotated[
+        float | None, typer.Option(metavar="0..1", help="Below 1: typical images, less variety.")
+    ] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Draw them, a row a class.")] = False,
+    towards: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Draw the way from the recipe's seed to another.")
+    ] = None,
+    fine: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Draw with the fine styles of another seed.")
+    ] = None,
+    override: Set = None,
+    workspace: Place = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    plain: Plain = False,
+    as_json: AsJson = False,
+) -> int:
+    """The same, and make the labelled synthetic set: of what, how many, how typical."""
+    from phantomset.pipelines import asking, recipe_file
+    from phantomset.pipelines.launch import Machinery
+
+    given = [*asking.overrides(where, count, truncation), *(override or [])]
+    machinery = Machinery(workspace, device, threads, plain)
+    drawing = asking.Drawing(grid, towards, fine)
+    return _run(lambda: recipe_file.read(recipe, given), machinery, "generate", as_json, drawing)
+
+
+@app.command()
+def translate(
+    recipe: RecipeName,
+    override: Set = None,
+    workspace: Place = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> int:
+    """Restore images, or harmonise a domain: train the translator and apply it. The result is restricted."""
+    from dataclasses import asdict
+
+    from phantomset.pipelines import console, launch, recipe_file
+
+    machinery = launch.Machinery(workspace, device, threads)
+    with console.watching() as watch:
+        made = launch.translate(recipe_file.read(recipe, override or []), machinery, watch)
+    if as_json:
+        print_json({"exit_code": OK, **asdict(made)})
+        return OK
+    typer.echo(f"translated  {made.count:,} images; name {made.name}, for generate.through")
+    typer.echo("figures     " + ", ".join(f"{name} {value:g}" for name, value in made.figures.items()))
+    typer.echo(f"folder      {made.folder} (restricted: a patient's translated image is a patient's image)")
+    if made.warning:
+        typer.echo(f"phantomset: warning: {made.warning}", err=True)
+    return OK
+
+
+def _run(
+    read: "Callable[[], RecipeFile]",
+    machinery: Any,
+    until: "Stage",
+    as_json: bool,
+    drawing: "Drawing | None" = None,
+) -> int:
     """Run a recipe, print what came of it, and return the exit code."""
     from phantomset.pipelines import console, summary
     from phantomset.pipelines.launch import launch
 
     with console.watching() as watch:
-        outcome, workspace, ledger = launch(read(), machinery, watch, until)
+        chosen = read()
+        outcome, workspace, ledger = launch(chosen, machinery, watch, until)
+    pictures = drawing.draw(chosen.recipe, workspace, outcome) if drawing else []
     if as_json:
-        print_json(summary.as_json(outcome, workspace, ledger))
+        drawn = {"pictures": [str(path) for path in pictures]} if pictures else {}
+        print_json(summary.as_json(outcome, workspace, ledger) | drawn)
     else:
         summary.show(console.screen(), outcome, ledger)
+        for path in pictures:
+            typer.echo(f"picture  {path} (restricted: no gate has seen it)")
     return summary.exit_code(outcome)
 
 

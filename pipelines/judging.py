@@ -31,12 +31,17 @@ _VERDICT = TypeAdapter(Verdict)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Material:
-    """The nouns that a judgement is about."""
+    """The nouns that a judgement is about.
+
+    ``learned`` are the records of the training part that the generator learned from: those that only watched
+    its critic are no members, and would make an attack look weaker.
+    """
 
     cohort: Cohort
     split: Split
     checkpoint: Checkpoint
     synthetic: SyntheticSet
+    learned: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ def evidence(workspace: Workspace, material: Material) -> Evidence:
     """Return the four sets of images that a judgement needs."""
     cohort, split = material.cohort, material.split
     return Evidence(
-        train=image_set(workspace, cohort, split.train),
+        train=image_set(workspace, cohort, material.learned or split.train),
         holdout=image_set(workspace, cohort, split.holdout),
         reference=image_set(workspace, cohort, split.reference),
         synthetic=making.load_images(workspace, material.synthetic),

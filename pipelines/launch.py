@@ -1,8 +1,9 @@
 """From a command to a run: workspace and lock, machine, watcher, with or without the orchestrator."""
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import InputError
 from phantomset.data.source import Source
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import compute, console, making, recipe_file, terms
+from phantomset.pipelines import compute, console, making, recipe_file, stages, terms
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.places import held, remember, require_writable, workspace_path
 from phantomset.pipelines.recipe import SOURCES
 from phantomset.pipelines.recipe_file import RecipeFile
 from phantomset.pipelines.stages import Job, Outcome, Stage, Watch, run
+from phantomset.pipelines.translation import Translated
 
 DEMO_PATIENTS = 2_800
 """Patients of the demo's phantom cohort: at the default split, 1,120 each in train and holdout."""
@@ -44,16 +46,32 @@ def launch(
         InputError: the input, the recipe, the machine or the workspace is wrong; nothing new is left behind.
         Interrupted: stopped from outside; the same command resumes.
     """
+    with _job(chosen, machinery, watch, is_published=until == "publish") as job:
+        return runner(machinery.plain, job.workspace)(job, until), job.workspace, job.ledger
+
+
+def translate(chosen: RecipeFile, machinery: Machinery, watch: Watch) -> Translated:
+    """Run the translation of a recipe and return what it made; all of it restricted.
+
+    Raises:
+        InputError: as `launch`; or the recipe has no section ``translate``.
+        Interrupted: stopped from outside; the same command resumes.
+    """
+    with _job(chosen, machinery, watch, is_published=False) as job:
+        return stages.translate(job)
+
+
+@contextlib.contextmanager
+def _job(chosen: RecipeFile, machinery: Machinery, watch: Watch, is_published: bool) -> Generator[Job]:
+    """Open everything that a run needs, and hold the workspace's lock."""
     recipe = chosen.recipe
     source: Source = catalogue.load(SOURCES, recipe.source.format)
     source.fingerprint(recipe.source)  # a missing or empty source is told before a workspace is made
-    if until == "publish":
+    if is_published:
         terms.require(recipe.publish.model_dump())  # told before hours of training, not after
     machine = compute.choose(machinery.device, machinery.threads)
     with held(machinery.workspace) as workspace:
-        ledger = RunLedger(workspace, recipe, chosen.overridden)
-        job = Job(recipe, workspace, machine, ledger, watch)
-        return runner(machinery.plain, workspace)(job, until), workspace, ledger
+        yield Job(recipe, workspace, machine, RunLedger(workspace, recipe, chosen.overridden), watch)
 
 
 def runner(plain: bool, workspace: Workspace) -> Callable[[Job, Stage], Outcome]:
@@ -100,15 +118,19 @@ def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
     machine = compute.choose(machinery.device, machinery.threads)
     place = workspace_path(machinery.workspace)
     require_writable(place)
-    speed = making.speed(recipe, machine)
+    probe = making.probe(recipe, machine)
+    speed = probe.images_per_second
     images = recipe.model.budget.images or int(60 * (recipe.model.budget.minutes or 0) * speed)
     pixels = recipe.image.spec.channels * recipe.image.spec.height * recipe.image.spec.width
+    # The set as arrays, twice in a release, and reports; up to three checkpoints while it trains.
+    disk = 3 * recipe.generate.count * pixels + 50e6 + making.CHECKPOINTS * probe.state_bytes
     return {
         "recipe": f"{recipe.name} ({recipe.digest[:12]})",
         "device": f"{machine.device}, {machine.threads} threads",
         "training": f"{images:,} images at about {speed:,.0f} images/s: {console.duration(images / speed)}",
         "set": f"{recipe.generate.count:,} images of {recipe.image.spec.shape}",
-        "disk": f"about {round((3 * recipe.generate.count * pixels + 50e6) / 1e6):,} MB besides the cohort",
+        "memory": f"about {round(probe.peak_bytes / 1e6):,} MB while training, and the cohort's pixels",
+        "disk": f"about {round(disk / 1e6):,} MB besides the cohort",
         "workspace": str(place),
     }
 

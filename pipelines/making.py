@@ -23,13 +23,20 @@ from phantomset.pipelines.compute import Machine, steadier
 from phantomset.pipelines.draft import set_digest
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.versions import code_digest
+from phantomset.pipelines.wanted import require_known, wanted_labels
 
 if TYPE_CHECKING:
-    from phantomset.ganmodels.engine import Progress
+    from phantomset.ganmodels.engine import Probe, Progress
     from phantomset.ganmodels.family import FamilySettings
 
 NAME = 16
 """Digits of a digest that name a folder: short enough to read, and 2**64 is still enough."""
+
+CHECKPOINTS = 3
+"""How many lie on disk while a run trains: the newest two and the last good one."""
+
+FEWEST_HELD_OUT = 8
+"""Images below which nothing can be said of the critic."""
 
 PROBE_SECONDS = 1.0
 """How long a number of threads is tried before training."""
@@ -46,13 +53,7 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
     from phantomset.ganmodels import engine
 
     require_classes(cohort)
-    if isinstance(recipe.generate.classes, dict):
-        unknown = sorted(set(recipe.generate.classes) - set(cohort.label_names))
-        if unknown:
-            raise ModelError(
-                f"generate.classes: the source has no class {', '.join(map(repr, unknown))}; "
-                f"it has {', '.join(cohort.label_names)}"
-            )
+    require_known(recipe, cohort.label_names)
     unknown = sorted(set(recipe.gate.leave_out) - set(cohort.label_names))
     if unknown or len(cohort.label_names) - len(recipe.gate.leave_out) < 1:
         raise ModelError(
@@ -63,7 +64,34 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
     # The engine asks for labels and shapes only; a broadcast zero has the shape and no memory.
     shapes = np.broadcast_to(np.uint8(0), (len(labels), *cohort.spec.shape))
     seen = ImageSet(shapes, labels, np.zeros_like(labels), cohort.label_names)
-    engine.check(seen, recipe.model.family, _settings(recipe), _asked(recipe, None, split))
+    engine.check(seen, recipe.model.family, settings_of(recipe), asked(recipe, None, split))
+
+
+def learned_and_held_out(
+    recipe: Recipe, cohort: Cohort, split: Split
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return which of the training part's records are learned, and which only watch the critic.
+
+    Whole groups are held out, about ``model.held_out_share`` of the images; none where a class would be left
+    with under nine tenths of its images, or fewer than eight images in all could be spared.
+    """
+    groups: dict[str, list[int]] = {}
+    for position in split.train:
+        groups.setdefault(cohort.records[position].group, []).append(position)
+    labels = [cohort.records[position].label for position in split.train]
+    spare = np.bincount(labels, minlength=len(cohort.label_names)) // 10
+    wanted, held = recipe.model.held_out_share * len(split.train), list[int]()
+    names = sorted(groups)
+    for place in stream(recipe.seed, "held-out").permutation(len(names)):
+        members = groups[names[place]]
+        own = np.bincount([cohort.records[each].label for each in members], minlength=len(spare))
+        if len(held) + len(members) <= wanted and (own <= spare).all():
+            held += members
+            spare -= own
+    if len(held) < FEWEST_HELD_OUT:
+        return split.train, ()
+    watching = set(held)
+    return tuple(each for each in split.train if each not in watching), tuple(sorted(held))
 
 
 def checkpoint_folder(recipe: Recipe, workspace: Workspace, split: Split) -> Path:
@@ -92,10 +120,12 @@ def train(
     saved, _ = checkpoint.newest(folder)
     if saved is not None and saved.done:
         return checkpoint.finished_checkpoint(folder), False
-    images = image_set(workspace, cohort, split.train)
+    learned, held = learned_and_held_out(recipe, cohort, split)
+    images = image_set(workspace, cohort, learned)
+    held_out = image_set(workspace, cohort, held) if held else None
     model = recipe.model
-    plan = _plan(recipe, machine, images, folder, split)
-    progress = engine.train(images, model.family, _settings(recipe), plan, folder, machine.device)
+    plan = plan_of(recipe, machine, images, folder, split)
+    progress = engine.train(images, model.family, settings_of(recipe), plan, folder, machine.device, held_out)
     # On any way out the engine saves where it stands.
     with contextlib.closing(cast("Generator[Progress]", progress)):
         for step in progress:
@@ -103,12 +133,12 @@ def train(
     return checkpoint.finished_checkpoint(folder), True
 
 
-def _plan(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, split: Split) -> Any:
+def plan_of(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, split: Split) -> Any:
     """Return the engine's plan. Minutes become images once, and the number is kept beside the checkpoints."""
     from phantomset.ganmodels import engine
 
     model = recipe.model
-    plan = _asked(recipe, machine.threads, split)
+    plan = asked(recipe, machine.threads, split)
     stored = folder / "budget.json"
     if stored.exists():
         return replace(plan, **json.loads(stored.read_bytes()))
@@ -116,7 +146,7 @@ def _plan(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, spli
     def speed(threads: int, seconds: float) -> float:
         probed = replace(plan, threads=threads)
         return engine.images_per_second(
-            images, model.family, _settings(recipe), probed, machine.device, seconds
+            images, model.family, settings_of(recipe), probed, machine.device, seconds
         )
 
     plan = replace(plan, threads=steadier(machine, lambda threads: speed(threads, PROBE_SECONDS)))
@@ -131,7 +161,7 @@ def _plan(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, spli
     return plan
 
 
-def _asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
+def asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
     """Return the plan as the recipe asks for it; minutes alone stand at one batch until they are probed."""
     from phantomset.ganmodels.plan import TrainingPlan
 
@@ -148,7 +178,7 @@ def _asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
     )
 
 
-def _settings(recipe: Recipe) -> "FamilySettings":
+def settings_of(recipe: Recipe) -> "FamilySettings":
     """Return the family's settings by their own type: the recipe validated them by it."""
     return cast("FamilySettings", recipe.model.settings)
 
@@ -162,6 +192,7 @@ def generate(
     checkpoint: Checkpoint,
 ) -> tuple[SyntheticSet, bool]:
     """Return the labelled synthetic set, and whether it was made now."""
+    from phantomset.ganmodels.generate import Look
     from phantomset.ganmodels.generate import generate as sample
 
     key = digest_of("generate", code_digest("ganmodels"), checkpoint.digest, recipe.generate, recipe.seed)
@@ -171,32 +202,16 @@ def generate(
     real = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)
     labels = wanted_labels(recipe, cohort.label_names, real)
     seed = seed_of(recipe.seed, "generate")
-    images = sample(checkpoint_folder(recipe, workspace, split), labels, seed, machine.device)
+    look = Look(truncation=recipe.generate.truncation)
+    images = sample(checkpoint_folder(recipe, workspace, split), labels, seed, machine.device, look)
+    if recipe.generate.through is not None:
+        from phantomset.pipelines.translation import through
+
+        images = through(workspace, recipe.generate.through, images, labels, machine.device)
     made = ImageSet(images, labels, np.full(len(labels), -1, dtype=np.int64), cohort.label_names)
     noun = SyntheticSet(set_digest(made), checkpoint.digest, seed, len(labels), cohort.label_names)
     _store(workspace, folder, made, noun)
     return noun, True
-
-
-def wanted_labels(recipe: Recipe, label_names: tuple[str, ...], real: np.ndarray) -> np.ndarray:
-    """Return the labels to make, ``(count,) int64``, in a seeded order that says nothing of the source's.
-
-    "as-real" shares them out as in the training part ``real`` (N,) int64, by largest remainder.
-    """
-    count, classes = recipe.generate.count, recipe.generate.classes
-    if isinstance(classes, dict):
-        counts = np.array([classes.get(name, 0) for name in label_names])
-    else:
-        weights = (
-            np.bincount(real, minlength=len(label_names))
-            if classes == "as-real"
-            else np.ones(len(label_names))
-        )
-        exact = count * weights / weights.sum()
-        counts = np.floor(exact).astype(np.int64)
-        counts[np.argsort(counts - exact, kind="stable")[: count - counts.sum()]] += 1
-    labels = np.repeat(np.arange(len(label_names), dtype=np.int64), counts)
-    return stream(recipe.seed, "generate", "order").permutation(labels)
 
 
 def _store(workspace: Workspace, folder: Path, made: ImageSet, noun: SyntheticSet) -> None:
@@ -249,8 +264,8 @@ def curve(folder: Path) -> tuple[dict[str, Any], ...]:
     return tuple({"images_seen": line["images"]} | line for line in read_statistics(folder))
 
 
-def speed(recipe: Recipe, machine: Machine) -> float:
-    """Return a recipe's training speed on this machine now, in images a second, on images of noise."""
+def probe(recipe: Recipe, machine: Machine) -> "Probe":
+    """Return a recipe's training speed on this machine now, and what it needs, tried on images of noise."""
     from phantomset.ganmodels import engine
     from phantomset.ganmodels.plan import TrainingPlan
 
@@ -259,9 +274,11 @@ def speed(recipe: Recipe, machine: Machine) -> float:
     noise = stream(0, "speed").integers(0, 256, (count, *spec.shape), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % 2
     images = ImageSet(noise, labels, labels, ("a", "b"))
+    if recipe.translate is not None:
+        from phantomset.pipelines.translation import blank_training_set
+
+        images = blank_training_set(recipe.translate, images)
     plan = TrainingPlan(
         64, model.batch_size, precision=model.precision, augment=model.augment, threads=machine.threads
     )
-    return engine.images_per_second(
-        images, model.family, _settings(recipe), plan, machine.device, seconds=3.0
-    )
+    return engine.probe(images, model.family, settings_of(recipe), plan, machine.device, seconds=3.0)

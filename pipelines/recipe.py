@@ -102,8 +102,17 @@ class ModelSettings(Section):
     budget: Budget = Budget(images=400_000, minutes=None)
     batch_size: Whole = Field(default=64, ge=4, le=65_536)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    augment: Literal["none", "shift", "affine"] = "none"
+    augment: Literal["none", "shift", "affine", "adaptive"] = "none"
     class_sampling: Literal["natural", "equal"] = "natural"
+    conditions: tuple[str, ...] = Field(
+        default=(), description="what can be asked for: 'label' and attributes of the source; none: the label"
+    )
+    held_out_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=0.3,
+        description="of the training patients, to notice that the critic over-fits",
+    )
     settings: Annotated[SerializeAsAny[BaseModel], _OneOf(FAMILIES)] = Field(
         default_factory=Section, validate_default=True
     )
@@ -126,23 +135,56 @@ class ModelSettings(Section):
 def _classes(given: Any) -> Any:
     if given in ("as-real", "uniform") or (isinstance(given, dict) and given):
         return cast(Any, given)
-    raise _refusal("classes", "is 'as-real', 'uniform', or a section of label: number of images")
+    raise _refusal("classes", "is 'as-real', 'uniform', or a section of label: number or share of images")
+
+
+Amount = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, ge=0, le=1)]
+"""Whole numbers of images, or shares below 1."""
 
 
 class GenerateSettings(Section):
-    """How many images to make, and of which classes."""
+    """How many images to make, of which classes, and how typical they may be."""
 
     count: Whole = Field(default=5_000, ge=1, le=10**8)
     classes: Annotated[
-        Literal["as-real", "uniform"] | dict[str, Annotated[int, Field(strict=True, ge=0)]],
+        Literal["as-real", "uniform"] | dict[str, Amount],
         BeforeValidator(_classes),
     ] = "as-real"
+    where: dict[str, str] = Field(default={}, description="condition: value; only what fits is made")
+    truncation: float = Field(
+        default=1.0, gt=0, le=1, description="below 1, typical images at the price of variety"
+    )
+
+    through: str | None = Field(
+        default=None, pattern="^[0-9a-f]{16}$", description="a translation that candidates go through"
+    )
 
     @model_validator(mode="after")
     def _counts_agree(self) -> "GenerateSettings":
-        if isinstance(self.classes, dict) and sum(self.classes.values()) != self.count:
-            total = sum(self.classes.values())
-            raise _refusal("count", f"the classes add up to {total:,}, but count is {self.count:,}")
+        if not isinstance(self.classes, dict):
+            return self
+        total = sum(self.classes.values())
+        if all(isinstance(value, int) for value in self.classes.values()):
+            if total != self.count:
+                raise _refusal("count", f"the classes add up to {total:,}, but count is {self.count:,}")
+        elif abs(total - 1) > 1e-6:
+            raise _refusal("classes", f"the shares of the classes add up to {total:g}, not to 1")
+        return self
+
+
+class TranslateSettings(Section):
+    """What `phantomset translate` learns to turn into what."""
+
+    task: Literal["pairs", "domains", "denoise", "upscale"]
+    source: str | None = Field(default=None, description="class of what is translated (pairs, domains)")
+    target: str | None = Field(default=None, description="class of what it becomes (pairs, domains)")
+    noise_levels: float = Field(default=20.0, gt=0, le=128, description="noise to take away, grey levels")
+    factor: Literal[2, 4, 8] = Field(default=2, description="how much finer (upscale)")
+
+    @model_validator(mode="after")
+    def _classes_are_named(self) -> "TranslateSettings":
+        if self.task in ("pairs", "domains") and (not self.source or not self.target):
+            raise _refusal("translate", f"task {self.task} needs source and target, two classes")
         return self
 
 
@@ -213,6 +255,7 @@ class Recipe(Section):
     split: SplitSettings = Field(default_factory=SplitSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)  # not made on import: it loads torch
     generate: GenerateSettings = GenerateSettings()
+    translate: TranslateSettings | None = Field(default=None, description="for `phantomset translate`")
     gate: GateSettings = GateSettings()
     publish: PublishSettings = PublishSettings()
 

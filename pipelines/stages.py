@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeVar
 
 from phantomset.data import ingest as ingesting
 from phantomset.data.digest import digest_of
-from phantomset.data.errors import InputError
+from phantomset.data.errors import InputError, RecipeError
 from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
 from phantomset.data.split import split as split_cohort
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import judging, making, release, residue, review, signoff
+from phantomset.pipelines import judging, making, release, residue, review, signoff, translation
 from phantomset.pipelines.compute import Machine
+from phantomset.pipelines.conditions import conditioned, conditions_of
 from phantomset.pipelines.draft import set_digest
 from phantomset.pipelines.judging import Judgement
 from phantomset.pipelines.ledger import Entry, RunLedger
@@ -99,6 +100,11 @@ def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], A
         InputError: the recipe does not fit the data, the machine or the workspace.
         Interrupted: stopped from outside; the same command resumes.
     """
+    if job.recipe.translate is not None and until != "ingest":
+        raise RecipeError(
+            f"recipe {job.recipe.name}: has a section translate, and a translation of a patient's image is "
+            "never published. Use `phantomset translate`; candidates go through it by generate.through."
+        )
     outcome = Outcome()
 
     def do(stage: Stage, reference: str, work: Callable[[], tuple[Noun, str, bool]]) -> Noun:
@@ -131,6 +137,20 @@ def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], A
     return outcome
 
 
+def translate(job: Job) -> translation.Translated:
+    """Ingest, train the translator, translate the training part and the holdout, and measure the anatomy.
+
+    Raises:
+        InputError: as `run`; or the recipe has no section ``translate``.
+        Interrupted: stopped from outside; the same command resumes.
+    """
+    translation.task_of(job.recipe)
+    with nothing_left_behind(job.workspace):
+        cohort, split = _timed(job, Outcome(), _directly, "ingest", job.recipe.digest, lambda: ingest(job))
+    job.watch.begin("train")
+    return translation.run(job.recipe, job.workspace, job.machine, cohort, split, job.watch.training)
+
+
 def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
     """Return the cohort and its split, with the cohort's digest and whether anything was read."""
     recipe, seen = job.recipe, 0
@@ -147,7 +167,8 @@ def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
     if seen:
         review.write(job.workspace, cohort, split)
         residue.hold_clean(recipe, job.workspace, cohort)
-    making.require_fit(recipe, cohort, split)
+    cohort = conditioned(cohort, conditions_of(recipe))
+    (translation if recipe.translate else making).require_fit(recipe, cohort, split)
     return (cohort, split), cohort.digest, seen > 0
 
 
@@ -170,7 +191,8 @@ def validate(
     job: Job, cohort: Cohort, split: Split, checkpoint: Checkpoint, synthetic: SyntheticSet
 ) -> tuple[Judgement, str, bool]:
     """Return the judgement of the set, by the gate's rules and the record of earlier judgements."""
-    material = judging.Material(cohort, split, checkpoint, synthetic)
+    learned, _ = making.learned_and_held_out(job.recipe, cohort, split)
+    material = judging.Material(cohort, split, checkpoint, synthetic, learned)
     curve = making.curve(making.checkpoint_folder(job.recipe, job.workspace, split))
     judgement, made = judging.judge(job.recipe, job.workspace, material, curve, job.watch.say)
     job.ledger.log("verdict", status=judgement.verdict.status, suite=judgement.verdict.suite)

@@ -110,7 +110,7 @@ def test_both_precisions_keep_weights_in_float32(
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, MemoryError])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, ZeroDivisionError])
 def test_stopped_inside_a_step(
     small: ImageSet, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
 ) -> None:
@@ -187,20 +187,6 @@ def test_a_batch_without_numbers_is_skipped(
     assert checkpoint.finished_checkpoint(tmp_path).events == tuple(events)
 
 
-def test_divergence_is_rolled_back(small: ImageSet, run: Run, tmp_path: Path) -> None:
-    """A learning rate of 0.9 blows up; the ladder ends with finite weights, a smaller rate, and says so."""
-    settings = r3gan.Settings(learning_rate_start=0.9, learning_rate_end=0.9, warm_up_share=0)
-    reports = _all(run(small, settings=settings, budget_images=3_200))
-    events = [event for report in reports for event in report.events]
-    divergence = next(event for event in events if event["code"] == "divergence")
-    assert "learning rate x 0." in divergence["message"]
-    assert divergence["advice"]
-    saved, _ = checkpoint.newest(tmp_path)
-    assert saved is not None
-    assert saved.counters["learning_rate_scale"] < 0.5
-    assert all(torch.isfinite(tensor).all() for tensor in saved.tensors.values())
-
-
 def test_a_run_that_cannot_be_saved_is_given_up(
     small: ImageSet, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +232,7 @@ def test_another_machine_is_told(small: ImageSet, run: Run, tmp_path: Path) -> N
     [
         (np.array([0, 1] * 31 + [0, 2]), "labels must be numbers from 0 to 1"),
         (np.array([0, 1] * 31 + [0, -1]), "labels must be numbers from 0 to 1"),
-        (np.array([0] * 49 + [1] * 15), "class 1 has 15 training images; 16 are needed"),
+        (np.array([0] * 49 + [1] * 15), "class 'bar 1' has 15 training images; 16 are needed"),
     ],
 )
 def test_labels_that_do_not_fit(small: ImageSet, run: Run, labels: np.ndarray, message: str) -> None:

@@ -10,19 +10,21 @@ import torch
 from safetensors.torch import load_file
 
 from phantomset.data.catalogue import load, names
+from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels.engine import train
 from phantomset.ganmodels.family import Batch, Draw, Family
 from phantomset.ganmodels.generate import generate
 from phantomset.ganmodels.plan import TrainingPlan
 from phantomset.ganmodels.state import State
+from phantomset.ganmodels.translate import translate
 
 PACKAGE = "phantomset.ganmodels.families"
 Bars = Callable[..., ImageSet]
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 60, 80), (1, 8, 8), (1, 33, 21)]
 
 
-SLOW_LEARNERS = {"diffusion", "stylegan2"}
+SLOW_LEARNERS = {"cyclegan", "diffusion", "stylegan2"}
 """Families whose training test takes over 10 CPU-seconds."""
 
 
@@ -37,8 +39,14 @@ def _batch(images: ImageSet, device: str) -> Batch:
     return Batch(signal.to(device), torch.from_numpy(images.labels).to(device), 0.0, step=0)
 
 
+def _stacked(family: Family, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of a training image: for pairs, both in its channels."""
+    return (shape[0] * family.stacks, *shape[1:])
+
+
 def _state(family: Family, shape: tuple[int, int, int], device: str, seed: int = 0) -> State:
-    return State(family, family.Settings(), ImageSpec(*shape), 2, seed, torch.device(device))
+    spec = ImageSpec(*_stacked(family, shape))
+    return State(family, family.Settings(), spec, 2, seed, torch.device(device))
 
 
 def test_names_agree(family: Family) -> None:
@@ -53,9 +61,10 @@ def test_names_agree(family: Family) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_samples_and_losses(family: Family, bars: Bars, shape: tuple[int, int, int], device: str) -> None:
     """Grey and RGB, square and not, even and odd: samples have the image's shape, every loss is finite."""
-    assert family.check(family.Settings(), ImageSpec(*shape)) is None
+    settings, stacked = family.Settings(), _stacked(family, shape)
+    assert family.check(settings, ImageSpec(*stacked)) is None
     state = _state(family, shape, device)
-    batch, rng, shared = _batch(bars(8, shape), device), torch.Generator(device).manual_seed(1), {}
+    batch, rng, shared = _batch(bars(8, stacked), device), torch.Generator(device).manual_seed(1), {}
     for player in state.players:
         numbers = player.loss(state.networks, batch, rng, shared)
         assert all(torch.isfinite(value) for value in numbers.values())
@@ -63,24 +72,42 @@ def test_samples_and_losses(family: Family, bars: Bars, shape: tuple[int, int, i
     for name in ("real_scores", "fake_scores"):
         assert name not in shared or shared[name].shape == (8,)
     assert "fakes" not in shared or shared["fakes"].shape == batch.images.shape
-    noise = torch.randn(8, *family.noise_shape(family.Settings(), ImageSpec(*shape)))
-    draw = Draw(batch.labels, noise.to(device), rng)
-    assert family.sample is not None
-    assert family.sample(state.averages, family.Settings(), draw).shape == (8, *shape)
+    noise = torch.randn(8, *family.noise_shape(settings, ImageSpec(*stacked))).to(device)
+    if family.sample is not None:
+        made = family.sample(state.averages, settings, Draw(batch.labels, noise, rng))
+    else:
+        assert family.translate is not None
+        source = family.source(batch.images)
+        made = family.translate(state.averages, settings, source, batch.labels, rng)
+    assert made.shape == (8, *shape)
 
 
 def test_impossible_sizes_are_refused(family: Family) -> None:
     """An image of 4 or 2,000 px gets a sentence with the numbers, not a network."""
     for side in (4, 2000):
-        reason = family.check(family.Settings(), ImageSpec(1, side, side))
+        reason = family.check(family.Settings(), ImageSpec(family.stacks, side, side))
         assert reason is not None
         assert str(side) in reason
+
+
+def test_labels_are_never_lost_in_silence(family: Family, bars: Bars, tmp_path: Path) -> None:
+    """A family that takes a number of classes refuses another, before anything is written."""
+    if family.classes is None:
+        return
+    images = bars(96, _stacked(family, (1, 8, 8)), family.classes + 1)
+    with pytest.raises(ModelError, match=f"these images have {family.classes + 1}: labels would be lost"):
+        next(train(images, family.name, family.Settings(), TrainingPlan(64), tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_player_moves_only_its_own_weights(family: Family, bars: Bars, device: str) -> None:
     """After one player's step every other weight, and every buffer, is unchanged to the bit."""
     state = _state(family, (1, 28, 28), device)
-    batch, rng, shared = _batch(bars(8, (1, 28, 28)), device), torch.Generator(device).manual_seed(1), {}
+    batch, rng, shared = (
+        _batch(bars(8, _stacked(family, (1, 28, 28))), device),
+        torch.Generator(device).manual_seed(1),
+        {},
+    )
     for player in state.players:
         before = {name: tensor.clone() for name, tensor in state.tensors().items() if "network" in name}
         own = list(state.parameters[player.name].values())
@@ -110,7 +137,7 @@ def test_every_weight_learns(family: Family, device: str) -> None:
 def test_a_batch_is_the_mean_of_its_parts(family: Family, bars: Bars, device: str) -> None:
     """Scores of a part of a batch equal those of the whole: no image looks at one of another group."""
     state = _state(family, (1, 28, 28), device)
-    batch = _batch(bars(12, (1, 28, 28)), device)
+    batch = _batch(bars(12, _stacked(family, (1, 28, 28))), device)
     if "critic" not in state.networks:
         pytest.skip("no critic")
     critic, cut = state.networks["critic"].eval(), 3 if family.looks_at == 1 else family.looks_at
@@ -133,9 +160,9 @@ def test_seeded(family: Family, device: str) -> None:
 
 
 def _train(
-    images: ImageSet, family: Family, folder: Path, device: str, budget: int = 640, stop: int = 10**9
+    images: ImageSet, family: Family, folder: Path, device: str, budget: int = 320, stop: int = 10**9
 ) -> None:
-    plan = TrainingPlan(budget, batch_size=16, threads=1, checkpoint_every_images=320)
+    plan = TrainingPlan(budget, batch_size=8, threads=1, checkpoint_every_images=160)
     progress = train(images, family.name, family.Settings(), plan, folder, device)
     for report in progress:
         if report.images_seen >= stop:
@@ -143,22 +170,31 @@ def _train(
 
 
 def test_save_load_and_sample_agree(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
-    """Samples of a finished run are the same each time they are asked for, and follow the label."""
-    _train(bars(64, (1, 8, 8)), family, tmp_path, device)
+    """What a finished run makes is the same each time it is asked for, and follows the label."""
+    images = bars(64, _stacked(family, (1, 8, 8)), family.classes or 2)
+    _train(images, family, tmp_path, device)
     labels = np.array([0, 1, 1, 0, 1])
-    first = generate(tmp_path, labels, seed=3, device=device)
+
+    def made(labels: np.ndarray, seed: int) -> np.ndarray:
+        if family.sample is None:
+            source = family.source(images.images[:5])
+            return translate(tmp_path, source, labels, seed, device)
+        return generate(tmp_path, labels, seed, device)
+
+    first = made(labels, 3)
     assert first.dtype == np.uint8
     assert first.shape == (5, 1, 8, 8)
-    assert np.array_equal(first, generate(tmp_path, labels, seed=3, device=device))
-    assert not np.array_equal(first, generate(tmp_path, labels, seed=4, device=device))
-    assert not np.array_equal(first, generate(tmp_path, 1 - labels, seed=3, device=device))
+    assert np.array_equal(first, made(labels, 3))
+    if family.sample is not None:
+        assert not np.array_equal(first, made(labels, 4))
+        assert not np.array_equal(first, made(1 - labels, 3))
 
 
 def test_resume_equals_one_straight_run(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
     """40 steps, and 20 steps + save + load + 20 steps: every tensor and statistic is equal to the bit."""
-    images = bars(64, (1, 8, 8))
+    images = bars(64, _stacked(family, (1, 8, 8)), family.classes or 2)
     _train(images, family, tmp_path / "straight", device)
-    _train(images, family, tmp_path / "resumed", device, stop=320)
+    _train(images, family, tmp_path / "resumed", device, stop=160)
     assert (tmp_path / "resumed" / "checkpoint-00000020.safetensors").exists()
     assert not (tmp_path / "resumed" / "checkpoint-00000040.safetensors").exists()
     _train(images, family, tmp_path / "resumed", device)
@@ -180,8 +216,8 @@ def test_resume_equals_one_straight_run(family: Family, bars: Bars, device: str,
     indirect=True,
 )
 def test_memorises_four_images(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
-    """Shown nothing but 4 images, the generator ends much nearer to them than it began."""
-    four = bars(4, (1, 8, 8), seed=3)
+    """Shown nothing but 4 images, what it makes ends much nearer to them than it began."""
+    four = bars(4, _stacked(family, (1, 8, 8)), family.classes or 2, seed=3)
     images = four.take(np.tile(np.arange(4), 16))
     labels = np.repeat([0, 1], 32)
     distances = []
@@ -190,9 +226,15 @@ def test_memorises_four_images(family: Family, bars: Bars, device: str, tmp_path
         plan = TrainingPlan(budget, batch_size=32, threads=1)
         for _ in train(images, family.name, family.Settings(), plan, folder, device):
             pass
-        made = generate(folder, labels, seed=0, device=device)
-        apart = (made[:, None].astype(float) - four.images[None]).reshape(64, 4, -1)
+        if family.sample is None:
+            # A pair's target, or, without pairs, the images of the other domain.
+            made = translate(folder, family.source(images.images), images.labels, 0, device)
+            known = four.images[:, 1:] if family.stacks == 2 else four.images
+            wanted = images.labels if family.stacks == 2 else 1 - images.labels
+        else:
+            made, known, wanted = generate(folder, labels, seed=0, device=device), four.images, labels
+        apart = (made[:, None].astype(float) - known[None]).reshape(64, 4, -1)
         roots = np.sqrt(np.square(apart).mean(axis=2))
-        roots[labels[:, None] != four.labels[None]] = math.inf
+        roots[wanted[:, None] != four.labels[None]] = math.inf
         distances.append(roots.min(axis=1).mean())
     assert distances[1] < distances[0] / 2

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from phantomset.ganmodels.stability import Check, climb, drift, findings, look, persistent
+from phantomset.ganmodels.recovery import climb
+from phantomset.ganmodels.stability import Check, drift, findings, has_stalled, look, persistent, sketch
 from phantomset.ganmodels.state import Counters
 
 HEALTHY = Check(gap=0.05, pair_accuracy=0.6, spread=1.0, class_spread=0.9)
@@ -119,3 +120,72 @@ def test_drift_sees_grain_that_the_eye_hardly_sees() -> None:
     assert drift(real, real) == 0.0
     # Noise of variance 25 instead of 1 + 1/12 (rounding) lifts its power by log10(25.08 / 1.08) = 1.37.
     assert drift(grain.round().astype(np.uint8), real) == pytest.approx(1.37, abs=0.1)
+
+
+def _late(**changes: object) -> set[str]:
+    """Findings late in a run whose past was healthy: penalty .001, pairs .6, spread 1."""
+    counters = _counters(5_000, 4_000)
+    counters.history = [[0.001, 0.6, 1.0]] * 40
+    counters.history[-10:] = changes.pop("last", counters.history[-10:])  # type: ignore[call-overload]
+    check = Check(**{"gap": 0.1, "pair_accuracy": 0.6, "spread": 0.8, "class_spread": 0.8, **changes})  # type: ignore[arg-type]
+    return findings(check, {"penalty": 0.06}, counters, 300_000, progress=0.7)
+
+
+def test_late_blow_up() -> None:
+    """A penalty over 50 times its median, or pairs outside .3 to .85, while the fakes grow alike."""
+    assert _late() == {"late-blow-up"}
+    assert _late(spread=0.95) == set()
+    counters = _counters(5_000, 4_000)
+    counters.history = [[0.001, 0.6, 1.0]] * 30 + [[0.001, 0.2, 1.0]] * 10
+    check = Check(0.1, 0.2, 0.8, 0.8)
+    assert findings(check, {"penalty": 0.001}, counters, 300_000, progress=0.7) == {"late-blow-up"}
+    counters.history = [[0.001, 0.6, 1.0]] * 40
+    assert findings(check, {"penalty": 0.001}, counters, 300_000, progress=0.4) == set()
+
+
+def test_over_fit_needs_a_difference_that_stands_out() -> None:
+    """Ten checks with held-out images over half the way to the fakes, by more than two standard errors."""
+
+    def after(gap: float, error: float, fake: float) -> set[str]:
+        counters, fired = _counters(), set()
+        numbers = {"held_out_gap": gap, "held_out_error": error, "fake_gap": fake}
+        for _ in range(10):
+            fired = findings(HEALTHY, numbers, counters, 30_000)
+        return fired
+
+    assert after(0.6, 0.1, 1.0) == {"over-fit"}
+    assert after(0.6, 0.4, 1.0) == set()  # within the noise
+    assert after(0.3, 0.01, 1.0) == set()  # a third of the way
+    assert after(0.6, 0.1, -0.2) == {"over-fit"}  # the fakes look more real than held-out images
+
+
+def test_a_stall() -> None:
+    """A quarter of the run without change, and samples too alike; moving or wide samples are no stall."""
+    still = [0.6, *[100.0] * 16]
+    counters = Counters(sketches=[still] * 5)
+    assert not has_stalled(counters)
+    counters.sketches = [still] * 6
+    assert has_stalled(counters)
+    counters.sketches[-1] = [0.6, *[110.0] * 16]
+    assert not has_stalled(counters)
+    counters.sketches = [[0.95, *[100.0] * 16]] * 6
+    assert not has_stalled(counters)
+
+
+def test_a_sketch() -> None:
+    """Samples half as far from their mean as real images: spread one half, the mean image in 16 parts."""
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 200, (20, 1, 8, 8)).astype(np.uint8)
+    row = sketch((50 + real // 2).astype(np.uint8), real)
+    assert row[0] == pytest.approx(0.5, abs=0.01)
+    assert len(row) == 17
+    assert row[1:] == pytest.approx([50 + 199 / 4] * 16, abs=10)
+
+
+def test_families_without_scores_or_fakes() -> None:
+    """An autoencoder shows neither: nothing fires but a loss that is no number or far too large."""
+    check = look(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), {})
+    assert check == Check()
+    assert findings(check, {"autoencoder_loss": 0.5}, _counters(), 400_000) == set()
+    assert findings(check, {"autoencoder_loss": math.nan}, _counters(), 1_000) == {"divergence"}
+    assert findings(check, {"autoencoder_loss": 2_000.0}, _counters(), 1_000) == {"divergence"}

@@ -1,0 +1,269 @@
+"""The one training loop: step, check, save, report, and recover."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phantomset.data.errors import ModelError
+from phantomset.data.records import ImageSet, ImageSpec
+from phantomset.data.workspace import write_atomically
+from phantomset.ganmodels import checkpoint, recovery, stability
+from phantomset.ganmodels.family import Family, FamilySettings
+from phantomset.ganmodels.generate import Sampler
+from phantomset.ganmodels.grid import contact_sheet
+from phantomset.ganmodels.plan import CHECK_STEPS, Progress, TrainingPlan
+from phantomset.ganmodels.shards import Crew
+from phantomset.ganmodels.step import Stepper
+from phantomset.ganmodels.translate import Translator
+
+GRID_COLUMNS = 10
+REPORT_SECONDS = 1.0
+
+STRENGTHENED = ("over-fit", "critic-wins")
+"""Detectors that are met by making the critic's work harder; the others by going back."""
+
+
+class Run:
+    """One run in its folder: step, check, save, report."""
+
+    def __init__(
+        self,
+        images: ImageSet,
+        family: Family,
+        settings: FamilySettings,
+        plan: TrainingPlan,
+        folder: Path,
+        device: torch.device,
+        stepper: Stepper,
+        crew: Crew,
+    ) -> None:
+        self._images, self._family, self._settings = images, family, settings
+        self._plan, self._folder, self._device = plan, folder, device
+        self._stepper, self._state, self._crew = stepper, stepper.state, crew
+        spec = ImageSpec(*images.images.shape[1:])
+        averages = self._state.averages
+        self._sampler = Sampler(family, settings, averages, spec, device) if family.sample else None
+        self._translator = Translator(family, settings, averages, device) if family.translate else None
+        self._told = 0
+        self._numbers: dict[str, float] = {}
+        self._clock, self._clock_step = time.monotonic(), 0
+
+    def go(self, differing: list[str]) -> Iterator[Progress]:
+        """Yield until done, from the newest checkpoint or from the start."""
+        counters = self._state.counters
+        if self._resume(differing):
+            yield self._progress(done=True)
+            return
+        # What an interruption writes is the state at the last check: an exception may strike inside a step,
+        # when the weights are half moved.
+        kept = self._keep()
+        try:
+            while counters.step < self._plan.steps and not counters.given_up:
+                if not self._stepped(kept):
+                    continue
+                is_check = counters.step % CHECK_STEPS == 0
+                if is_check:
+                    self._check()
+                if counters.step % self._plan.checkpoint_steps == 0 and counters.step < self._plan.steps:
+                    self._draw()
+                    self._save()
+                if is_check:
+                    kept = self._keep()
+                if is_check or time.monotonic() - self._clock > REPORT_SECONDS:
+                    yield self._progress()
+            self._finish()
+        except BaseException:
+            if kept[1]["step"] > max(checkpoint.steps(self._folder), default=-1):
+                checkpoint.save(self._folder, *kept)
+            raise
+        yield self._progress(done=True)
+
+    def _stepped(self, kept: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> bool:
+        """Step; where memory does not suffice, go back to the last check and halve the parts of a batch.
+
+        Gradients of parts add up to the batch's, so the run stays the same but for its last bits.
+
+        Raises:
+            ModelError: not even one image fits.
+        """
+        try:
+            self._stepper.step()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return True
+        parts = 2 * self._stepper.parts
+        if parts > self._plan.batch_size:
+            raise ModelError(
+                "out of memory: not even one image at a time fits. Choose a smaller image.size_px, or a "
+                "family with smaller networks."
+            ) from None
+        self._stepper.load(*kept)
+        self._state.counters.parts = parts
+        size = -(-self._plan.batch_size // parts)
+        self._tell("out-of-memory", f"a batch is computed in {parts} parts of {size} images from now on")
+        return False
+
+    def _resume(self, differing: list[str]) -> bool:
+        """Load the newest checkpoint, or write that of step 0; return whether the run is over already."""
+        saved, damaged = checkpoint.newest(self._folder)
+        if saved is None:
+            self._save()  # shows at once that the folder can be written, and is the first good state
+            checkpoint.rewind_statistics(self._folder, 0)
+            return False
+        self._stepper.load(saved.tensors, saved.counters)
+        self._clock_step = saved.step
+        if saved.done:
+            return True
+        checkpoint.rewind_statistics(self._folder, saved.step)
+        if damaged:
+            message = (
+                f"{len(damaged)} newer checkpoint(s) were damaged; the run goes on from step {saved.step}"
+            )
+            self._tell("damaged-checkpoint", message)
+        if differing:
+            self._tell("not-bit-identical", f"this machine differs from the first in {', '.join(differing)}")
+        return False
+
+    def _check(self) -> None:
+        """Look for failure, act on it, and write a line of statistics."""
+        counters = self._state.counters
+        numbers, batch_check = self._stepper.read()
+        seen = {name: value for name, value in asdict(batch_check).items() if value is not None}
+        self._numbers = {**numbers, **seen}
+        line = {key: round(value, 6) if np.isfinite(value) else None for key, value in self._numbers.items()}
+        with (self._folder / "train.jsonl").open("a") as stream:
+            stream.write(
+                json.dumps({"step": counters.step, "images": self._seen, **line}, sort_keys=True) + "\n"
+            )
+        progress, quarter = counters.step / self._plan.steps, self._plan.steps // (4 * CHECK_STEPS)
+        fired = stability.findings(batch_check, numbers, counters, self._seen, progress, max(1, quarter))
+        if not self._stepper.is_finite() or self._stepper.new_skips > stability.MOST_SKIPS:
+            fired.add("divergence")
+            counters.streaks["divergence"] = stability.PERSISTENCE["divergence"]
+        acting = stability.persistent(fired, counters)
+        if self._stepper.new_skips:
+            self._tell("skipped-batch", f"{self._stepper.new_skips} batches were skipped: loss not finite")
+        self._act(acting, batch_check.gap or 0.0)
+        if self._plan.augment == "adaptive" and "real_sign" in numbers:
+            shown = CHECK_STEPS * self._plan.batch_size
+            recovery.adapt(counters, numbers["real_sign"], shown, self._plan.budget_images)
+
+    def _act(self, acting: list[str], gap: float) -> None:
+        """Take one rung of the ladder for the first detector that asks for it: roll-backs come first."""
+        counters = self._state.counters
+        gentle = [code for code in acting if code in STRENGTHENED]
+        curable = [code for code in acting if code not in STRENGTHENED]
+        if curable:
+            self._roll_back(curable[0], gap)
+        elif gentle and counters.augment_share < recovery.LARGEST_SHARE:
+            self._tell(gentle[0], recovery.strengthen(counters))
+
+    def _roll_back(self, code: str, gap: float) -> None:
+        """Go back to the last good checkpoint, the generator to its average; climb the ladder."""
+        counters = self._state.counters
+        good = checkpoint.read(self._folder, counters.good_step)
+        holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
+        said = recovery.climb(counters, gap, holds)
+        self._stepper.roll_back(good.tensors)
+        self._tell(code, said)
+        if counters.roll_backs >= recovery.MOST_ROLL_BACKS:
+            counters.given_up = True
+            self._tell("given-up", f"training failed again after {counters.roll_backs} roll-backs")
+
+    def _finish(self) -> None:
+        """Look at the samples' spectrum, write the last checkpoint and the last contact sheet."""
+        if self._state.counters.step % CHECK_STEPS:
+            self._check()
+        if self._sampler is not None:
+            self._look_for_grain(self._sampler)
+        spread = self._draw()
+        if spread < stability.NARROW:
+            self._tell("narrow-samples", f"they lie {spread:.2f} times as far apart as real images")
+        self._save(done=True)
+
+    def _look_for_grain(self, sampler: Sampler) -> None:
+        """Compare the spectrum of the finished generator's samples with that of real images."""
+        spread = np.linspace(0, len(self._images) - 1, min(512, len(self._images))).astype(int)
+        real = self._images.take(spread)
+        made = sampler.images(real.labels, self._plan.seed, self._crew, purpose="spectrum")
+        excess = self._numbers["noise_drift"] = stability.drift(made, real.images)
+        if excess > stability.DRIFT_LIMIT and self._seen > stability.DRIFT_IMAGES:
+            self._tell(
+                "noise-drift", f"power at the highest frequencies is 10^{excess:.1f} times the real one"
+            )
+
+    @property
+    def _seen(self) -> int:
+        return self._state.counters.step * self._plan.batch_size
+
+    def _keep(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        tensors = {name: tensor.detach().clone() for name, tensor in self._state.tensors().items()}
+        return tensors, self._state.counters.as_dict()
+
+    def _save(self, done: bool = False) -> None:
+        counters = self._state.counters
+        if counters.clean_checks >= stability.GOOD_CHECKS and not done:
+            counters.good_step = counters.step
+        checkpoint.save(self._folder, self._state.tensors(), counters.as_dict(), done)
+
+    def _draw(self) -> float:
+        """Draw a contact sheet from fixed noise; return the samples' spread over the real images'."""
+        rows = min(len(self._images.label_names), 12)
+        members = [np.flatnonzero(self._images.labels == row) for row in range(rows)]
+        shown = self._images.take(np.concatenate([np.resize(each, GRID_COLUMNS) for each in members]))
+        if self._sampler is not None:
+            made = self._sampler.images(shown.labels, self._plan.seed, self._crew, purpose="grid")
+            sheet, real = made, shown.images
+        else:
+            made, real, sheet = self._translations(shown)
+        grids = self._folder / "grids"
+        grids.mkdir(mode=0o700, exist_ok=True)
+        write_atomically(grids / f"{self._seen:09d}.png", contact_sheet(sheet, GRID_COLUMNS), mode=0o600)
+        counters, row = self._state.counters, stability.sketch(made, real)
+        had_stalled = stability.has_stalled(counters)
+        counters.sketches = [*counters.sketches, row][-stability.SKETCHES :]
+        if stability.has_stalled(counters) and not had_stalled:
+            self._tell("stall", f"samples lie {row[0]:.2f} times as far apart as real images, unchanged")
+        return row[0]
+
+    def _translations(self, shown: ImageSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return translations, their sources, and a sheet that shows a row of these above one of those."""
+        assert self._translator is not None  # noqa: S101 - a family samples or translates
+        source = self._family.source(shown.images)
+        made = self._translator.images(source, shown.labels, self._plan.seed, self._crew)
+        rows = [part.reshape(-1, GRID_COLUMNS, *made.shape[1:]) for part in (source, made)]
+        return made, source, np.stack(rows, axis=1).reshape(-1, *made.shape[1:])
+
+    def _tell(self, code: str, message: str) -> None:
+        self._state.counters.events.append(recovery.event(code, self._seen, message))
+
+    def _progress(self, done: bool = False) -> Progress:
+        counters = self._state.counters
+        now = time.monotonic()
+        speed = (counters.step - self._clock_step) * self._plan.batch_size / max(now - self._clock, 1e-9)
+        self._clock, self._clock_step = now, counters.step
+        told, self._told = min(self._told, len(counters.events)), len(counters.events)
+        left = (self._plan.steps - counters.step) * self._plan.batch_size
+        return Progress(
+            images_seen=self._seen,
+            budget_images=self._plan.steps * self._plan.batch_size,
+            images_per_second=speed,
+            seconds_left=0.0 if done else left / max(speed, 1e-9),
+            statistics=dict(self._numbers),
+            events=tuple(counters.events[told:]),
+            done=done,
+        )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that memory did not suffice, on the device or in the machine."""
+    words = ("can't allocate memory", "out of memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

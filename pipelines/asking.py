@@ -1,0 +1,100 @@
+"""What `phantomset generate` may be asked for besides a recipe: content in words, and pictures to look at."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from phantomset.data.errors import RecipeError, WorkspaceError
+from phantomset.data.seeds import seed_of
+from phantomset.data.workspace import Workspace, write_atomically
+from phantomset.pipelines import making
+from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.stages import Outcome
+
+COLUMNS = 10
+MOST_ROWS = 24
+
+
+def overrides(where: str | None, count: int | None, truncation: float | None) -> list[str]:
+    """Return the options as overrides of the recipe, so that they are checked and recorded like any.
+
+    Raises:
+        RecipeError: ``where`` is not written ``condition=value, condition=value``.
+    """
+    given = []
+    if where is not None:
+        pairs = [part.partition("=") for part in where.split(",")]
+        wanted = {key.strip(): value.strip() for key, _, value in pairs}
+        if not all(key and value for key, value in wanted.items()) or len(wanted) < len(pairs):
+            raise RecipeError(
+                f'--where {where!r}: write CONDITION=VALUE, each once, such as "finding=pneumonia, view=PA"'
+            )
+        given.append(f"generate.where={json.dumps(wanted)}")
+    if count is not None:
+        given.append(f"generate.count={count}")
+    if truncation is not None:
+        given.append(f"generate.truncation={truncation}")
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What is to be drawn.
+
+    Attributes:
+        grid: the first images of each class of the set.
+        towards: another seed: each row goes from the noise of the recipe's seed to that of this one.
+        fine: another seed, whose fine styles the images take, where the family mixes styles.
+    """
+
+    grid: bool = False
+    towards: int | None = None
+    fine: int | None = None
+
+    def draw(self, recipe: Recipe, workspace: Workspace, outcome: Outcome) -> list[Path]:
+        """Return the pictures drawn: in the restricted part, since no gate has seen them.
+
+        Raises:
+            ModelError: the family mixes no styles.
+            WorkspaceError: they cannot be written.
+        """
+        if outcome.synthetic is None or outcome.checkpoint_folder is None:
+            return []
+        made = making.load_images(workspace, outcome.synthetic)
+        present = np.unique(made.labels)[:MOST_ROWS]
+        folder, pictures = workspace.restricted("pictures"), dict[str, np.ndarray]()
+        if self.grid:
+            rows = [np.resize(np.flatnonzero(made.labels == label)[:COLUMNS], COLUMNS) for label in present]
+            pictures["grid"] = made.images[np.concatenate(rows)]
+        if self.towards is not None or self.fine is not None:
+            pictures["between"] = self._between(recipe, outcome.checkpoint_folder, present)
+        return [
+            _written(folder, f"{outcome.synthetic.digest[:16]}-{name}", images)
+            for name, images in pictures.items()
+        ]
+
+    def _between(self, recipe: Recipe, checkpoint: Path, labels: np.ndarray) -> np.ndarray:
+        """Return ten images a class, from one seed to the other in equal steps."""
+        from phantomset.ganmodels.generate import Look, generate
+
+        def towards(seed: int | None) -> int | None:
+            return None if seed is None else seed_of(seed, "generate")
+
+        columns = []
+        for share in np.linspace(0, 1, COLUMNS):
+            look = Look(recipe.generate.truncation, towards(self.towards), float(share), towards(self.fine))
+            columns.append(generate(checkpoint, labels, seed_of(recipe.seed, "generate"), look=look))
+        return np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
+
+
+def _written(folder: Path, name: str, images: np.ndarray) -> Path:
+    from phantomset.ganmodels.grid import contact_sheet
+
+    path = folder / f"{name}.png"
+    try:
+        write_atomically(path, contact_sheet(images, COLUMNS), mode=0o600)
+    except OSError as error:
+        raise WorkspaceError(f"pictures: cannot write to {folder} ({error.strerror})") from None
+    return path

@@ -1,0 +1,300 @@
+"""Images turned into others: restored, or harmonised to another domain, and measured for changed anatomy.
+
+A translation of a patient's image is that patient's image. It stays in the restricted part, and may feed
+training; nothing here publishes. What may be published is a translation of a synthetic candidate:
+``generate.through`` puts it between sampling and the gate, and the gate judges what comes out.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from phantomset.data.digest import digest_of
+from phantomset.data.errors import ModelError, WorkspaceError
+from phantomset.data.records import Cohort, ImageSet, Split
+from phantomset.data.seeds import seed_of, stream
+from phantomset.data.store import image_set
+from phantomset.data.workspace import Workspace, write_atomically, write_json
+from phantomset.pipelines import making
+from phantomset.pipelines.compute import Machine
+from phantomset.pipelines.recipe import Recipe, TranslateSettings
+from phantomset.pipelines.versions import code_digest
+
+PAIR = "pair"
+"""The attribute that two images of one pair share; the folder source makes it from ``source.pair``."""
+
+KEPT_FLOOR = 0.5
+"""Share of the agreement between an image and its own translation, beyond that of strangers, under which the
+user is warned: half of what could be kept is gone. A rule of thumb, no proof that less is safe."""
+
+WARNING = (
+    "anatomy changed: edges of the translations agree too little with those of their sources. Findings may "
+    "be invented or removed, so labels no longer hold; look at the pictures before you use them."
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Translated:
+    """What a translation run made.
+
+    Attributes:
+        name: of its folder under ``restricted/translations``; what ``generate.through`` takes.
+        folder: that folder: the model, ``translations.npz`` (images, labels, patients), a picture, figures.
+        count: images translated.
+        figures: medians over the holdout's images.
+        warning: what the user must know; None where anatomy was kept.
+    """
+
+    name: str
+    folder: Path
+    count: int
+    figures: dict[str, float]
+    warning: str | None
+
+
+def task_of(recipe: Recipe) -> TranslateSettings:
+    """Return the section ``translate``.
+
+    Raises:
+        ModelError: the recipe has none.
+    """
+    if recipe.translate is None:
+        raise ModelError(
+            f"translate: recipe {recipe.name} has no section translate. Add one, such as "
+            "translate: {task: denoise}; see docs/how-to/translate-images.md"
+        )
+    return recipe.translate
+
+
+def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
+    """Hold, before anything is trained, that task, family and cohort fit one another.
+
+    Raises:
+        ModelError: they do not.
+    """
+    from phantomset.ganmodels import engine
+
+    task = task_of(recipe)
+    wanted = "cyclegan" if task.task == "domains" else "pix2pix"
+    if recipe.model.family != wanted:
+        raise ModelError(
+            f"translate.task {task.task} takes model.family {wanted}, not {recipe.model.family}."
+        )
+    # The engine asks for labels and shapes only; a broadcast zero has the shape and no memory.
+    shape, count = cohort.spec.shape, len(split.train)
+    labels = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)
+    blank = np.broadcast_to(np.uint8(0), (count, *shape))
+    pairs = _pairs(cohort, split.train)
+    seen = ImageSet(blank, labels, np.zeros_like(labels), cohort.label_names, pairs)
+    if task.task in ("denoise", "upscale"):
+        stacked = np.broadcast_to(np.uint8(0), (count, 2 * shape[0], *shape[1:]))
+        learn = ImageSet(stacked, np.zeros_like(labels), seen.patients, ("pair",))
+    else:
+        learn = training_set(task, seen)
+    engine.check(learn, recipe.model.family, making.settings_of(recipe), making.asked(recipe, None, split))
+
+
+def run(
+    recipe: Recipe,
+    workspace: Workspace,
+    machine: Machine,
+    cohort: Cohort,
+    split: Split,
+    watch: Callable[[Any], None],
+) -> Translated:
+    """Train the translator on the training part, translate it and the holdout, and measure what changed.
+
+    Raises:
+        ModelError: the family cannot train on this data.
+        WorkspaceError: the results cannot be written.
+    """
+    task = task_of(recipe)
+    key = digest_of(
+        "translate", code_digest("ganmodels"), split.digest, recipe.model, recipe.translate, recipe.seed
+    )
+    name = key[: making.NAME]
+    folder = workspace.restricted("translations", name)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    parts = [image_set(workspace, cohort, part) for part in (split.train, split.holdout)]
+    _train(recipe, machine, split, training_set(task, parts[0]), folder / "model", watch)
+    sources = [_sources(task, part) for part in parts]
+    made = [_translate(recipe, machine, folder / "model", part) for part, _ in sources]
+    figures = measure(sources[1][0].images, made[1], sources[1][1])
+    is_changed = figures["edges_kept"] < KEPT_FLOOR and sources[1][1] is None
+    _store(folder, [part for part, _ in sources], made, figures)
+    count = sum(len(each) for each in made)
+    return Translated(name, folder, count, figures, WARNING if is_changed else None)
+
+
+def _train(
+    recipe: Recipe,
+    machine: Machine,
+    split: Split,
+    images: ImageSet,
+    folder: Path,
+    watch: Callable[[Any], None],
+) -> None:
+    from phantomset.ganmodels import checkpoint, engine
+
+    saved, _ = checkpoint.newest(folder)
+    if saved is not None and saved.done:
+        return
+    plan = making.plan_of(recipe, machine, images, folder, split)
+    progress = engine.train(
+        images, recipe.model.family, making.settings_of(recipe), plan, folder, machine.device
+    )
+    with contextlib.closing(cast("Generator[Any]", progress)):
+        for step in progress:
+            watch(step)
+
+
+def _translate(recipe: Recipe, machine: Machine, folder: Path, part: ImageSet) -> np.ndarray:
+    from phantomset.ganmodels.translate import translate
+
+    return translate(folder, part.images, part.labels, seed_of(recipe.seed, "translate"), machine.device)
+
+
+def training_set(task: TranslateSettings, images: ImageSet) -> ImageSet:
+    """Return what the family learns: pairs in the channels, the source first, or two domains as classes.
+
+    Raises:
+        ModelError: the classes or the pairs that the task names are not there.
+    """
+    source, target = _sources(task, images)
+    if task.task == "domains":
+        own, other = (_members(images, name) for name in (task.source, task.target))
+        chosen = images.take(np.concatenate([own, other]))
+        labels = np.repeat([0, 1], [len(own), len(other)])
+        return ImageSet(chosen.images, labels, chosen.patients, (str(task.source), str(task.target)))
+    if target is None:
+        raise ModelError("translate: there is nothing to translate to.")
+    stacked = np.concatenate([source.images, target], axis=1)
+    return ImageSet(stacked, np.zeros(len(source), np.int64), source.patients, ("pair",))
+
+
+def blank_training_set(task: TranslateSettings, images: ImageSet) -> ImageSet:
+    """Return images of noise in the shape of a training set, to try a family's speed on."""
+    if task.task == "domains":
+        return images
+    stacked = np.concatenate([images.images, images.images], axis=1)
+    return ImageSet(stacked, np.zeros(len(images), np.int64), images.patients, ("pair",))
+
+
+def _sources(task: TranslateSettings, images: ImageSet) -> tuple[ImageSet, np.ndarray | None]:
+    """Return the images to translate, and what they should become, where that is known."""
+    if task.task == "denoise":
+        return dataclasses.replace(images, images=noisy(images.images, task.noise_levels)), images.images
+    if task.task == "upscale":
+        return dataclasses.replace(images, images=coarse(images.images, task.factor)), images.images
+    own, other = (_members(images, name) for name in (task.source, task.target))
+    if task.task == "domains":
+        found = images.take(own)
+        return dataclasses.replace(found, labels=np.zeros(len(own), np.int64)), None
+    keys = images.attributes.get(PAIR)
+    if keys is None:
+        raise ModelError("translate: no image belongs to a pair. Say in source.pair what pairs share.")
+    partner = {keys[place]: place for place in other}
+    matched = [place for place in own if keys[place] and keys[place] in partner]
+    if not matched:
+        raise ModelError(
+            f"translate: no image of {task.source!r} has a partner of {task.target!r}. Look at source.pair."
+        )
+    targets = images.images[[partner[keys[place]] for place in matched]]
+    return images.take(np.array(matched)), targets
+
+
+def _members(images: ImageSet, name: str | None) -> np.ndarray:
+    if name not in images.label_names:
+        raise ModelError(
+            f"translate: the source has no class {name!r}; it has {', '.join(images.label_names)}. "
+            "Name two of them in translate.source and translate.target."
+        )
+    return np.flatnonzero(images.labels == images.label_names.index(name))
+
+
+def _pairs(cohort: Cohort, positions: tuple[int, ...]) -> dict[str, np.ndarray]:
+    keys = [cohort.records[position].attributes.get(PAIR, "") for position in positions]
+    return {PAIR: np.array(keys, dtype=np.str_)} if any(keys) else {}
+
+
+def noisy(images: np.ndarray, levels: float) -> np.ndarray:
+    """Return images ``(N, C, H, W)`` uint8 with Gaussian noise of ``levels`` grey levels, always the same."""
+    rng = stream(0, "denoise", len(images))
+    noise = rng.standard_normal(images.shape, dtype=np.float32) * levels
+    return np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
+
+
+def coarse(images: np.ndarray, factor: int) -> np.ndarray:
+    """Return images ``(N, C, H, W)`` uint8 whose blocks of ``factor`` pixels a side hold their mean."""
+    height, width = images.shape[2:]
+    padding = ((0, 0), (0, 0), (0, -height % factor), (0, -width % factor))
+    whole = np.pad(images, padding, mode="edge")
+    rows, columns = whole.shape[2] // factor, whole.shape[3] // factor
+    blocks = whole.reshape(*whole.shape[:2], rows, factor, columns, factor).mean(axis=(3, 5))
+    large = blocks.repeat(factor, axis=2).repeat(factor, axis=3)[:, :, :height, :width]
+    return np.rint(large).astype(np.uint8)
+
+
+def measure(source: np.ndarray, made: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:
+    """Return how far anatomy was kept: medians over images ``(N, C, H, W)`` uint8.
+
+    ``edges`` and ``structure`` compare source and translation; ``edges_kept`` is that agreement beyond the
+    agreement with a stranger's translation, 1 for all. With a truth, ``*_before`` and ``*_after`` compare
+    source and translation with it.
+    """
+    from phantomset.validators.measures.agreement import edges, structure
+
+    own, strange = np.median(edges(source, made)), np.median(edges(source, np.roll(made, 1, axis=0)))
+    figures = {
+        "edges": own,
+        "structure": np.median(structure(source, made)),
+        "edges_kept": (own - strange) / max(1 - strange, 1e-9),
+    }
+    if truth is not None:
+        for name, measured in (("edges", edges), ("structure", structure)):
+            figures[f"{name}_before"] = np.median(measured(source, truth))
+            figures[f"{name}_after"] = np.median(measured(made, truth))
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def _store(folder: Path, parts: list[ImageSet], made: list[np.ndarray], figures: dict[str, float]) -> None:
+    from phantomset.ganmodels.grid import contact_sheet
+
+    try:
+        path = folder / "translations.npz"
+        np.savez(
+            path,
+            images=np.concatenate(made),
+            labels=np.concatenate([part.labels for part in parts]),
+            patients=np.concatenate([part.patients for part in parts]),
+            label_names=np.array(parts[0].label_names, dtype=np.str_),
+        )
+        path.chmod(0o600)
+        shown = np.concatenate([parts[1].images[:10], made[1][:10]])
+        write_atomically(folder / "pictures.png", contact_sheet(shown, len(shown) // 2), mode=0o600)
+        write_json(folder / "figures.json", figures, mode=0o600)
+    except OSError as error:
+        raise WorkspaceError(f"translations: cannot write to {folder} ({error.strerror}).") from None
+
+
+def through(
+    workspace: Workspace, name: str, images: np.ndarray, labels: np.ndarray, device: str
+) -> np.ndarray:
+    """Return synthetic candidates ``(N, C, H, W)`` uint8 translated by a finished translation run.
+
+    Raises:
+        ModelError: there is no such run, or its images have another shape.
+    """
+    from phantomset.ganmodels.translate import translate
+
+    folder = workspace.restricted("translations", name) / "model"
+    if not folder.is_dir():
+        raise ModelError(
+            f"generate.through: no translation {name!r} in this workspace. `phantomset translate RECIPE` "
+            "prints the name of what it made."
+        )
+    return translate(folder, images, labels, 0, device)

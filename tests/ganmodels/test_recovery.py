@@ -1,0 +1,175 @@
+"""Failures provoked one by one: the run recovers, or ends with what was good last and says so."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from phantomset.data.errors import ModelError
+from phantomset.data.records import ImageSet
+from phantomset.ganmodels import checkpoint, stability
+from phantomset.ganmodels.engine import train
+from phantomset.ganmodels.families import cgan, r3gan
+from phantomset.ganmodels.plan import Progress, TrainingPlan
+from phantomset.ganmodels.recovery import adapt, climb, is_careful, strengthen
+from phantomset.ganmodels.state import Counters
+from phantomset.ganmodels.step import Stepper
+
+Run = Callable[..., Iterator[Progress]]
+
+
+def _events(progress: Iterator[Progress]) -> list[dict[str, Any]]:
+    return [event for report in progress for event in report.events]
+
+
+def _is_finite(folder: Path) -> bool:
+    newest = max(folder.glob("checkpoint-*.safetensors"))
+    return all(bool(torch.isfinite(tensor).all()) for tensor in load_file(newest).values())
+
+
+def test_a_learning_rate_a_hundred_times_too_high(small: ImageSet, run: Run, tmp_path: Path) -> None:
+    """0.1 for 0.001: the run rolls back to smaller steps, ends with finite weights, and advises."""
+    settings = r3gan.Settings(learning_rate_start=0.1, learning_rate_end=0.1, warm_up_share=0)
+    events = _events(run(small, settings=settings, budget_images=1_600))
+    first = next(event for event in events if event["code"] == "divergence")
+    assert "learning rate x 0." in first["message"]
+    assert "smaller" in first["advice"]
+    saved, _ = checkpoint.newest(tmp_path)
+    assert saved is not None
+    assert saved.counters["learning_rate_scale"] < 1
+    assert _is_finite(tmp_path)
+
+
+def test_a_critic_far_too_strong(small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A critic that learns a thousand times faster than the generator is met, and the run ends finite."""
+    monkeypatch.setattr(stability, "WARM_UP_IMAGES", 200)
+    settings = cgan.Settings(learning_rate_critic=0.02, learning_rate_generator=2e-5)
+    plan = TrainingPlan(4_800, batch_size=16, threads=1)
+    events = _events(train(small, "cgan", settings, plan, tmp_path))
+    codes = {event["code"] for event in events}
+    assert codes & {"critic-wins", "collapse", "divergence"}
+    assert all(event["advice"] for event in events)
+    assert _is_finite(tmp_path)
+
+
+def _noise(count: int, seed: int) -> ImageSet:
+    """Images without any likeness: all that a critic can learn of them is which it was shown."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pixels = rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+    return ImageSet(pixels, labels, np.arange(count), ("a", "b"))
+
+
+def test_fifty_images_are_known_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """34 to learn, 16 held out: the critic over-fits, more is augmented, and the advice says why."""
+    monkeypatch.setattr(stability, "OVERFIT_IMAGES", 2_000)
+    plan, settings = TrainingPlan(12_800, batch_size=16, threads=1), r3gan.Settings(gamma_start=0.1)
+    progress = train(_noise(34, 0), "r3gan", settings, plan, tmp_path, held_out=_noise(16, 1))
+    over_fit = [event for event in _events(progress) if event["code"] == "over-fit"]
+    assert over_fit
+    assert over_fit[0]["message"].startswith("augmentation + 0.1")
+    assert "more images" in over_fit[0]["advice"]
+    saved, _ = checkpoint.newest(tmp_path)
+    assert saved is not None
+    assert saved.counters["augment_share"] >= 0.1
+
+
+def test_held_out_images_change_no_weight(small: ImageSet, tmp_path: Path) -> None:
+    """Watching the critic on held-out images leaves every weight as it would have been."""
+    plan = TrainingPlan(640, batch_size=16, threads=1)
+    for name, held_out in (("without", None), ("with", _noise(16, 1))):
+        for _ in train(small, "r3gan", r3gan.Settings(), plan, tmp_path / name, held_out=held_out):
+            pass
+    ends = [load_file(tmp_path / name / "checkpoint-00000040.safetensors") for name in ("without", "with")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert "held_out_gap" in checkpoint.read_statistics(tmp_path / "with")[-1]
+
+
+def test_a_constant_set_is_refused(small: ImageSet, run: Run, tmp_path: Path) -> None:
+    """A class whose images are all equal teaches nothing: refused before anything is written."""
+    images = small.images.copy()
+    images[small.labels == 1] = 7
+    with pytest.raises(ModelError, match="all 32 training images of class 'bar 1' are equal"):
+        next(run(ImageSet(images, small.labels, small.patients, small.label_names)))
+    assert not list(tmp_path.iterdir())
+
+
+class Tight:
+    """A `Stepper._move` that finds no memory for parts over a size."""
+
+    def __init__(self, most: int, from_step: int) -> None:
+        self.most, self.from_step, self.move = most, from_step, Stepper._move
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put it in the place of the method."""
+        tight = self
+
+        def moved(self: Stepper, player: Any, shards: Any) -> torch.Tensor:
+            is_late = self.state.counters.step >= tight.from_step and player.name == "generator"
+            if is_late and len(shards[0].batch.images) > tight.most:
+                raise RuntimeError(
+                    "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+                )
+            return tight.move(self, player, shards)
+
+        monkeypatch.setattr(Stepper, "_move", moved)
+
+
+def test_out_of_memory_halves_the_parts(
+    small: ImageSet, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch of 16 in parts of 4 instead of 8: said once, and the images shown are the same."""
+    Tight(4, from_step=30).install(monkeypatch)
+    events = _events(run(small))
+    assert [event["code"] for event in events] == ["out-of-memory"]
+    assert events[0]["message"] == "a batch is computed in 4 parts of 4 images from now on"
+    assert [line["step"] for line in checkpoint.read_statistics(tmp_path)] == [20, 40]
+    assert _is_finite(tmp_path)
+
+
+def test_out_of_memory_whatever_the_parts(small: ImageSet, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not one image fits, the error says what to make smaller."""
+    Tight(0, from_step=0).install(monkeypatch)
+    with pytest.raises(ModelError, match=r"not even one image.*image\.size_px"):
+        list(run(small))
+
+
+def test_rungs_of_the_ladder() -> None:
+    """Rates 1/2, 1/2, then 1/4 with fresh moments; from the fifth, float32 and penalties at every step."""
+    counters = Counters(good_step=40)
+    said = [climb(counters, gap=60.0) for _ in range(5)]
+    assert counters.learning_rate_scale == pytest.approx(0.5**2 * 0.25**3)
+    assert ["fresh moments" in each for each in said] == [False, False, True, True, True]
+    assert ["float32" in each for each in said] == [False, False, False, False, True]
+    assert is_careful(counters)
+
+
+def test_a_late_blow_up_holds_the_schedules() -> None:
+    """Schedules stay where the last good state was; an earlier hold is not lifted by a later one."""
+    counters = Counters()
+    assert "penalty at every step" in climb(counters, 1.0, holds=0.6)
+    climb(counters, 1.0, holds=0.8)
+    assert counters.held_progress == 0.6
+
+
+def test_rung_one_has_an_end() -> None:
+    """Augmentation rises by 0.1 up to 0.6; the penalty doubles up to four times."""
+    counters = Counters()
+    for _ in range(9):
+        strengthen(counters)
+    assert (counters.augment_share, counters.penalty_scale) == (pytest.approx(0.6), 4.0)
+
+
+def test_adaptive_augmentation_follows_the_sign() -> None:
+    """A mean sign over 0.6 raises the share by images / 500,000, one below lowers it, never under 0."""
+    counters = Counters()
+    adapt(counters, 0.9, 5_000, budget=10**6)
+    assert counters.augment_share == pytest.approx(0.01)
+    adapt(counters, 0.5, 50_000, budget=10**6)
+    assert counters.augment_share == 0.0
+    adapt(counters, 0.9, 5_000, budget=50_000)  # a short run can go the whole way too
+    assert counters.augment_share == pytest.approx(0.1)

@@ -1,0 +1,146 @@
+"""Several attributes at once, and asking for content in words."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from phantomset.data.errors import ModelError, RecipeError
+from phantomset.data.records import Cohort, ImageSpec, Record, Split
+from phantomset.pipelines import asking, recipe_file, wanted
+from phantomset.pipelines.conditions import chosen, conditioned
+from phantomset.pipelines.making import learned_and_held_out
+from phantomset.pipelines.recipe import Recipe
+
+ROWS = [
+    ("normal", {"sex": "F", "view": "PA"}),
+    ("normal", {"sex": "M", "view": "PA"}),
+    ("pneumonia", {"sex": "F", "view": "AP"}),
+    ("pneumonia", {"sex": "F"}),
+    ("normal", {"sex": "F", "view": "PA"}),
+]
+CONDITIONS = ("label", "sex", "view")
+
+
+def _cohort() -> Cohort:
+    names = ("normal", "pneumonia")
+    records = tuple(
+        Record(f"{place:064d}", names.index(label), f"s{place}", f"g{place}", attributes)
+        for place, (label, attributes) in enumerate(ROWS)
+    )
+    return Cohort("c" * 64, ImageSpec(1, 8, 8), names, records, 5, {}, {}, has_patients=True)
+
+
+def _recipe(**changes: object) -> Recipe:
+    read = recipe_file.read("nih", ["source.attributes=[sex, view]"]).recipe
+    return read.model_copy(update=changes)
+
+
+def test_each_seen_combination_is_a_class() -> None:
+    """Classes in the cohort's order, then attributes as text; a missing value is a value of its own."""
+    found = conditioned(_cohort(), CONDITIONS)
+    assert found.label_names == (
+        "normal, sex: F, view: PA",
+        "normal, sex: M, view: PA",
+        "pneumonia, sex: F, view: AP",
+        "pneumonia, sex: F, view: unknown",
+    )
+    assert [record.label for record in found.records] == [0, 1, 2, 3, 0]
+    assert [record.digest for record in found.records] == [record.digest for record in _cohort().records]
+
+
+def test_without_conditions_the_class_alone_counts() -> None:
+    """The cohort comes back as it is."""
+    cohort = _cohort()
+    assert conditioned(cohort, ()) is cohort
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        (("label", "age"), "no image has 'age'; there are label, sex, view"),
+        (("sex",), "leaves out 'label'"),
+    ],
+)
+def test_conditions_that_do_not_fit(conditions: tuple[str, ...], message: str) -> None:
+    """An attribute that no image has, and labels that would not be used, are errors."""
+    with pytest.raises(ModelError, match=message):
+        conditioned(_cohort(), conditions)
+
+
+def test_words_choose_classes() -> None:
+    """In any case and in any part of the conditions; what was never seen together is refused."""
+    names = conditioned(_cohort(), CONDITIONS).label_names
+    assert chosen(names, CONDITIONS, {"Label": "Pneumonia"}) == (2, 3)
+    assert chosen(names, CONDITIONS, {"sex": "f", "view": "pa"}) == (0,)
+    assert chosen(names, CONDITIONS, {}) == (0, 1, 2, 3)
+    with pytest.raises(ModelError, match=r"no image was seen with label=pneumonia, sex=M.*Seen are: normal"):
+        chosen(names, CONDITIONS, {"label": "pneumonia", "sex": "M"})
+    with pytest.raises(ModelError, match="'age' is no condition of this model; there are label, sex, view"):
+        chosen(names, CONDITIONS, {"age": "40"})
+    assert chosen(("normal", "pneumonia"), (), {"label": "pneumonia"}) == (1,)
+
+
+def test_the_table_s_own_column_names_the_class() -> None:
+    """``finding=...`` is ``label=...`` where the label stands in a column of that name."""
+    recipe = _recipe()
+    asked = recipe.generate.model_copy(update={"where": {"label": "pneumonia"}, "count": 4})
+    made = wanted.wanted_labels(
+        recipe.model_copy(update={"generate": asked}), ("no_finding", "pneumonia"), np.array([0, 0, 1])
+    )
+    assert made.tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ("as-real", [6, 3, 1]),
+        ("uniform", [4, 3, 3]),
+        ({"a": 0.25, "c": 0.75}, [3, 0, 7]),
+        ({"a": 1, "b": 9}, [1, 9, 0]),
+    ],
+)
+def test_class_balance(classes: object, expected: list[int]) -> None:
+    """As in the training part, even, by shares with the largest remainder, or exact; 10 images of 6:3:1."""
+    recipe = _recipe()
+    asked = recipe.generate.model_copy(update={"classes": classes, "count": 10})
+    real = np.repeat([0, 1, 2], [60, 30, 10])
+    labels = wanted.wanted_labels(recipe.model_copy(update={"generate": asked}), ("a", "b", "c"), real)
+    counts = np.bincount(labels, minlength=3)
+    assert counts.sum() == 10
+    assert np.abs(counts - expected).max() <= (1 if classes == {"a": 0.25, "c": 0.75} else 0)
+
+
+def test_shares_and_numbers_must_add_up() -> None:
+    """Shares to 1, numbers to the count."""
+    with pytest.raises(RecipeError, match=r"add up to 0\.5"):
+        recipe_file.read("nih", ["generate.classes={pneumonia: 0.25, no_finding: 0.25}"])
+    with pytest.raises(RecipeError, match="add up to 3, but count is 1,000"):
+        recipe_file.read("nih", ["generate.classes={pneumonia: 1, no_finding: 2}"])
+
+
+def test_options_become_overrides() -> None:
+    """What is asked for on the command line is checked and recorded as part of the recipe."""
+    given = asking.overrides("label=pneumonia, view=PA", 200, 0.7)
+    recipe = recipe_file.read("nih", given).recipe
+    assert recipe.generate.where == {"label": "pneumonia", "view": "PA"}
+    assert (recipe.generate.count, recipe.generate.truncation) == (200, 0.7)
+    for wrong in ("pneumonia", "a=", "a=b, a=c", ""):
+        with pytest.raises(RecipeError, match="write CONDITION=VALUE"):
+            asking.overrides(wrong, None, None)
+
+
+def test_held_out_patients_are_few_and_whole() -> None:
+    """5% of 400 images of 200 groups: 20 images, whole groups, both classes nearly complete; or none."""
+    records = tuple(
+        Record(f"{place:064d}", place % 2, f"s{place // 2}", f"g{place // 2}") for place in range(400)
+    )
+    cohort = replace(_cohort(), records=records)
+    split = Split("d" * 64, cohort.digest, tuple(range(400)), (), ())
+    recipe = _recipe()
+    learned, held = learned_and_held_out(recipe, cohort, split)
+    assert sorted((*learned, *held)) == list(range(400))
+    assert len(held) == 20
+    assert not {records[each].group for each in learned} & {records[each].group for each in held}
+    small = replace(split, train=tuple(range(100)))
+    assert learned_and_held_out(recipe, cohort, small) == (small.train, ())

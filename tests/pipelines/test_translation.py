@@ -1,0 +1,104 @@
+"""Translating images: what is learned, what is measured, what stays restricted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phantomset.data.errors import ModelError, RecipeError
+from phantomset.data.records import ImageSet
+from phantomset.pipelines import recipe_file, translation
+from phantomset.pipelines.recipe import TranslateSettings
+
+
+def _images(count: int = 12) -> ImageSet:
+    """Smooth images with a bright square somewhere, half of them of each of two classes, in pairs."""
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((count, 1, 16, 16), np.uint8)
+    for image in pixels:
+        top, left = rng.integers(0, 10, 2)
+        image[0, top : top + 5, left : left + 5] = 200
+    labels = np.arange(count) % 2
+    keys = np.array([f"k{place // 2}" for place in range(count)])
+    return ImageSet(pixels, labels, np.arange(count), ("photo", "map"), {"pair": keys})
+
+
+def test_pairs_share_their_key() -> None:
+    """Each photo beside its own map, whatever the order, as channels of one image."""
+    images = _images()
+    shuffled = images.take(np.random.default_rng(1).permutation(12))
+    task = TranslateSettings(task="pairs", source="photo", target="map")
+    learn = translation.training_set(task, shuffled)
+    assert learn.images.shape == (6, 2, 16, 16)
+    known = {
+        (images.images[place].tobytes(), images.images[place + 1].tobytes()) for place in range(0, 12, 2)
+    }
+    assert {(pair[:1].tobytes(), pair[1:].tobytes()) for pair in learn.images} == known
+
+
+def test_restoration_makes_its_own_pairs() -> None:
+    """Noise of so many grey levels, and blocks that hold their mean; the target is the image itself."""
+    images = np.full((4, 1, 64, 64), 128, np.uint8)
+    noisy = translation.noisy(images, 10.0)
+    assert np.array_equal(noisy, translation.noisy(images, 10.0))
+    assert noisy.std() == pytest.approx(10.0, rel=0.05)
+    ramp = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
+    assert translation.coarse(ramp, 2)[0, 0].tolist() == [
+        [2, 2, 4, 4],  # (0 + 1 + 4 + 5) / 4 = 2.5 is rounded to the even 2, (2 + 3 + 6 + 7) / 4 = 4.5 to 4
+        [2, 2, 4, 4],
+        [10, 10, 12, 12],
+        [10, 10, 12, 12],
+    ]
+    assert translation.coarse(np.zeros((1, 3, 5, 7), np.uint8), 4).shape == (1, 3, 5, 7)
+
+
+def test_anatomy_that_is_kept_and_that_is_lost() -> None:
+    """An image and itself agree wholly; an image and a stranger's translation keep nothing."""
+    images = _images(10).images
+    kept = translation.measure(images, images, images)
+    assert kept["edges"] == kept["structure"] == kept["edges_kept"] == kept["edges_after"] == 1.0
+    negative = translation.measure(images, 255 - images, None)
+    assert negative["edges_kept"] == pytest.approx(1.0)
+    lost = translation.measure(images, np.roll(images, 3, axis=0), None)
+    assert lost["edges_kept"] < translation.KEPT_FLOOR
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (
+            TranslateSettings(task="domains", source="photo", target="scan"),
+            "no class 'scan'; it has photo, map",
+        ),
+        (TranslateSettings(task="pairs", source="photo", target="photo"), None),
+    ],
+)
+def test_classes_that_are_not_there(task: TranslateSettings, message: str | None) -> None:
+    """A class that the source lacks is named beside those that it has."""
+    if message is None:
+        assert len(translation.training_set(task, _images())) == 6
+        return
+    with pytest.raises(ModelError, match=message):
+        translation.training_set(task, _images())
+
+
+def test_pairs_without_a_key() -> None:
+    """Without ``source.pair`` nothing says which images belong together."""
+    images = _images()
+    bare = ImageSet(images.images, images.labels, images.patients, images.label_names)
+    with pytest.raises(ModelError, match=r"source\.pair"):
+        translation.training_set(TranslateSettings(task="pairs", source="photo", target="map"), bare)
+
+
+def test_a_task_needs_its_classes() -> None:
+    """Domains without names are refused when the recipe is read."""
+    given = ["model.family=cyclegan", "translate={task: domains, source: normal}"]
+    with pytest.raises(RecipeError, match="needs source and target"):
+        recipe_file.read("pneumoniamnist", given)
+
+
+def test_only_translation_recipes_translate(tmp_path: Path) -> None:
+    """A recipe without the section says what to add."""
+    with pytest.raises(ModelError, match="has no section translate"):
+        translation.task_of(recipe_file.read("pneumoniamnist").recipe)
+    assert translation.task_of(recipe_file.read("retina-vessels").recipe).task == "pairs"
