@@ -163,7 +163,8 @@ def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
     cohort = ingesting.ingest(
         recipe.source, recipe.image, recipe.deidentify, job.workspace, count, duplicates=recipe.duplicates
     )
-    split = split_cohort(cohort, recipe.split, job.workspace)
+    mixed = cohort if recipe.translate is None else translation.unlabelled(cohort)
+    split = split_cohort(mixed, recipe.split, job.workspace)
     if seen:
         review.write(job.workspace, cohort, split)
         residue.hold_clean(recipe, job.workspace, cohort)

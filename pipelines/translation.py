@@ -70,6 +70,12 @@ def task_of(recipe: Recipe) -> TranslateSettings:
     return recipe.translate
 
 
+def unlabelled(cohort: Cohort) -> Cohort:
+    """Return the cohort as one class, to be split: every patient may have images of both sides of a pair."""
+    records = tuple(dataclasses.replace(record, label=0) for record in cohort.records)
+    return dataclasses.replace(cohort, records=records, label_names=("image",))
+
+
 def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
     """Hold, before anything is trained, that task, family and cohort fit one another.
 
