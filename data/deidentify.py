@@ -232,8 +232,8 @@ def kept(keyword: str, raw: object) -> str | None:
     grammar = ALLOWED.get(keyword) or PATIENT_CHARACTERISTICS.get(keyword)
     if grammar is None or raw is None or isinstance(raw, bytes):
         return None
-    several = raw.split("\\") if isinstance(raw, str) else raw if isinstance(raw, Iterable) else (raw,)
-    values = [str(value).strip() for value in cast(Iterable[object], several)]
+    listed = cast(Iterable[object], raw) if isinstance(raw, Iterable) else (raw,)
+    values = [str(value).strip() for value in (raw.split("\\") if isinstance(raw, str) else listed)]
     return grammar(values) if values and all(values) else None
 
 

@@ -260,7 +260,7 @@ def numbers(data: Dataset, keyword: str) -> list[float]:
 
 
 def _is_known_charset(terms: Any) -> bool:
-    several = terms if isinstance(terms, list | MultiValue) else [terms]
+    several = cast(list[Any], terms) if isinstance(terms, list | MultiValue) else [terms]
     return all(str(term or "").replace("ISO IR", "ISO_IR") in python_encoding for term in several)
 
 

@@ -8,7 +8,7 @@ normalized cross-correlation", 1995.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -88,9 +88,9 @@ class _Views:
     """What is computed once for each image. Half of memory is `spectra`: 4 KiB an image."""
 
     def __init__(self, values: np.ndarray) -> None:
-        from scipy import fft, ndimage
+        from scipy import fft, ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-        cosines: Any = fft.dctn(values, axes=(1, 2), norm="ortho")
+        cosines: np.ndarray = cast(Any, fft).dctn(values, axes=(1, 2), norm="ortho")
         signs = np.where(cosines[:, :_COSINES, :_COSINES] > 0, np.float32(1), np.float32(-1))
         flat = signs.reshape(len(values), -1)[:, 1:]
         odd = (np.arange(_COSINES**2) % _COSINES % 2 == 1)[1:]
@@ -98,7 +98,9 @@ class _Views:
         self._even, self._odd = np.ascontiguousarray(flat[:, ~odd]), np.ascontiguousarray(flat[:, odd])
         self._magnitudes = _magnitudes(values)
         self._values = values
-        fine = values - ndimage.gaussian_filter(values, (0, _SIGMA, _SIGMA), mode="nearest")
+        fine: np.ndarray = values - cast(Any, ndimage).gaussian_filter(
+            values, (0, _SIGMA, _SIGMA), mode="nearest"
+        )
         window = np.sqrt(np.outer(_taper(), _taper())).astype(np.float32)
         centred = fine - fine.mean(axis=(1, 2), keepdims=True)
         self._spectra = np.fft.rfft2(_unit(centred * window)).astype(np.complex64)
@@ -109,11 +111,12 @@ class _Views:
         agree = np.abs(self._even[rows] @ self._even.T)
         agree += np.abs(self._odd[rows] @ self._odd.T)
         like = self._magnitudes[rows] @ self._magnitudes.T
-        numbers = np.arange(rows.start, rows.start + len(like))
+        start = int(rows.start)
+        numbers = np.arange(start, start + len(like))
         agree[np.arange(len(numbers)), numbers] = 0
         like[np.arange(len(numbers)), numbers] = 0
         same = np.argwhere(agree >= SAME_SIGNS)
-        same[:, 0] += rows.start
+        same[:, 0] += start
         most = min(_NEAREST, like.shape[1] - 1)
         nearest = np.argpartition(-like, most - 1, axis=1)[:, :most]
         first, rank = np.nonzero(np.take_along_axis(like, nearest, axis=1) >= _LIKE)
@@ -173,9 +176,9 @@ def _refined(first: np.ndarray, second: np.ndarray, around: np.ndarray) -> float
 
 
 def _fine(values: np.ndarray) -> np.ndarray:
-    from scipy import ndimage
+    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-    fine = values - ndimage.gaussian_filter(values, _SIGMA, mode="nearest")
+    fine: np.ndarray = values - cast(Any, ndimage).gaussian_filter(values, _SIGMA, mode="nearest")
     return fine - fine.mean()
 
 

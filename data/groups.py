@@ -206,7 +206,7 @@ def leaks(kept: Kept, groups: Mapping[str, str]) -> dict[str, int]:
             if part := given_part(entry.key):
                 parts[entry.owner].add(part)
                 joined[groups[entry.owner]].add(part)
-    if len(set().union(*parts.values())) < 2:
+    if len(set[str]().union(*parts.values())) < 2:
         return {}
     return {
         "patients": sum(len(found) > 1 for found in parts.values()),

@@ -8,7 +8,7 @@ decodes only what is new.
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -76,7 +76,7 @@ class Journal:
 
 
 @contextmanager
-def open_journal(workspace: Workspace, job: Job, pack: PackWriter) -> Iterator[Journal]:
+def open_journal(workspace: Workspace, job: Job, pack: PackWriter) -> Generator[Journal]:
     """Open the journal for one input: whatever decides its images decides which rows are its own.
 
     Raises:

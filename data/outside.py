@@ -137,7 +137,7 @@ class _Index:
 def _index(tree: Tree, member: Member, found: OutsideSet) -> _Index:
     try:
         content = tree.read(member)
-        header = next(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")), [])
+        header = next(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")), list[str]())
     except (Unfit, UnicodeDecodeError, csv.Error):
         raise SourceError(f"{member.key}: cannot be read as CSV in UTF-8. Save it anew.") from None
     key, label, patient = (

@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -182,7 +182,7 @@ def program_words() -> frozenset[str]:
 
     The phantoms' module is left out, since it invents patients.
     """
-    from pydicom.datadict import DicomDictionary
+    from pydicom.datadict import DicomDictionary  # pyright: ignore[reportPrivateImportUsage]
 
     rooms = Path(__file__).parent.parent
     files = [
@@ -207,7 +207,7 @@ def prefect_words(root: Path) -> list[str]:
     found: list[str] = []
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            connection.text_factory = lambda value: value.decode("utf-8", "replace")
+            connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
             tables = [str(row[0]) for row in connection.execute("select name from sqlite_master")]
             found += [
                 str(row[0]) for row in connection.execute("select coalesce(sql, '') from sqlite_master")
@@ -238,10 +238,10 @@ def _areas(path: Path, name: str) -> Iterator[Area]:
 
 def _texts(path: Path) -> bytes:
     """Return every text of a table, each once."""
-    import pyarrow.parquet as parquet
+    import pyarrow.parquet as parquet  # pyright: ignore[reportMissingTypeStubs]
 
     try:
-        table: Any = parquet.read_table(path)
+        table: Any = cast(Any, parquet).read_table(path)
     except Exception:  # damaged: its raw bytes are still searched
         return b""
     cells = {str(cell) for name in table.column_names for cell in table[name].unique().to_pylist()}
@@ -330,7 +330,8 @@ class _Filter:
                             yield needle, start + place
 
     def _candidates(self, piece: np.ndarray) -> np.ndarray:
-        width, found = self._width, []
+        width = self._width
+        found: list[np.ndarray] = []
         for shift in range(min(width, max(0, len(piece) - width + 1))):
             count = (len(piece) - shift) // width
             keys = np.frombuffer(piece[shift : shift + count * width].tobytes(), dtype=f"<u{width}")

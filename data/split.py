@@ -7,7 +7,7 @@ patients who come later are dealt by a hash at the same shares.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -82,8 +82,13 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
         shares = earlier.shares
         _hold_enough(cohort, _groups_of_each_class(cohort))
         parts, left_out = grown(cohort, earlier, settings.seed)
-    made = Split(digest_of("split", cohort.digest, *parts), cohort.digest, *parts, left_out)
-    content = {"digest": made.digest, "cohort": made.cohort, "shares": shares, "seed": settings.seed}
+    made = Split(digest_of("split", cohort.digest, *parts), cohort.digest, *parts, left_out=left_out)
+    content: dict[str, Any] = {
+        "digest": made.digest,
+        "cohort": made.cohort,
+        "shares": shares,
+        "seed": settings.seed,
+    }
     content.update({part: getattr(made, part) for part in (*PARTS, "left_out")})
     content["asked"] = asked
     try:

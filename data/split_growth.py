@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from phantomset.data.digest import digest_of
 from phantomset.data.records import Cohort
@@ -56,7 +56,7 @@ def earlier_places(
     places = Places((float(first), float(second), float(third)))
     for _, _, stored, records in found:
         for number, part in enumerate(PARTS):
-            for position in stored[part]:
+            for position in cast(list[int], stored[part]):
                 digest, patient = records[position]
                 places.images.setdefault(digest, number)
                 places.patients.setdefault(patient, number)
