@@ -60,7 +60,7 @@ class Stepper:
         self._shards = shards
         self._is_bf16 = is_bf16(plan.precision, device)
         self._feed = Feed(images, plan.batch_size, plan.seed, plan.class_sampling, device)
-        self._held_out = held_out and Feed(held_out, plan.batch_size, plan.seed, "natural", device)
+        self._held_out = Feed(held_out, plan.batch_size, plan.seed, "natural", device) if held_out else None
         self._numbers: dict[str, list[Tensor]] = {}
         self._last: list[_Shard] = []
         self._skips = torch.zeros((), device=device)

@@ -23,7 +23,7 @@ def overrides(where: str | None, count: int | None, truncation: float | None) ->
     Raises:
         RecipeError: ``where`` is not written ``condition=value, condition=value``.
     """
-    given = []
+    given: list[str] = []
     if where is not None:
         pairs = [part.partition("=") for part in where.split(",")]
         wanted = {key.strip(): value.strip() for key, _, value in pairs}
@@ -82,7 +82,7 @@ class Drawing:
         def towards(seed: int | None) -> int | None:
             return None if seed is None else seed_of(seed, "generate")
 
-        columns = []
+        columns: list[np.ndarray] = []
         for share in np.linspace(0, 1, COLUMNS):
             look = Look(recipe.generate.truncation, towards(self.towards), float(share), towards(self.fine))
             columns.append(generate(checkpoint, labels, seed_of(recipe.seed, "generate"), look=look))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
+from scipy import sparse  # pyright: ignore[reportMissingTypeStubs]
 
 from phantomset.data.duplicates import DUPLICATE, is_selective, near_duplicates, thumbnail
 from phantomset.data.errors import SourceError, WorkspaceError

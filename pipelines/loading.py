@@ -64,7 +64,7 @@ class ReleaseDataset(Dataset[tuple[torch.Tensor, int]]):
         with Image.open(io.BytesIO(self._files[index].as_py()["bytes"])) as image:
             pixels = np.array(image)
         pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-        return torch.from_numpy(pixels), int(self.labels[index])
+        return torch.as_tensor(pixels), int(self.labels[index])
 
 
 def _arrays(archive: Path, part: str) -> tuple[torch.Tensor | None, Any, np.ndarray]:
@@ -74,7 +74,7 @@ def _arrays(archive: Path, part: str) -> tuple[torch.Tensor | None, Any, np.ndar
     channels_first = (
         images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     )
-    return torch.from_numpy(channels_first), None, labels
+    return torch.as_tensor(channels_first), None, labels
 
 
 def _rows(folder: Path, part: str) -> tuple[torch.Tensor | None, Any, np.ndarray]:

@@ -88,8 +88,7 @@ class Envelope:
 
 
 def key_path() -> Path:
-    """Return where the private key lies: $PHANTOMSET_SIGNING_KEY, else ``signing.key`` beside the project
-    key."""
+    """Return the key's place: $PHANTOMSET_SIGNING_KEY, else ``signing.key`` beside the project key."""
     named = os.environ.get(VARIABLE)
     return Path(named).absolute() if named else key_folder() / "signing.key"
 

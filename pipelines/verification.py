@@ -69,8 +69,7 @@ def verify(folder: Path, public: PublicKey | None = None, retractions: Path | No
 
 
 def _attested(folder: Path, content: dict[str, Any], public: PublicKey | None) -> list[str]:
-    """Return what is wrong with the attestations: each is whole, about this manifest, and signed by the
-    key."""
+    """Return what is wrong with the attestations: each is whole, about this manifest, signed by the key."""
     names = content.get("attestations", [])
     if public and not names:
         return ["attestations: there are none, so nothing is signed"]

@@ -15,7 +15,7 @@ is to blame was not separated. It has no gradient penalty and collapses more eas
 it, publish from r3gan.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -102,7 +102,7 @@ def players(settings: Settings) -> tuple[Player, ...]:
         """Return the hinge loss ``E max(0, 1 - D(x)) + E max(0, 1 + D(G))``, and the classifier's."""
         fakes = networks["generator"](duel.noise(batch, settings.latent, rng), batch.labels)
         both = batch.augment(torch.cat([batch.images, fakes.detach()]))
-        score, entropy = networks["critic"].judged(both, batch.labels.repeat(2))
+        score, entropy = cast(Critic, networks["critic"]).judged(both, batch.labels.repeat(2))
         real, fake = score.chunk(2)
         duel.keep(shared, fakes, real, fake)
         hinge = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
@@ -117,7 +117,7 @@ def players(settings: Settings) -> tuple[Player, ...]:
         networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Return ``-E D(G)``, and the classifier's cross-entropy of the labels that were asked for."""
-        fake, entropy = networks["critic"].judged(batch.augment(shared["fakes"]), batch.labels)
+        fake, entropy = cast(Critic, networks["critic"]).judged(batch.augment(shared["fakes"]), batch.labels)
         return {"loss": -fake.mean() + settings.auxiliary_weight * entropy.mean()}
 
     rates = settings.learning_rate_critic, settings.learning_rate_generator

@@ -123,7 +123,7 @@ def patch_loss(
     settings: Settings, networks: Networks, made: Tensor, source: Tensor, rng: torch.Generator
 ) -> Tensor:
     """Return, for each image, how badly its patches recognise where they came from, ``(B,)``; equation 3."""
-    translator, projector = networks["generator_ab"], networks["projector"]
+    translator, projector = cast(Translator, networks["generator_ab"]), networks["projector"]
     queries, keys = translator.encoded(made), translator.encoded(source)
     places = [
         torch.randperm(each[0, 0].numel(), generator=rng, device=rng.device)[: settings.patches]
@@ -138,9 +138,13 @@ def patch_loss(
     return torch.stack(losses).mean(dim=0)
 
 
-def squares(critic: nn.Module, images: Tensor, target: float) -> Tensor:
+def squares(critic: PatchCritic, images: Tensor, target: float) -> Tensor:
     """Return the mean squared distance of each image's patch scores from a target, ``(B,)``."""
     return (critic.patches(images) - target).square().mean(dim=(1, 2, 3))
+
+
+def _critic(networks: Networks, domain: Literal["a", "b"]) -> PatchCritic:
+    return cast(PatchCritic, networks[f"critic_{domain}"])
 
 
 def _parted(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -158,7 +162,7 @@ def cycle_critic_loss(
     networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return ``E (D(x) - 1)^2 / 2 + E D(G)^2 / 2`` of both critics."""
-    (a, b, place), critic_a, critic_b = _parted(batch), networks["critic_a"], networks["critic_b"]
+    (a, b, place), critic_a, critic_b = _parted(batch), _critic(networks, "a"), _critic(networks, "b")
     fake_b, fake_a = _translated(networks["generator_ab"], a), _translated(networks["generator_ba"], b)
     shared["fakes"] = torch.cat([fake_b, fake_a])[place]
     terms, scores = [], []
@@ -181,8 +185,8 @@ def cycle_generator_loss(
     terms, cycles = [], []
     # What leads back to a domain also finds its images as they are.
     for label, real, back, critic in (
-        (0, a, networks["generator_ba"], networks["critic_b"]),
-        (1, b, networks["generator_ab"], networks["critic_a"]),
+        (0, a, networks["generator_ba"], _critic(networks, "b")),
+        (1, b, networks["generator_ab"], _critic(networks, "a")),
     ):
         if not len(real):
             continue
@@ -203,7 +207,7 @@ def contrastive_critic_loss(
     shared["fakes"] = translated
     is_b = batch.labels == 1
     seen = torch.where(is_b[:, None, None, None], batch.images, translated.detach())
-    error = networks["critic_b"].patches(batch.augment(seen)) - is_b.float()[:, None, None, None]
+    error = _critic(networks, "b").patches(batch.augment(seen)) - is_b.float()[:, None, None, None]
     return {"loss": error.square().mean() / 2}
 
 
@@ -212,7 +216,7 @@ def contrastive_generator_loss(
 ) -> dict[str, Tensor]:
     """Return ``E (D(G(a)) - 1)^2`` and the patch losses of A and, as identity, of B; equation 6."""
     is_a = (batch.labels == 0).float()
-    fooled = squares(networks["critic_b"], batch.augment(shared["fakes"]), 1.0)
+    fooled = squares(_critic(networks, "b"), batch.augment(shared["fakes"]), 1.0)
     patches = patch_loss(settings, networks, shared["fakes"], batch.images, rng)
     return {"loss": (is_a * fooled + patches).mean(), "patches": patches.detach().mean()}
 

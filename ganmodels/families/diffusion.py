@@ -11,6 +11,7 @@ images it learns them by heart: judge it strictly.
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 from pydantic import Field
@@ -123,7 +124,7 @@ def players(settings: Settings) -> tuple[Player, ...]:
         networks: Networks, batch: Batch, rng: torch.Generator, _: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Return ``E lambda(sigma) ||D(x + sigma n, sigma, y) - x||^2``, a mean over pixels; equation 2."""
-        denoiser, count = networks["denoiser"], len(batch.images)
+        denoiser, count = cast(Denoiser, networks["denoiser"]), len(batch.images)
         sigma = (LOG_MEAN + LOG_DEVIATION * torch.randn(count, generator=rng, device=rng.device)).exp()
         is_dropped = torch.rand(count, generator=rng, device=rng.device) < settings.label_dropout
         labels = torch.where(is_dropped, denoiser.nothing, batch.labels)
@@ -147,7 +148,7 @@ def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa
 
 def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:
     """Return one image for each label, ``(B, C, H, W)``, by Heun's method: algorithm 1."""
-    denoiser = networks["denoiser"]
+    denoiser = cast(Denoiser, networks["denoiser"])
 
     def slope(x: Tensor, level: float) -> Tensor:
         sigma = torch.full((len(x),), level, device=x.device)

@@ -10,6 +10,7 @@ pixels apart give blur. The translation of a patient's image is that patient's i
 
 from functools import partial
 from itertools import pairwise
+from typing import cast
 
 import torch
 from pydantic import Field
@@ -87,7 +88,9 @@ def critic_loss(
     """Return ``E f(-D(s, t)) + E f(D(s, G(s)))``, a mean over patches, halved to slow the critic."""
     source = batch.images.chunk(2, dim=1)[0]
     pair = torch.cat([source, networks["generator"](source, rng)], dim=1)
-    patches = networks["critic"].patches(batch.augment(torch.cat([batch.images, pair.detach()])))
+    patches = cast(PatchCritic, networks["critic"]).patches(
+        batch.augment(torch.cat([batch.images, pair.detach()]))
+    )
     real, fake = patches.chunk(2)
     duel.keep(shared, pair, real.mean(dim=(1, 2, 3)), fake.mean(dim=(1, 2, 3)))
     return {"loss": (functional.softplus(-real).mean() + functional.softplus(fake).mean()) / 2}
@@ -97,7 +100,9 @@ def generator_loss(
     settings: Settings, networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return ``E f(-D(s, G(s))) + weight E |t - G(s)|``; equation 4."""
-    fooled = functional.softplus(-networks["critic"].patches(batch.augment(shared["fakes"]))).mean()
+    fooled = functional.softplus(
+        -cast(PatchCritic, networks["critic"]).patches(batch.augment(shared["fakes"]))
+    ).mean()
     error = (shared["fakes"].chunk(2, dim=1)[1] - batch.images.chunk(2, dim=1)[1]).abs().mean()
     return {"loss": fooled + settings.absolute_weight * error, "absolute_error": error.detach()}
 

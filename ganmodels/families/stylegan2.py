@@ -13,6 +13,7 @@ is bilinear, which is the paper's filter [1 3 3 1]; halving is a mean of 2 x 2.
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
+from typing import cast
 
 import torch
 from pydantic import Field
@@ -237,7 +238,8 @@ def generator_loss(
 
 def mixed_styles(settings: Settings, networks: Networks, batch: Batch, rng: torch.Generator) -> Tensor:
     """Return a style a level ``(levels, B, latent)``; a share of the images changes style at some level."""
-    mapping, levels = networks["generator"].mapping, len(networks["generator"].firsts)
+    generator = cast(Generator, networks["generator"])
+    mapping, levels = generator.mapping, len(generator.firsts)
     first = mapping(duel.noise(batch, settings.latent, rng), batch.labels)
     share = settings.style_mixing
     if share is None:
@@ -279,7 +281,8 @@ def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa
 
 def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:
     """Return one image for each label, ``(B, C, H, W)``; truncation draws styles to their class's mean."""
-    generator, levels = networks["generator"], len(networks["generator"].firsts)
+    generator = cast(Generator, networks["generator"])
+    levels = len(generator.firsts)
     styles = [generator.mapping(noise, draw.labels) for noise in _noises(draw)]
     if draw.truncation < 1:
         mean = mean_styles(generator.mapping, settings, draw.labels)

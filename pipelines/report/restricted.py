@@ -103,8 +103,8 @@ def _attacked(evidence: Evidence, row: int, column: int, q: float, name: str) ->
     difference = (synthetic.astype(np.int16) - real) // 2 + 128
     three = np.stack([real, synthetic, difference.astype(np.uint8)])
     labels = (
-        evidence.train.label_names[evidence.train.labels[row]],
-        evidence.synthetic.label_names[evidence.synthetic.labels[column]],
+        evidence.train.label_names[int(evidence.train.labels[row])],
+        evidence.synthetic.label_names[int(evidence.synthetic.labels[column])],
     )
     uri = plots.png_uri(plots.strip(three, 3, most_px=256))
     return Pair(uri, f"{q:.3f}", " | ".join(dict.fromkeys(labels)), name)
