@@ -84,7 +84,7 @@ def ingest(
     entries: list[Entry] = []
     thumbnails: dict[str, np.ndarray] = {}
     files = 0
-    with Store(workspace).writer() as pack:
+    with workspace.nothing_left_behind(), Store(workspace).writer() as pack:
         for finished in _finished(source, settings, image, context, workspace, pack, workers):
             files += 1
             entry = _take(finished, pack, ledger, dropped)

@@ -94,6 +94,10 @@ def open_journal(workspace: Workspace, job: Job, pack: PackWriter) -> Generator[
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(_TABLE)
             yield Journal(connection, choices, pack)
+    except (NotADirectoryError, PermissionError):
+        raise WorkspaceError(
+            f"cohorts: cannot write to {path.parent}. Mend the permissions, or choose another --workspace."
+        ) from None
     except sqlite3.Error as error:
         raise WorkspaceError(
             f"journal: {path} cannot be used ({type(error).__name__}). Move it away and run again: it only "

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from phantomset.data.quarantine import Unfit
 from phantomset.data.source import Limits
+from phantomset.data.synthetic_mark import is_marked_picture
 
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
@@ -33,6 +34,8 @@ def unit_pictures(content: bytes, limits: Limits, bits: int = 16) -> Iterator[tu
         raise Unfit("EMPTY_FILE")
     if not content.startswith(_MAGIC):
         raise Unfit("NOT_RECOGNISED")
+    if is_marked_picture(content):
+        raise Unfit("MARKED_SYNTHETIC")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns with values of the file
         try:

@@ -12,6 +12,7 @@ tokens occur by chance: there a token must be so long that one run in a hundred 
 """
 
 import functools
+import importlib.util
 import math
 import re
 import sqlite3
@@ -204,7 +205,7 @@ def prefect_words(root: Path) -> list[str]:
     path = root / "prefect" / "prefect.db"
     if not path.exists():
         return []
-    found: list[str] = []
+    found = _prefect_registry()
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
             connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
@@ -221,6 +222,18 @@ def prefect_words(root: Path) -> list[str]:
     except sqlite3.Error:
         return found
     return found
+
+
+def _prefect_registry() -> list[str]:
+    """Return the texts that Prefect's package brings and its server copies into every new database."""
+    package = importlib.util.find_spec("prefect")
+    folders = package.submodule_search_locations if package else None
+    return [
+        path.read_text(encoding="utf-8", errors="ignore")
+        for folder in folders or ()
+        for path in Path(folder, "server").rglob("*.json")
+        if "ui" not in path.relative_to(folder).parts
+    ]
 
 
 def _areas(path: Path, name: str) -> Iterator[Area]:

@@ -4,11 +4,12 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from phantomset.data.errors import WorkspaceError
+from phantomset.data.errors import InputError, WorkspaceError
 
 RESTRICTED_KINDS = (
     "objects",
@@ -86,6 +87,27 @@ class Workspace:
             yield
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def nothing_left_behind(self, keep: Path | None = None) -> Generator[None]:
+        """Take away what was newly written into the restricted part, if the input turns out to be wrong.
+
+        The caller holds the workspace's lock, so everything that is new is this run's. ``keep`` stays: what
+        the data office is to read about a hit of the residual scan.
+        """
+        restricted = self.root / "restricted"
+        before = set(restricted.rglob("*"))
+        try:
+            yield
+        except InputError:
+            for path in sorted(set(restricted.rglob("*")) - before, reverse=True):
+                if path == keep:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+            raise
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:

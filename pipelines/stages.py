@@ -1,16 +1,14 @@
 """The stages: plain functions, noun in, noun out. A stage whose result exists does no work."""
 
-import contextlib
-import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from phantomset.data import ingest as ingesting
 from phantomset.data.digest import digest_of
-from phantomset.data.errors import InputError, RecipeError
+from phantomset.data.errors import RecipeError
 from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
 from phantomset.data.split import split as split_cohort
 from phantomset.data.workspace import Workspace
@@ -110,7 +108,7 @@ def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], A
     def do(stage: Stage, reference: str, work: Callable[[], tuple[Noun, str, bool]]) -> Noun:
         return _timed(job, outcome, step, stage, reference, work)
 
-    with nothing_left_behind(job.workspace):
+    with job.workspace.nothing_left_behind(keep=job.workspace.restricted("review", residue.HITS)):
         cohort, split = do("ingest", job.recipe.digest, lambda: ingest(job))
     outcome.cohort, outcome.split = cohort, split
     if until == "ingest":
@@ -145,7 +143,7 @@ def translate(job: Job) -> translation.Translated:
         Interrupted: stopped from outside; the same command resumes.
     """
     translation.task_of(job.recipe)
-    with nothing_left_behind(job.workspace):
+    with job.workspace.nothing_left_behind(keep=job.workspace.restricted("review", residue.HITS)):
         cohort, split = _timed(job, Outcome(), _directly, "ingest", job.recipe.digest, lambda: ingest(job))
     job.watch.begin("train")
     return translation.run(job.recipe, job.workspace, job.machine, cohort, split, job.watch.training)
@@ -245,26 +243,3 @@ def _timed(
     outcome.entries.append(entry)
     job.watch.end(entry)
     return noun
-
-
-@contextlib.contextmanager
-def nothing_left_behind(workspace: Workspace) -> Generator[None]:
-    """Take away what a stage wrote into the restricted part, if the input turns out to be wrong.
-
-    The caller holds the workspace's lock, so everything that is new is this run's. What the data office is to
-    read about a hit of the residual scan stays.
-    """
-    restricted = workspace.root / "restricted"
-    before = set(restricted.rglob("*"))
-    try:
-        yield
-    except InputError:
-        hits = workspace.restricted("review", residue.HITS)
-        for path in sorted(set(restricted.rglob("*")) - before, reverse=True):
-            if path == hits:
-                continue
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        raise

@@ -205,12 +205,12 @@ def test_the_order_of_labels_is_chance_and_repeats(small: Callable[..., Recipe])
 def test_errors_of_other_kinds_take_nothing_away(job: Callable[..., Job]) -> None:
     """Only wrong input rolls back; a bug or an interruption leaves what may be resumed."""
     work = job()
-    with pytest.raises(RuntimeError), stages.nothing_left_behind(work.workspace):
+    with pytest.raises(RuntimeError), work.workspace.nothing_left_behind():
         work.workspace.restricted("cohorts", "kept").write_text("x")
         raise RuntimeError
     assert work.workspace.restricted("cohorts", "kept").exists()
     for error in (SourceError("x"), SplitError("x")):
-        with pytest.raises(type(error)), stages.nothing_left_behind(work.workspace):
+        with pytest.raises(type(error)), work.workspace.nothing_left_behind():
             work.workspace.restricted("cohorts", "new", "deep").mkdir(parents=True)
             raise error
     assert not work.workspace.restricted("cohorts", "new").exists()
