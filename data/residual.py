@@ -286,7 +286,8 @@ def _needles(tokens: Tokens, vocabulary: frozenset[str]) -> _Needles:
             found.days.setdefault(text.encode(), where)
             found.days.setdefault(text.encode("utf-16-le"), where)
     for value, where in tokens.raw.items():
-        found.free.setdefault(_folded(value).tobytes(), where)
+        if value.decode("latin-1").lower() not in vocabulary:
+            found.free.setdefault(_folded(value).tobytes(), where)
     return found
 
 

@@ -1,6 +1,5 @@
 """The residual scan within a run: what is searched, which words may be found, what a hit ends in."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,6 @@ from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.recipe import Recipe
 
 _BATCH = 2048
-_LOOKS_AGAIN = 3
-_SECONDS_BETWEEN_LOOKS = 3.0
 _BY_PATTERN = frozenset({"ConvolutionKernel"})
 """Allow-listed elements whose values are no fixed words but follow a narrow pattern."""
 
@@ -34,28 +31,20 @@ def hold_clean(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> None:
         ResidualHit: a text was found; its places stand in ``restricted/review/residual-hits.csv``.
     """
     residual.prove()
-    if getattr(recipe.source, "path", None) is None:
+    source = getattr(recipe.source, "path", None)
+    if source is None:
         return
-    hits = _hits(recipe, workspace, cohort)
-    for _ in range(_LOOKS_AGAIN):
-        # Prefect's server, while it starts, writes a registry of its own: its words are known a little later.
-        if not hits or any(not hit.place.startswith("prefect/") for hit in hits):
-            break
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-        hits = _hits(recipe, workspace, cohort)
-    if hits:
-        raise _refusal(hits, workspace)
-
-
-def _hits(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> list[residual.Hit]:
-    source = Path(getattr(recipe.source, "path"))  # noqa: B009 - sources without a path have returned above
-    return residual.scan(
-        source,
-        lambda: residual.written(workspace.root, _objects(workspace, cohort), _not_ours(workspace, source)),
+    hits = residual.scan(
+        Path(source),
+        lambda: residual.written(
+            workspace.root, _objects(workspace, cohort), _not_ours(workspace, Path(source))
+        ),
         [*_known(recipe, workspace, cohort), *residual.prefect_words(workspace.root)],
         recipe.source.kept_columns,
         ("restricted/cohorts/",) if "modified-dates" in recipe.deidentify.retain else (),
     )
+    if hits:
+        raise _refusal(hits, workspace)
 
 
 def _objects(workspace: Workspace, cohort: Cohort) -> Iterator[np.ndarray]:

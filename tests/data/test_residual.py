@@ -105,6 +105,14 @@ def test_words_of_the_program_are_no_evidence_alone(make_dicom: Make) -> None:
     assert _found(tokens, b"brown", known=known)
 
 
+def test_a_known_word_beside_a_name_in_another_alphabet_is_no_evidence() -> None:
+    """In Latin-1: the name is sought as the bytes that it was, the known word is not."""
+    tokens = Tokens()
+    tokens.add_bytes("Control of Jørgensen".encode("latin-1"), "latin-1", "(0010,4000)")
+    assert _found(tokens, b"configs control things", known="control") == []
+    assert _found(tokens, "by Jørgensen.".encode("latin-1"), known="control") != []
+
+
 def test_short_tokens_need_boundaries_and_digests_are_none(make_dicom: Make) -> None:
     """ "Beda" is found as a word, not inside "lambeda" nor in the letters of a digest."""
     tokens = _tokens(make_dicom(PatientName="Beda"))

@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from phantomset.data import ingest as ingesting
-from phantomset.data import residual
 from phantomset.data.errors import BAD_INPUT, ResidualHit
-from phantomset.pipelines import residue
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.residue import HITS
 from phantomset.pipelines.stages import Job, run
@@ -45,23 +43,6 @@ def test_a_clean_ingest_passes(recipe: Recipe, job: Callable[..., Job]) -> None:
     made = job(recipe)
     assert run(made, until="ingest").cohort is not None
     assert not made.workspace.restricted("review", HITS).exists()
-
-
-@pytest.mark.parametrize("looks", [1, 9])
-def test_prefect_is_looked_at_again(
-    looks: int, recipe: Recipe, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its server registers texts of its own while it starts: what is gone at a later look was no hit."""
-    hit = residual.Hit("(0010,4000)", "prefect/prefect.db-wal", 7)
-    answers = iter([[hit]] * looks + [[]] * 9)
-    monkeypatch.setattr(residue, "_SECONDS_BETWEEN_LOOKS", 0)
-    monkeypatch.setattr(residual, "scan", lambda *_: next(answers))
-    made = job(recipe)
-    if looks == 1:
-        assert run(made, until="ingest").cohort is not None
-        return
-    with pytest.raises(ResidualHit, match="in prefect: 1"):
-        run(made, until="ingest")
 
 
 def test_a_writer_that_leaks_is_caught(
