@@ -7,19 +7,22 @@ LOCKS := requirements.lock $(if $(filter skip,$(TORCH)),,requirements-torch.lock
 # One computing thread a test worker: two workers with two threads each would only fight.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-slow test-gpu test-all dev format lint types bench docs build check lock clean
+.PHONY: demo test test-slow test-long test-gpu test-all dev format lint types bench docs build check lock clean
 
 demo: .venv/.ok
 	$(BIN)/phantomset demo
 
 test: .venv/.dev-ok
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not long and not gpu"
 
 test-slow: .venv/.dev-ok
 	$(PYTEST) -m "slow and not gpu"
 
+test-long: .venv/.dev-ok
+	$(PYTEST) -m "long and not gpu"
+
 test-gpu: .venv/.dev-ok
-	$(BIN)/python -m pytest -m "not slow" --device cuda
+	$(BIN)/python -m pytest -m "not slow and not long" --device cuda
 
 test-all: .venv/.dev-ok
 	$(PYTEST) -m "not gpu"

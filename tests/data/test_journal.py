@@ -162,7 +162,7 @@ def test_killed_twice_it_goes_on(fill: Callable[[int], Path], workspace: Workspa
     assert Store(Workspace.open(tmp_path / "killed")).verify() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_twenty_moments(fill: Callable[[int], Path], workspace: Workspace, tmp_path: Path) -> None:
     """The same at twenty random moments, one after the other on one workspace."""
     folder = fill(120)

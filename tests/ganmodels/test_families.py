@@ -24,7 +24,7 @@ Bars = Callable[..., ImageSet]
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 60, 80), (1, 8, 8), (1, 33, 21)]
 
 
-SLOW_LEARNERS = {"cyclegan", "diffusion", "stylegan2"}
+SLOW_LEARNERS = {"cyclegan", "diffusion", "pix2pix", "stylegan2"}
 """Families whose training test takes over 10 CPU-seconds."""
 
 
@@ -210,7 +210,7 @@ def test_resume_equals_one_straight_run(family: Family, bars: Bars, device: str,
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name in SLOW_LEARNERS else name
+        pytest.param(name, marks=pytest.mark.long) if name in SLOW_LEARNERS else name
         for name in names(PACKAGE)
     ],
     indirect=True,

@@ -73,7 +73,7 @@ def _found(players: tuple[Player, ...], seed: int) -> int:
     return int((np.bincount(mode[distance < 4 * DEVIATION].numpy(), minlength=25) >= 20).sum())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_penalties_find_the_modes() -> None:
     """r3gan's loss (gamma 0.1, at every step) finds 22 of 25 modes, the plain one at most 18."""
     settings = r3gan.Settings(latent=2, gamma_start=0.1, gamma_end_share=1.0, penalty_every=1)

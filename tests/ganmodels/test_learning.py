@@ -42,7 +42,7 @@ def _pooled(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), 14, 2, 14, 2).mean(axis=(2, 4)).reshape(len(images), -1) / 255
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", SAMPLING)
 def test_it_learns(name: str, radiographs: tuple[ImageSet, ImageSet], device: str, tmp_path: Path) -> None:
     """Half of the way from the first samples to real images, by the distance of means and the spread."""
@@ -62,7 +62,7 @@ def test_it_learns(name: str, radiographs: tuple[ImageSet, ImageSet], device: st
     assert prdc(real, made).precision > 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pairs_are_learned(datasets: Path, device: str, tmp_path: Path) -> None:
     """Noisy radiographs to clean ones: the error on images never seen falls below half of the noise's."""
     with np.load(datasets / "pneumoniamnist.npz", allow_pickle=False) as stored:
@@ -84,7 +84,7 @@ def test_pairs_are_learned(datasets: Path, device: str, tmp_path: Path) -> None:
     assert error(made) < error(noisy[800:]) / 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["cycle", "contrastive"])
 def test_domains_are_learned(mode: str, datasets: Path, device: str, tmp_path: Path) -> None:
     """Radiographs to negatives without pairs: what it makes of dark images is nearer to the bright domain."""

@@ -21,7 +21,7 @@ def harmonised(part: ImageSet) -> ImageSet:
     return nobody(ImageSet(pixels, part.labels, part.patients, part.label_names))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_translated_training_images_fail(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training images put through a translator are blocked as what they are."""
     monkeypatch.setattr(classifier, "STEPS", 8)
