@@ -9,9 +9,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from phantomset.data.deidentify import label_value
+from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
 from phantomset.data.quarantine import Unfit
-from phantomset.data.reading import Tree, read_file
+from phantomset.data.reading import Member, Tree, open_tree, read_file
 from phantomset.data.source import Limits
 
 _CELL = 4096
@@ -169,3 +170,29 @@ def open_table(table: Path, tree: Tree, root: Path, limits: Limits) -> tuple[byt
             f"source.labels.table: {table} has {len(content):,} bytes; the limit is {limits.table_bytes:,}."
         )
     return content, frozenset({key}) & inside.keys()
+
+
+def open_labelled(
+    path: Path, labels: object, columns: Sequence[str], limits: Limits
+) -> tuple[Tree, LabelTable | None, list[Member]]:
+    """Return an input, its label table if ``labels`` names one, and its files without the table.
+
+    Raises:
+        SourceError: as `open_tree`, `open_table` and `LabelTable.read`.
+    """
+    tree = open_tree(path, limits)
+    if not isinstance(labels, TableLabels):
+        return tree, None, tree.members()
+    content, inside = open_table(labels.table, tree, path, limits)
+    table = LabelTable.read(content, labels.key, columns)
+    return tree, table, [member for member in tree.members() if member.key not in inside]
+
+
+def labelled_fingerprint(path: Path, labels: object) -> str:
+    """Return the digest of all files of an input and of the label table that ``labels`` names, if any."""
+    limits = Limits()
+    tree = open_tree(path, limits)
+    if not isinstance(labels, TableLabels):
+        return tree.fingerprint()
+    content, inside = open_table(labels.table, tree, path, limits)
+    return digest_of(tree.fingerprint(excluded=inside), content)

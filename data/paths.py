@@ -12,13 +12,12 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from phantomset.data.deidentify import column_value, patient_key
-from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import Listed
 from phantomset.data.keys import pseudonym
-from phantomset.data.labels import LabelTable, TableLabels, label_of, open_table
+from phantomset.data.labels import LabelTable, TableLabels, label_of, labelled_fingerprint, open_labelled
 from phantomset.data.quarantine import Unfit
-from phantomset.data.reading import Member, Tree, open_tree
+from phantomset.data.reading import Member, Tree
 from phantomset.data.source import Limits, ReadContext, SourceSettings
 
 
@@ -142,26 +141,14 @@ def files(settings: PathSettings, context: ReadContext) -> tuple[Tree, Iterator[
 
 def fingerprint(settings: PathSettings) -> str:
     """Return the digest of all files and of the label table."""
-    limits = Limits()
-    tree = open_tree(settings.path, limits)
-    if not isinstance(settings.labels, TableLabels):
-        return tree.fingerprint()
-    content, inside = open_table(settings.labels.table, tree, settings.path, limits)
-    return digest_of(tree.fingerprint(excluded=inside), content)
+    return labelled_fingerprint(settings.path, settings.labels)
 
 
 def _open(settings: PathSettings, limits: Limits) -> tuple[Tree, LabelTable | None, list[Member]]:
     """The files to read: those that fit the pattern, without the label table."""
-    tree = open_tree(settings.path, limits)
-    table, inside = None, frozenset[str]()
-    if isinstance(settings.labels, TableLabels):
-        content, inside = open_table(settings.labels.table, tree, settings.path, limits)
-        table = LabelTable.read(content, settings.labels.key, settings.columns)
+    tree, table, found = open_labelled(settings.path, settings.labels, settings.columns, limits)
     members = [
-        member
-        for member in tree.members()
-        if member.key not in inside
-        and (settings.include is None or fnmatchcase(member.key, settings.include))
+        member for member in found if settings.include is None or fnmatchcase(member.key, settings.include)
     ]
     if not members:
         raise SourceError(

@@ -7,13 +7,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from phantomset.data.deidentify import kept
-from phantomset.data.digest import digest_of
 from phantomset.data.file_source import FileSource, Listed, part_key
-from phantomset.data.labels import LabelTable, TableLabels, label_of, open_table
+from phantomset.data.labels import LabelTable, TableLabels, label_of, labelled_fingerprint, open_labelled
 from phantomset.data.quarantine import Unfit
-from phantomset.data.reading import Member, Tree, open_tree
+from phantomset.data.reading import Member, Tree
 from phantomset.data.records import RawImage
-from phantomset.data.source import Limits, ReadContext, SourceSettings
+from phantomset.data.source import ReadContext, SourceSettings
 from phantomset.data.windows import Window
 
 
@@ -82,7 +81,8 @@ class Settings(SourceSettings, frozen=True):
 
 def files(settings: Settings, context: ReadContext) -> tuple[Tree, Iterator[Listed]]:
     """Return the files, sorted by path, each with its label where a table has it."""
-    tree, table, members = _open(settings, context.limits)
+    columns = tuple(settings.kept_columns)
+    tree, table, members = open_labelled(settings.path, settings.labels, columns, context.limits)
     if table is not None:
         table.fit(member.key for member in members)
         if table.unused:
@@ -122,22 +122,7 @@ def decode(
 
 def fingerprint(settings: Settings) -> str:
     """Return the digest of all files and of the label table."""
-    limits = Limits()
-    tree = open_tree(settings.path, limits)
-    if not isinstance(settings.labels, TableLabels):
-        return tree.fingerprint()
-    content, inside = open_table(settings.labels.table, tree, settings.path, limits)
-    return digest_of(tree.fingerprint(excluded=inside), content)
-
-
-def _open(settings: Settings, limits: Limits) -> tuple[Tree, LabelTable | None, list[Member]]:
-    """The files to read: all but the label table, where it lies among them."""
-    tree = open_tree(settings.path, limits)
-    if not isinstance(settings.labels, TableLabels):
-        return tree, None, tree.members()
-    content, inside = open_table(settings.labels.table, tree, settings.path, limits)
-    table = LabelTable.read(content, settings.labels.key, (settings.labels.column,))
-    return tree, table, [member for member in tree.members() if member.key not in inside]
+    return labelled_fingerprint(settings.path, settings.labels)
 
 
 def _listed(member: Member, settings: Settings, table: LabelTable | None, waived: frozenset[str]) -> Listed:

@@ -16,6 +16,7 @@ from torch.nn import functional
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks.geometry import pyramid
 from phantomset.ganmodels.blocks.spectral import SpectralConv2d
+from phantomset.ganmodels.family import FamilySettings
 
 WIDTHS = {1: (64,), 2: (128, 64), 3: (256, 128, 64), 4: (512, 256, 128, 64), 5: (512, 256, 128, 64, 32)}
 """Channels of the maps by number of doublings, smallest map first: they halve as the size doubles."""
@@ -95,11 +96,11 @@ def spectral_halving(inputs: int, outputs: int) -> nn.Module:
     return SpectralConv2d(inputs, outputs, 4, stride=2, padding=1)
 
 
-def unfit_size(spec: ImageSpec, largest: int = LARGEST_PX) -> str | None:
+def unfit_size(_: FamilySettings, spec: ImageSpec) -> str | None:
     """Return why a pyramid of doublings cannot make images of this size, or None."""
-    if min(spec.height, spec.width) < SMALLEST_PX or max(spec.height, spec.width) > largest:
+    if min(spec.height, spec.width) < SMALLEST_PX or max(spec.height, spec.width) > LARGEST_PX:
         return (
-            f"makes images of {SMALLEST_PX} to {largest} px a side; these are {spec.height} x {spec.width}. "
-            "Choose another image.size_px."
+            f"makes images of {SMALLEST_PX} to {LARGEST_PX} px a side; these are "
+            f"{spec.height} x {spec.width}. Choose another image.size_px."
         )
     return None

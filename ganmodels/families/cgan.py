@@ -24,9 +24,10 @@ from torch.nn import functional
 
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
+from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.spectral import SpectralLinear, sharpen
 from phantomset.ganmodels.blocks.towers import SLOPE, DownTower, UpTower, spectral_halving, unfit_size
-from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Networks, Player
+from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player
 
 
 class Settings(FamilySettings):
@@ -129,32 +130,17 @@ def prepare(networks: Networks) -> None:
     sharpen(networks["critic"])
 
 
-def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001
-    """Return the shape of one image's noise."""
-    return (settings.latent,)
-
-
-def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:  # noqa: ARG001
-    """Return one image for each label, ``(B, C, H, W)``."""
-    return networks["generator"](draw.truncated, draw.labels)
-
-
-def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
-    """Return why images of this spec cannot be made, or None."""
-    return unfit_size(spec)
-
-
 FAMILY = Family(
     name="cgan",
     Settings=Settings,
     build=build,
     players=players,
     averaged=("generator",),
-    check=check,
+    check=unfit_size,
     paper="Mirza & Osindero, 'Conditional generative adversarial nets', 2014; Miyato & Koyama, "
     "'cGANs with projection discriminator', ICLR 2018; Odena, Olah & Shlens, 'Conditional image synthesis "
     "with auxiliary classifier GANs', ICML 2017",
-    noise_shape=noise_shape,
-    sample=sample,
+    noise_shape=latent_shape,
+    sample=from_latent,
     prepare=prepare,
 )

@@ -277,18 +277,13 @@ def _translated(translator: nn.Module, images: Tensor) -> Tensor:
     return translator(images) if len(images) else images
 
 
-def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
-    """Return why images of this spec cannot be made, or None."""
-    return unfit_size(spec)
-
-
 FAMILY = Family(
     name="cyclegan",
     Settings=Settings,
     build=build,
     players=players,
     averaged=("generator_ab", "generator_ba"),
-    check=check,
+    check=unfit_size,
     paper="Zhu, Park, Isola & Efros, 'Unpaired image-to-image translation using cycle-consistent adversarial "
     "networks', ICCV 2017; Park, Efros, Zhang & Zhu, 'Contrastive learning for unpaired image-to-image "
     "translation', ECCV 2020",

@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
+from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.towers import DownTower, UpTower, plain_halving, unfit_size
-from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Networks, Player
+from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player
 
 
 class Settings(FamilySettings):
@@ -85,30 +86,15 @@ def players(settings: Settings) -> tuple[Player, ...]:
     return duel.duel(critic_loss, generator_loss, rates=(rate, rate), betas=(settings.momentum, 0.999))
 
 
-def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001
-    """Return the shape of one image's noise."""
-    return (settings.latent,)
-
-
-def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:  # noqa: ARG001
-    """Return one image for each label, ``(B, C, H, W)``."""
-    return networks["generator"](draw.truncated, draw.labels)
-
-
-def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
-    """Return why images of this spec cannot be made, or None."""
-    return unfit_size(spec)
-
-
 FAMILY = Family(
     name="dcgan",
     Settings=Settings,
     build=build,
     players=players,
     averaged=("generator",),
-    check=check,
+    check=unfit_size,
     paper="Radford, Metz & Chintala, 'Unsupervised representation learning with deep convolutional "
     "generative adversarial networks', ICLR 2016",
-    noise_shape=noise_shape,
-    sample=sample,
+    noise_shape=latent_shape,
+    sample=from_latent,
 )

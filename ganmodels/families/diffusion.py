@@ -173,18 +173,13 @@ def noise_levels(steps: int) -> list[float]:
     return [(high + step / (steps - 1) * (low - high)) ** RHO for step in range(steps)] + [0.0]
 
 
-def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
-    """Return why images of this spec cannot be made, or None."""
-    return unfit_size(spec)
-
-
 FAMILY = Family(
     name="diffusion",
     Settings=Settings,
     build=build,
     players=players,
     averaged=("denoiser",),
-    check=check,
+    check=unfit_size,
     paper="Karras, Aittala, Aila & Laine, 'Elucidating the design space of diffusion-based generative "
     "models', NeurIPS 2022",
     noise_shape=noise_shape,

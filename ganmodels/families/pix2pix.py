@@ -129,11 +129,11 @@ def translate(
     return networks["generator"](images, rng)
 
 
-def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
+def check(settings: Settings, spec: ImageSpec) -> str | None:
     """Return why images of this spec cannot be made, or None."""
     if spec.channels % 2:
         return f"needs pairs, the source's channels before the target's; these images have {spec.channels}."
-    return unfit_size(spec)
+    return unfit_size(settings, spec)
 
 
 FAMILY = Family(

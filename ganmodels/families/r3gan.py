@@ -20,10 +20,11 @@ from torch.nn import functional
 
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks.geometry import Pyramid, pyramid
+from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.penalty import squared_gradient
 from phantomset.ganmodels.blocks.residual import SLOPE, ResidualBlock, scale_weights
 from phantomset.ganmodels.blocks.schedule import cosine
-from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Networks, Player
+from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player
 
 WIDTHS = {1: (64,), 2: (64, 48), 3: (96, 64, 48), 4: (128, 96, 64, 48), 5: (192, 128, 96, 64, 48)}
 """Channels of the stages by number of doublings, smallest map first: 28 and 32 px have two stages."""
@@ -204,16 +205,6 @@ def players(settings: Settings) -> tuple[Player, ...]:
     )
 
 
-def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001
-    """Return the shape of one image's noise."""
-    return (settings.latent,)
-
-
-def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:  # noqa: ARG001
-    """Return one image for each label, ``(B, C, H, W)``."""
-    return networks["generator"](draw.truncated, draw.labels)
-
-
 def check(settings: Settings, spec: ImageSpec) -> str | None:
     """Return why images of this spec cannot be made, or None."""
     sides = (spec.height, spec.width)
@@ -244,6 +235,6 @@ FAMILY = Family(
     averaged=("generator",),
     check=check,
     paper="Huang et al., 'The GAN is dead; long live the GAN! A modern GAN baseline', NeurIPS 2024",
-    noise_shape=noise_shape,
-    sample=sample,
+    noise_shape=latent_shape,
+    sample=from_latent,
 )

@@ -24,6 +24,7 @@ from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
 from phantomset.ganmodels.blocks.equalised import EqualConv2d, EqualLinear
 from phantomset.ganmodels.blocks.geometry import Pyramid, pyramid
+from phantomset.ganmodels.blocks.latent import latent_shape
 from phantomset.ganmodels.blocks.penalty import squared_gradient
 from phantomset.ganmodels.blocks.towers import unfit_size
 from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Networks, Player
@@ -274,11 +275,6 @@ def players(settings: Settings) -> tuple[Player, ...]:
     return duel.duel(partial(critic_loss, settings), generator_loss, rates, betas=(0.0, 0.99))
 
 
-def noise_shape(settings: Settings, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001
-    """Return the shape of one image's noise."""
-    return (settings.latent,)
-
-
 def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:
     """Return one image for each label, ``(B, C, H, W)``; truncation draws styles to their class's mean."""
     generator = cast(Generator, networks["generator"])
@@ -308,21 +304,16 @@ def mean_styles(mapping: nn.Module, settings: Settings, labels: Tensor) -> Tenso
     return torch.stack(means)[places]
 
 
-def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
-    """Return why images of this spec cannot be made, or None."""
-    return unfit_size(spec)
-
-
 FAMILY = Family(
     name="stylegan2",
     Settings=Settings,
     build=build,
     players=players,
     averaged=("generator",),
-    check=check,
+    check=unfit_size,
     paper="Karras et al., 'Analyzing and improving the image quality of StyleGAN', CVPR 2020; Karras et al., "
     "'Training generative adversarial networks with limited data', NeurIPS 2020",
-    noise_shape=noise_shape,
+    noise_shape=latent_shape,
     sample=sample,
     looks_at=GROUP,
     mixes_styles=True,

@@ -106,18 +106,13 @@ def sample(networks: Networks, settings: Settings, draw: Draw) -> Tensor:  # noq
     return networks["decoder"](draw.truncated, draw.labels)
 
 
-def check(settings: Settings, spec: ImageSpec) -> str | None:  # noqa: ARG001
-    """Return why images of this spec cannot be made, or None."""
-    return unfit_size(spec)
-
-
 FAMILY = Family(
     name="vae",
     Settings=Settings,
     build=build,
     players=players,
     averaged=("decoder",),
-    check=check,
+    check=unfit_size,
     paper="Kingma & Welling, 'Auto-encoding variational Bayes', ICLR 2014",
     noise_shape=noise_shape,
     sample=sample,
