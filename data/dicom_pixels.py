@@ -17,10 +17,9 @@ from phantomset.data.dicom_frames import COLOUR, PALETTE, stored_frames
 from phantomset.data.dicom_header import element, numbers, whole, word
 from phantomset.data.quarantine import Unfit
 from phantomset.data.source import Limits
-from phantomset.data.windows import CT_WINDOWS, Window
+from phantomset.data.windows import CT_WINDOWS, Window, percentile_range
 
 _PROJECTION = ("CR", "DX", "MG", "RG", "RF", "XA", "IO", "PX")
-_PERCENTILES = (0.5, 99.5)
 _SAMPLE = 1 << 24
 """Percentiles of an object larger than this many pixels are taken from an even grid of them."""
 
@@ -143,12 +142,7 @@ def _span(frames: list[np.ndarray], headers: list[Dataset]) -> tuple[float, floa
     values = np.concatenate(shown if any(part.size for part in shown) else everything)
     if not np.isfinite(values).all():
         raise Unfit("NON_FINITE")
-    low, high = np.percentile(values, _PERCENTILES)
-    if not high > low:
-        low, high = values.min(), values.max()
-    if not high > low:
-        raise Unfit("CONSTANT_IMAGE")
-    return float(low), float(high)
+    return percentile_range(values)
 
 
 def _padding(stored: np.ndarray, data: Dataset) -> np.ndarray | None:

@@ -13,6 +13,7 @@ import numpy as np
 from phantomset.data.aspect import square
 from phantomset.data.quarantine import Unfit
 from phantomset.data.source import Limits
+from phantomset.data.windows import percentile_range
 
 _KINDS = {348: (b"n+1\0", b"ni1\0"), 540: (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")}
 """Size of the header to its magic: voxels in the same file, or in a file of their own."""
@@ -26,7 +27,6 @@ _CONNECTIVITY = range(3000, 3100)
 _SURFACES = (1008, 1009)
 _LABELS = 1002
 _MULTIVALUED = (1003, 1004, 1005, 1006, 1007, 1010, 2001, 2002, 2003, 2004, 2005)
-_PERCENTILES = (0.5, 99.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,12 +255,7 @@ def _span(volume: Volume, window: tuple[float, float] | None) -> tuple[float, fl
     values = values[~np.isnan(values)]
     if window is not None:
         return window[0] - window[1] / 2, window[0] + window[1] / 2
-    low, high = np.percentile(values, _PERCENTILES)
-    if not high > low:
-        low, high = values.min(), values.max()
-    if not high > low:
-        raise Unfit("CONSTANT_IMAGE")
-    return float(low), float(high)
+    return percentile_range(values)
 
 
 def _unit(plane: np.ndarray, scale: tuple[float, float], low: float, high: float) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from phantomset.ganmodels.family import Batch, Networks, Player
 
@@ -59,3 +60,26 @@ def duel(
         return Player(name, (name,), loss, lambda _: rate, lambda _: betas, warm_up_share)
 
     return player("critic", critic, rates[0]), player("generator", generator, rates[1])
+
+
+def non_saturating(latent: int, learning_rate: float, betas: tuple[float, float]) -> tuple[Player, Player]:
+    """Return the players of Goodfellow et al. (NeurIPS 2014, section 3), with f(t) = log(1 + e^t).
+
+    The critic minimises ``E f(-D(x)) + E f(D(G))``, the generator ``E f(-D(G))``, which has a slope where
+    ``-E f(D(G))`` has none.
+    """
+
+    def critic_loss(
+        networks: Networks, batch: Batch, rng: torch.Generator, shared: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        fakes = networks["generator"](noise(batch, latent, rng), batch.labels)
+        real, fake = scores(networks, batch, fakes, shared)
+        loss = functional.softplus(-real).mean() + functional.softplus(fake).mean()
+        return {"loss": loss, "real_sign": real.detach().sign().mean()}
+
+    def generator_loss(
+        networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        return {"loss": functional.softplus(-fooled(networks, batch, shared)).mean()}
+
+    return duel(critic_loss, generator_loss, (learning_rate, learning_rate), betas)

@@ -11,13 +11,12 @@ The critic has no normalisation: batch norm would let the images of a batch look
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
 from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.towers import DownTower, UpTower, plain_halving, unfit_size
-from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player
+from phantomset.ganmodels.family import Family, FamilySettings, Player
 
 
 class Settings(FamilySettings):
@@ -65,25 +64,8 @@ def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn
 
 
 def players(settings: Settings) -> tuple[Player, ...]:
-    """Return the critic, who moves first, and the generator."""
-
-    def critic_loss(
-        networks: Networks, batch: Batch, rng: torch.Generator, shared: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Return ``E f(-D(x)) + E f(D(G))`` with f(t) = log(1 + e^t)."""
-        fakes = networks["generator"](duel.noise(batch, settings.latent, rng), batch.labels)
-        real, fake = duel.scores(networks, batch, fakes, shared)
-        loss = functional.softplus(-real).mean() + functional.softplus(fake).mean()
-        return {"loss": loss, "real_sign": real.detach().sign().mean()}
-
-    def generator_loss(
-        networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """Return ``E f(-D(G))``."""
-        return {"loss": functional.softplus(-duel.fooled(networks, batch, shared)).mean()}
-
-    rate = settings.learning_rate
-    return duel.duel(critic_loss, generator_loss, rates=(rate, rate), betas=(settings.momentum, 0.999))
+    """Return the critic, who moves first, and the generator: the non-saturating game."""
+    return duel.non_saturating(settings.latent, settings.learning_rate, (settings.momentum, 0.999))
 
 
 FAMILY = Family(
