@@ -151,12 +151,12 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
         "k95_band": _k95_band(verdict.findings),
         "not_evaluated": [text for name, text in NOT_ALWAYS.items() if name not in spoken],
         "fidelity": [_coarse(f) for f in verdict.findings if f.axis in ("fidelity", "utility")],
-        "power": _coarse_power(verdict.power),
+        "power": coarse_power(verdict.power),
         "says": _says(verdict.status),
     }
 
 
-def _coarse_power(sentence: str) -> str:
+def coarse_power(sentence: str) -> str:
     """Return the power statement with the number of training patients to two digits."""
     return re.sub(
         r"(?<=patients of )[\d,]+", lambda match: f"{two_digits(int(match[0].replace(',', ''))):,}", sentence

@@ -9,10 +9,10 @@ import numpy as np
 
 from phantomset.data.quarantine import CODES
 from phantomset.pipelines.draft import Draft, set_digest
-from phantomset.pipelines.redact import coarse, coarse_text, public_recipe
+from phantomset.pipelines.redact import coarse_text, public_recipe
 from phantomset.pipelines.report import words
 from phantomset.validators.finding import Axis, Finding
-from phantomset.validators.gate import REQUIRED
+from phantomset.validators.gate import REQUIRED, coarse_power
 
 SEVERITY = ("FAIL", "INCONCLUSIVE", "NOT_EVALUATED", "PASS", "REPORTED")
 """Which status speaks for a check with several findings: the first that occurs."""
@@ -31,6 +31,8 @@ class Outcome:
     axis: Axis
     question: str
     status: str
+    is_partial: bool = False
+    """Some groups were too small to be evaluated: the status is that of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def public_view(draft: Draft) -> PublicView:
         outcomes=outcomes,
         not_evaluated=_not_evaluated(draft, outcomes),
         axes=tuple((words.AXES[axis], draft.verdict.axes.get(axis, "INCONCLUSIVE")) for axis in words.AXES),
-        power=_coarse_counts(str(told.get("power", ""))),
+        power=coarse_power(str(told.get("power", ""))),
         band=_band(str(told.get("k95_band", ""))),
         figures=tuple(_figure(item) for item in findings if _is_public_figure(item)),
         classes=_classes(draft),
@@ -142,19 +144,6 @@ def round_text(text: str) -> str:
     return re.sub(r"-?\d+\.\d{3,}", lambda match: two_digits(float(match[0])), text)
 
 
-def _coarse_counts(text: str) -> str:
-    """Return a text in which whole numbers from 100 on are rounded to two digits; not the 255 of 2/255."""
-    return re.sub(
-        r"(?<![\d.,/])\d{1,3}(?:,?\d{3})+|(?<![\d.,/])\b\d{3}\b",
-        lambda match: f"{coarse(_whole(match[0])):,}",
-        text,
-    )
-
-
-def _whole(digits: str) -> int:
-    return int(digits.replace(",", ""))
-
-
 def _public_groups(draft: Draft) -> set[str]:
     return {"all", *SPACES, *draft.synthetic.label_names}
 
@@ -185,22 +174,22 @@ def _sentence(status: str, axes: dict[str, str], says: str) -> str:
 
 
 def _outcomes(draft: Draft) -> tuple[Outcome, ...]:
-    """Return one outcome a check, in the order of the findings: the gravest status speaks for it."""
+    """Return one outcome a check, in the order of the findings: the gravest status speaks for it.
+
+    What was not evaluated speaks only where nothing was, as in the gate; else the outcome is partial.
+    """
     by_check: dict[tuple[Axis, str], list[Finding]] = {}
     for finding in draft.verdict.findings:
         by_check.setdefault((finding.axis, finding.check), []).append(finding)
     for axis, names in REQUIRED.items():  # a required check that never spoke is told as well
         for name in names:
             by_check.setdefault((axis, name), [])
-    outcomes = [
-        Outcome(
-            check=check,
-            axis=axis,
-            question=words.question(check),
-            status=min((item.status for item in findings), key=SEVERITY.index, default="NOT_EVALUATED"),
-        )
-        for (axis, check), findings in by_check.items()
-    ]
+    outcomes: list[Outcome] = []
+    for (axis, check), findings in by_check.items():
+        found = {item.status for item in findings}
+        spoke = found - {"NOT_EVALUATED"}
+        status = min(spoke, key=SEVERITY.index, default="NOT_EVALUATED")
+        outcomes.append(Outcome(check, axis, words.question(check), status, bool(spoke) and spoke != found))
     return tuple(sorted(outcomes, key=lambda item: list(words.AXES).index(item.axis)))
 
 
@@ -226,6 +215,7 @@ def _reasons(draft: Draft, outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
 def _not_evaluated(draft: Draft, outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
     """Return what was not asked: checks of the suite, then what the suite itself leaves out."""
     asked = [item.question for item in outcomes if item.status == "NOT_EVALUATED"]
+    asked += [f"In part, for groups too small: {item.question}" for item in outcomes if item.is_partial]
     beyond: Sequence[str] = draft.public_verdict.get("not_evaluated", ())
     return tuple(dict.fromkeys([*asked, *map(words.capital, beyond)]))
 

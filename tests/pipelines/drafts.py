@@ -145,7 +145,10 @@ def draft(status: str = "PASS", synthetic: ImageSet | None = None, **changes: ob
         "INCONCLUSIVE": ("membership: the upper bound 0.61377 is above the margin 0.60",),
     }[status]
     axes = {"privacy": status, "controls": "PASS", "fidelity": "PASS", "utility": "PASS"}
-    power = "With the copy scan off, 9 exposed patients of 1,204 were noticed in 58 of 59 trials."
+    power = (
+        "112 of 112 planted copies. With the copy scan off, 9 exposed patients of 1,204 were noticed in 58 of 59 "
+        "trials."
+    )
     synthetic = synthetic or images(90, 1)
     counts = Counts(
         files=5_123,

@@ -17,6 +17,7 @@ from phantomset.pipelines.report.pairs import neighbours
 from phantomset.pipelines.report.plots import loss_curves, strip
 from phantomset.pipelines.report.words import METRICS, how_to_read, question
 from phantomset.validators.controls import CONTROLS
+from phantomset.validators.finding import Finding
 
 from .drafts import LABELS, PLACE, draft, evidence, images
 
@@ -108,12 +109,29 @@ def test_the_public_report_is_coarse(status: str) -> None:
         *("0.3391", "0.34", "0.03217", "0.03", "ernel distance, p"),
     ):
         assert told not in page.text, told
+    assert "112 of 112 planted copies" in page.text
     assert "9 exposed patients of 1,200 were noticed in 58 of 59 trials" in page.text
     assert "notice in 95 of 100 cases: at most 1% of the training patients" in page.text
     assert "fewer than 10" in page.text
     assert "about 2,400" in page.text
     assert "kept-back" in page.text
     assert "texture features 0.018 real" in page.text
+
+
+def test_a_group_too_small_does_not_hide_the_others() -> None:
+    """A check that passed for one group and could not be asked of another has passed in part, and says so."""
+    small = Finding("subgroups", "p", "privacy", "NOT_EVALUATED", group="90+")
+    large = dataclasses.replace(small, status="PASS", group="80-89")
+    made = draft()
+    told = {}
+    for name, added in {"none": (small,), "part": (small, large)}.items():
+        verdict = dataclasses.replace(made.verdict, findings=(*made.verdict.findings, *added))
+        text = Page(report.public_html(dataclasses.replace(made, verdict=verdict))).text
+        told[name] = (
+            text.partition("unlike all others?")[2].split()[0],
+            "In part, for groups too small" in text,
+        )
+    assert told == {"none": ("not", False), "part": ("passed", True)}
 
 
 @pytest.mark.parametrize("status", STATUSES)
