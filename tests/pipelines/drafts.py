@@ -146,8 +146,8 @@ def draft(status: str = "PASS", synthetic: ImageSet | None = None, **changes: ob
     }[status]
     axes = {"privacy": status, "controls": "PASS", "fidelity": "PASS", "utility": "PASS"}
     power = (
-        "112 of 112 planted copies. With the copy scan off, 9 exposed patients of 1,204 were noticed in 58 of 59 "
-        "trials."
+        "112 of 112 planted copies. With the copy scan off, 9 exposed patients of 1,204 were noticed "
+        "in 58 of 59 trials."
     )
     synthetic = synthetic or images(90, 1)
     counts = Counts(
