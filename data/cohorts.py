@@ -87,9 +87,12 @@ def load_cohort(workspace: Workspace, digest: str) -> Cohort:
     try:
         frame = pd.read_parquet(folder / "records.parquet")
         records = tuple(
-            Record(str(name), int(label), str(subject), str(group), json.loads(attributes), spacing)
-            for name, label, subject, group, attributes, spacing in zip(
+            Record(
+                str(name), str(origin), int(label), str(subject), str(group), json.loads(attributes), spacing
+            )
+            for name, origin, label, subject, group, attributes, spacing in zip(
                 frame["digest"],
+                frame["origin"],
                 frame["label"],
                 frame["subject"],
                 frame["group"],
@@ -119,6 +122,7 @@ def _write_records(path: Path, records: tuple[Record, ...]) -> None:
     frame = pd.DataFrame(
         {
             "digest": [record.digest for record in records],
+            "origin": [record.origin for record in records],
             "label": [record.label for record in records],
             "subject": [record.subject for record in records],
             "group": [record.group for record in records],

@@ -16,6 +16,9 @@ from phantomset.data.reading import unpacked
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import ReadContext, SourceSettings
 
+FORMAT = 2
+"""Version of what is remembered of an image; an older cohort or journal is made anew."""
+
 _NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
 _LEAST_CONTENT = 0.01
 """A slice of which fewer pixels than this share differ from the most frequent value shows next to nothing."""
@@ -29,11 +32,13 @@ class Finished:
         item: the image without its own pixels, or the rejection.
         pixels: ``(C, H, W) uint8``; None for a rejection, and where the store has them already.
         digest: their name; empty for a rejection.
+        origin: digest of the image as the source gave it, before any crop or change of size.
     """
 
     item: RawImage | Rejected
     pixels: np.ndarray | None = None
     digest: str = ""
+    origin: str = ""
 
     def told(self, listed: Listed) -> "Finished":
         """Return it with what is known of its file: where it lies, and what its path and row say."""
@@ -101,7 +106,8 @@ def finish(
             yield Finished(Rejected(item.key, "LOW_CONTENT" if blank else unfit.code))
             continue
         spacing = final_spacing(item.spacing_mm, item.pixels.shape, image)
-        yield Finished(replace(item, pixels=_NO_PIXELS, spacing_mm=spacing), pixels, digest_of_pixels(pixels))
+        known = replace(item, pixels=_NO_PIXELS, spacing_mm=spacing)
+        yield Finished(known, pixels, digest_of_pixels(pixels), digest_of(item.pixels))
 
 
 def decode_file(

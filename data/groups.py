@@ -51,6 +51,7 @@ class Entry:
 
     key: str
     digest: str
+    origin: str
     subject: str | None
     label: str | None
     attributes: dict[str, str]
@@ -60,7 +61,7 @@ class Entry:
     @property
     def owner(self) -> str:
         """The patient; where the source names none, the image itself."""
-        return self.subject if self.subject is not None else pseudonym("image", self.digest)
+        return self.subject if self.subject is not None else pseudonym("image", self.origin)
 
     @property
     def file(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from phantomset.data import catalogue, cohorts, groups
 from phantomset.data.cohorts import load_cohort as load_cohort
 from phantomset.data.decoders import decoder_versions
-from phantomset.data.decoding import Finished, finish
+from phantomset.data.decoding import FORMAT, Finished, finish
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.digest import digest_of
 from phantomset.data.duplicates import thumbnail
@@ -125,7 +125,7 @@ def ingest_key(
     reviewed = sorted(Reviewed.read(deidentify.reviewed).rows)
     rules = deidentify.model_dump(mode="json", exclude={"reviewed"})
     given = (choices, source.fingerprint(settings), image, rules, reviewed, duplicates)
-    return digest_of("ingest", VERSION, decoder_versions(), key_name(), *given)
+    return digest_of("ingest", FORMAT, VERSION, decoder_versions(), key_name(), *given)
 
 
 def require_classes(cohort: Cohort) -> None:
@@ -181,7 +181,7 @@ def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter
     if finished.pixels is not None:
         pack.add(finished.pixels, finished.digest)
     about = (item.subject, item.label, item.attributes, item.spacing_mm, item.links)
-    return Entry(item.key, finished.digest, *about)
+    return Entry(item.key, finished.digest, finished.origin, *about)
 
 
 def _complete(thumbnails: dict[str, np.ndarray], entries: list[Entry], workspace: Workspace) -> None:
@@ -263,6 +263,7 @@ def _cohort(
     records = tuple(
         Record(
             digest=digest,
+            origin=min(entry.origin for entry in copies),
             label=code[copies[0].label or UNLABELLED],
             subject=copies[0].owner,
             group=named[copies[0].owner],

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from phantomset.data.decoders import decoder_versions
-from phantomset.data.decoding import Answer, Finished
+from phantomset.data.decoding import FORMAT, Answer, Finished
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.file_source import Listed
@@ -84,7 +84,7 @@ def open_journal(workspace: Workspace, job: Job, pack: PackWriter) -> Generator[
     """
     path = workspace.restricted("cohorts", "journal.sqlite")
     choices = digest_of(
-        *(VERSION, key_name(), decoder_versions(), job.source.name, job.image),
+        *(FORMAT, VERSION, key_name(), decoder_versions(), job.source.name, job.image),
         job.context.deidentify.model_dump(mode="json", exclude={"reviewed"}),
         job.settings.model_dump(mode="json", exclude={"path"}),
     )
@@ -113,11 +113,12 @@ def _plain(finished: Finished) -> dict[str, Any]:
     """What a row keeps of an image: all but its pixels; of its key the part alone."""
     item = asdict(finished.item)
     item.pop("pixels", None)
-    return item | ({} if isinstance(finished.item, Rejected) else {"digest": finished.digest})
+    names = {"digest": finished.digest, "origin": finished.origin}
+    return item | ({} if isinstance(finished.item, Rejected) else names)
 
 
 def _restored(item: dict[str, Any], listed: Listed) -> Finished:
     if "code" in item:
         return Finished(Rejected(**item)).told(listed)
-    digest = item.pop("digest")
-    return Finished(RawImage(pixels=_NO_PIXELS, **item), digest=digest).told(listed)
+    names = {name: item.pop(name) for name in ("digest", "origin")}
+    return Finished(RawImage(pixels=_NO_PIXELS, **item), **names).told(listed)

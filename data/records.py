@@ -62,6 +62,7 @@ class Record:
 
     Attributes:
         digest: SHA-256 of the canonical pixels.
+        origin: SHA-256 of the image as the source gave it: the same at every image size.
         label: class index, 0..K-1.
         subject: keyed pseudonym of the patient.
         group: name of the patient or near-duplicate group; a group never crosses a split.
@@ -70,6 +71,7 @@ class Record:
     """
 
     digest: str
+    origin: str
     label: int
     subject: str
     group: str

@@ -61,9 +61,10 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
     """Return the split of a cohort: made on the first call, read on every later one.
 
     Groups (patients, and patients who share an image) stay whole. Each goes by the rarest class among its
-    images; within a class they are ordered by a hash of the seed and of their first image, and cut at the
-    shares. The project key has no say in it. Where the workspace holds the split of a cohort with some of the
-    same images, under the same settings, that split goes on: see `split_growth`.
+    images; within a class they are ordered by a hash of the seed and of their first image as it came, and cut
+    at the shares. Neither the project key nor the image size has a say in it. Where the workspace holds the
+    split of a cohort with some of the same images, under the same settings, that split goes on: see
+    `split_growth`.
 
     Raises:
         SplitError: a class has too few patients for the parts; the message says how many are needed.
@@ -119,7 +120,7 @@ def _assign(cohort: Cohort, shares: Sequence[float], seed: int) -> list[tuple[in
     for positions in members.values():
         labels = {cohort.records[position].label for position in positions}
         rarest = min(labels, key=lambda label: (frequency[label], label))
-        first = min(cohort.records[position].digest for position in positions)
+        first = min(cohort.records[position].origin for position in positions)
         strata[rarest].append((digest_of("order", seed, first), positions))
     _hold_enough(cohort, {label: len(strata[label]) for label in range(len(cohort.label_names))})
     parts: list[list[int]] = [[], [], []]

@@ -20,7 +20,7 @@ _HASH_DIGITS = 13
 
 @dataclass(slots=True)
 class Places:
-    """Where images and patients stand already: the number of the part, 0 to 2, by digest and by patient."""
+    """Where images and patients stand already: the number of the part, 0 to 2, by origin and by patient."""
 
     shares: tuple[float, float, float]
     images: dict[str, int] = field(default_factory=dict[str, int])
@@ -39,7 +39,7 @@ def earlier_places(
     Splits under another seed, or other shares than asked for, are other splits. Where two earlier splits
     speak of one patient, the one of the smaller cohort counts: it was there first.
     """
-    digests = {record.digest for record in cohort.records}
+    origins = {record.origin for record in cohort.records}
     found: list[tuple[int, str, dict[str, Any], list[tuple[str, str]]]] = []
     for path in sorted(workspace.restricted("splits").glob("*.json")):
         stored = _read(path)
@@ -47,7 +47,7 @@ def earlier_places(
         if not same or stored.get("seed") != seed or stored.get("cohort") == cohort.digest:
             continue
         records = _records(workspace, str(stored["cohort"]))
-        if digests.intersection(digest for digest, _ in records):
+        if origins.intersection(origin for origin, _ in records):
             found.append((len(records), path.name, stored, records))
     if not found:
         return None
@@ -57,8 +57,8 @@ def earlier_places(
     for _, _, stored, records in found:
         for number, part in enumerate(PARTS):
             for position in cast(list[int], stored[part]):
-                digest, patient = records[position]
-                places.images.setdefault(digest, number)
+                origin, patient = records[position]
+                places.images.setdefault(origin, number)
                 places.patients.setdefault(patient, number)
     return places
 
@@ -78,12 +78,12 @@ def grown(cohort: Cohort, earlier: Places, seed: int) -> tuple[list[tuple[int, .
         known: set[int] = set()
         for position in positions:
             record = cohort.records[position]
-            known |= {earlier.images.get(record.digest, -1), earlier.patients.get(record.subject, -1)}
+            known |= {earlier.images.get(record.origin, -1), earlier.patients.get(record.subject, -1)}
         known.discard(-1)
         if len(known) > 1:
             _keep_apart(cohort, positions, earlier, parts, left_out)
             continue
-        first = min(cohort.records[position].digest for position in positions)
+        first = min(cohort.records[position].origin for position in positions)
         part = known.pop() if known else dealt(first, earlier.shares, seed)
         parts[part].extend(positions)
     return [tuple(sorted(part)) for part in parts], tuple(sorted(left_out))
@@ -106,7 +106,7 @@ def _keep_apart(
     """Leave the images that were there where they stand, as long as their patient stands there too."""
     for position in positions:
         record = cohort.records[position]
-        image, patient = earlier.images.get(record.digest), earlier.patients.get(record.subject)
+        image, patient = earlier.images.get(record.origin), earlier.patients.get(record.subject)
         if image is not None and patient in (None, image):
             parts[image].append(position)
         else:
@@ -123,12 +123,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _records(workspace: Workspace, cohort: str) -> list[tuple[str, str]]:
-    """The digest and the patient of each record of a stored cohort, in its order; none where it is gone."""
+    """The origin and the patient of each record of a stored cohort, in its order; none where it is gone."""
     import pandas as pd
 
     path = workspace.restricted("cohorts", cohort, "records.parquet")
     try:
-        frame = pd.read_parquet(path, columns=["digest", "subject"])
+        frame = pd.read_parquet(path, columns=["origin", "subject"])
     except (OSError, ValueError, KeyError):
         return []
-    return [(str(a), str(b)) for a, b in zip(frame["digest"], frame["subject"], strict=True)]
+    return [(str(a), str(b)) for a, b in zip(frame["origin"], frame["subject"], strict=True)]

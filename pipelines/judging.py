@@ -94,13 +94,11 @@ def judge(
 
 
 def _case(recipe: Recipe, workspace: Workspace, material: Material) -> lineage.Case:
-    """Return who was trained on, by what, giving which set; the rules are still to be named."""
+    """Return whose images went in, by what, giving which set; the rules are still to be named."""
     left_out = tuple(sorted(recipe.gate.leave_out))
     made = material.synthetic.digest
     return lineage.Case(
-        patients=lineage.hashed(
-            material.cohort.records[position].subject for position in material.split.train
-        ),
+        patients=lineage.hashed(record.subject for record in material.cohort.records),
         section=digest_of("section", recipe.model, recipe.image),
         made=set_digest(published(workspace, material, left_out)) if left_out else made,
         rules="",

@@ -1,6 +1,6 @@
 """The ledger of judgements: append-only, hash-chained, beside the key and outside every workspace.
 
-Runs belong together when their training patients overlap by more than half, whatever the seed, the recipe's
+Runs belong together when their cohorts' patients overlap by more than half, whatever the seed, the recipe's
 name or the workspace. A FAIL of privacy or of its controls holds for the same model section; leaving it needs
 a changed one and a written reason, and it stays on the record. A FAIL that was found in single classes may be
 left, once, by releasing without these classes: the rest is judged again. A FAIL of fidelity or utility alone
@@ -38,7 +38,8 @@ class Case:
     """What is judged: who was trained on, by which model section, giving which set.
 
     Attributes:
-        patients: training patients, their pseudonyms hashed again (`hashed`).
+        patients: everybody in the cohort, their pseudonyms hashed again (`hashed`): another split of the same
+            patients is no way around a judgement.
         section: digest of the recipe's model and image sections, without any seed.
         made: digest of the synthetic set.
         rules: digest of the gate's rules and of the suite that judges.

@@ -23,7 +23,7 @@ Make = Callable[..., bytes]
 
 
 def _entry(key: str, subject: str, label: str = "a", **links: str) -> Entry:
-    return Entry(key, f"digest of {key}", subject, label, {}, None, links)
+    return Entry(key, f"digest of {key}", f"origin of {key}", subject, label, {}, None, links)
 
 
 def _kept(*entries: Entry) -> dict[str, list[Entry]]:

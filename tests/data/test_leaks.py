@@ -22,7 +22,7 @@ def _kept(path: Path, patient: Key, label: str) -> Kept:
     with zipfile.ZipFile(path) as archive:
         for row in csv.DictReader(io.TextIOWrapper(archive.open("index.csv"))):
             digest = hashlib.sha256(archive.read(row["file"])).hexdigest()
-            kept[digest].append(Entry(row["file"], digest, patient(row), row[label], {}, None, {}))
+            kept[digest].append(Entry(row["file"], digest, digest, patient(row), row[label], {}, None, {}))
     return dict(kept)
 
 
@@ -61,7 +61,9 @@ def test_copies_cross_the_split_of_pneumoniamnist(datasets: Path) -> None:
         for part in ("train", "val", "test"):
             for index, image in enumerate(arrays[f"{part}_images"]):
                 digest = hashlib.sha256(image.tobytes()).hexdigest()
-                entry = Entry(f"{part}_images/{index:09d}", digest, f"{part}{index}", "", {}, None, {})
+                entry = Entry(
+                    f"{part}_images/{index:09d}", digest, digest, f"{part}{index}", "", {}, None, {}
+                )
                 kept[digest].append(entry)
     copies = [entries for entries in kept.values() if len(entries) > 1]
     assert (len(copies), sum(map(len, copies))) == (27, 56)

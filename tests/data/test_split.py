@@ -1,5 +1,6 @@
 """The split: by patient, stratified, assigned once."""
 
+import dataclasses
 import random
 from collections import Counter
 
@@ -19,7 +20,7 @@ def _cohort(patients: int, classes: int = 2, images: int = 2, salt: str = "") ->
         label = 0 if patient % 3 == 0 else 1 + patient % max(1, classes - 1) if classes > 1 else 0
         for image in range(1 + patient % images):
             name = f"{random.Random(f'{salt}{patient}-{image}').getrandbits(256):064x}"
-            records.append(Record(name, label, f"s{patient}", f"s{patient}"))
+            records.append(Record(name, name, label, f"s{patient}", f"s{patient}"))
     names = tuple(f"class{index}" for index in range(classes))
     records.sort(key=lambda record: record.digest)
     return Cohort(
@@ -68,7 +69,8 @@ def test_a_group_of_joined_patients_stays_whole(workspace: Workspace) -> None:
     cohort = _cohort(60)
     joined = {f"s{2 * pair + 1}": f"s{2 * pair}" for pair in range(30)}
     records = tuple(
-        Record(r.digest, r.label, r.subject, joined.get(r.subject, r.subject)) for r in cohort.records
+        Record(r.digest, r.origin, r.label, r.subject, joined.get(r.subject, r.subject))
+        for r in cohort.records
     )
     cohort = Cohort("joined", cohort.spec, cohort.label_names, records, len(records), {}, {}, True)
     made = split(cohort, SplitSettings(), workspace)
@@ -83,9 +85,9 @@ def test_a_patient_with_two_classes_goes_by_the_rarest(workspace: Workspace) -> 
     records: list[Record] = []
     for patient in range(100):
         name = f"{random.Random(patient).getrandbits(248):062x}"
-        records.append(Record(name + "00", 0, f"s{patient}", f"s{patient}"))
+        records.append(Record(name + "00", name + "00", 0, f"s{patient}", f"s{patient}"))
         if patient < 9:
-            records.append(Record(name + "01", 1, f"s{patient}", f"s{patient}"))
+            records.append(Record(name + "01", name + "01", 1, f"s{patient}", f"s{patient}"))
     cohort = Cohort("two", ImageSpec(1, 8, 8), ("common", "rare"), tuple(records), len(records), {}, {}, True)
     made = split(cohort, SplitSettings(train=0.4, holdout=0.4), workspace)
     rare = [sum(cohort.records[i].label for i in getattr(made, part)) for part in PARTS]
@@ -104,11 +106,27 @@ def test_pseudonyms_have_no_say(workspace: Workspace) -> None:
     """Under another project key the same images fall into the same parts."""
     cohort = _cohort(100)
     renamed = tuple(
-        Record(r.digest, r.label, f"z{r.subject[::-1]}", f"z{r.group[::-1]}") for r in cohort.records
+        Record(r.digest, r.origin, r.label, f"z{r.subject[::-1]}", f"z{r.group[::-1]}")
+        for r in cohort.records
     )
     other = Cohort("other", cohort.spec, cohort.label_names, renamed, len(renamed), {}, {}, True)
     first, second = split(cohort, SplitSettings(), workspace), split(other, SplitSettings(), workspace)
     assert (first.train, first.holdout, first.reference) == (second.train, second.holdout, second.reference)
+
+
+def test_the_image_size_has_no_say(workspace: Workspace) -> None:
+    """The same images at another size, so with other digests and in another order: the same parts."""
+    cohort = _cohort(100)
+    resized = sorted(
+        (dataclasses.replace(record, digest=record.digest[::-1]) for record in cohort.records),
+        key=lambda record: record.digest,
+    )
+    other = Cohort(
+        "other", ImageSpec(1, 9, 9), cohort.label_names, tuple(resized), len(resized), {}, {}, True
+    )
+    first, second = split(cohort, SplitSettings(), workspace), split(other, SplitSettings(), workspace)
+    for part in PARTS:
+        assert _subjects(cohort, getattr(first, part)) == _subjects(other, getattr(second, part))
 
 
 def test_it_is_assigned_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

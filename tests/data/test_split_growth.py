@@ -16,7 +16,7 @@ from phantomset.data.workspace import Workspace
 def _record(patient: int, image: int = 0, group: str = "", subject: str = "") -> Record:
     digest = f"{random.Random(f'{patient}-{image}').getrandbits(256):064x}"
     name = subject or f"s{patient}"
-    return Record(digest, patient % 2, name, group or name)
+    return Record(digest, digest, patient % 2, name, group or name)
 
 
 def _cohort(workspace: Workspace, records: list[Record]) -> Cohort:
@@ -97,7 +97,8 @@ def test_a_record_that_would_join_two_parts_is_left_out(workspace: Workspace) ->
     holdout = next(r for r in old if before[r.digest] == "holdout")
     joined = {train.subject, holdout.subject}
     records = [
-        Record(r.digest, r.label, r.subject, "joined" if r.subject in joined else r.group) for r in old
+        Record(r.digest, r.origin, r.label, r.subject, "joined" if r.subject in joined else r.group)
+        for r in old
     ]
     records.append(_record(999, group="joined", subject="newcomer"))
     grown = _cohort(workspace, records)

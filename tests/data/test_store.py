@@ -146,7 +146,7 @@ def test_image_set_numbers_patients_over_the_whole_cohort(workspace: Workspace) 
     images = _images(4)
     digests = Store(workspace).put(images)
     subjects = ("s9", "s2", "s9", "s5")
-    records = tuple(Record(d, i % 2, s, s) for i, (d, s) in enumerate(zip(digests, subjects, strict=True)))
+    records = tuple(Record(d, d, i % 2, s, s) for i, (d, s) in enumerate(zip(digests, subjects, strict=True)))
     cohort = Cohort("c", ImageSpec(1, 8, 8), ("a", "b"), records, 4, {}, {}, True)
     chosen = image_set(workspace, cohort, (3, 2))
     assert chosen.patients.tolist() == [2, 0]

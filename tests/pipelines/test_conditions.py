@@ -25,7 +25,7 @@ CONDITIONS = ("label", "sex", "view")
 def _cohort() -> Cohort:
     names = ("normal", "pneumonia")
     records = tuple(
-        Record(f"{place:064d}", names.index(label), f"s{place}", f"g{place}", attributes)
+        Record(f"{place:064d}", f"{place:064d}", names.index(label), f"s{place}", f"g{place}", attributes)
         for place, (label, attributes) in enumerate(ROWS)
     )
     return Cohort("c" * 64, ImageSpec(1, 8, 8), names, records, 5, {}, {}, has_patients=True)
@@ -133,7 +133,8 @@ def test_options_become_overrides() -> None:
 def test_held_out_patients_are_few_and_whole() -> None:
     """5% of 400 images of 200 groups: 20 images, whole groups, both classes nearly complete; or none."""
     records = tuple(
-        Record(f"{place:064d}", place % 2, f"s{place // 2}", f"g{place // 2}") for place in range(400)
+        Record(f"{place:064d}", f"{place:064d}", place % 2, f"s{place // 2}", f"g{place // 2}")
+        for place in range(400)
     )
     cohort = replace(_cohort(), records=records)
     split = Split("d" * 64, cohort.digest, tuple(range(400)), (), ())
