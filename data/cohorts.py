@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phantomset.data.errors import WorkspaceError
-from phantomset.data.quarantine import Ledger
+from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.records import Cohort, ImageSpec, Record
 from phantomset.data.workspace import Workspace, write_json
 

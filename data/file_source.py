@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from phantomset.data.reading import Member
+from phantomset.data.reading.tree import Member
 from phantomset.data.records import RawImage
 from phantomset.data.source import ReadContext, SourceSettings
 

@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from phantomset.data import catalogue, cohorts, groups
+from phantomset.data import catalogue, cohorts
 from phantomset.data.cohorts import load_cohort as load_cohort
-from phantomset.data.decoders import decoder_versions
-from phantomset.data.decoding import FORMAT, Finished, finish
+from phantomset.data.decoding.journal import open_journal
+from phantomset.data.decoding.one_file import FORMAT, Finished, finish
+from phantomset.data.decoding.workers import Job, decode_all
 from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.dicom.decoders import decoder_versions
 from phantomset.data.digest import digest_of
-from phantomset.data.duplicates import thumbnail
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource
-from phantomset.data.groups import DuplicateSettings, Entry, Kept
-from phantomset.data.journal import open_journal
 from phantomset.data.keys import key_name, pseudonym
-from phantomset.data.pixels import VERSION, ImageSettings
-from phantomset.data.quarantine import CHOSEN, Ledger, in_words
+from phantomset.data.pixels.canonical import VERSION, ImageSettings
+from phantomset.data.quarantine.ledger import CHOSEN, Ledger, in_words
+from phantomset.data.quarantine.reviewed import Reviewed
 from phantomset.data.records import Cohort, Record, Rejected
-from phantomset.data.reviewed import Reviewed
 from phantomset.data.source import ReadContext, Source, SourceSettings
+from phantomset.data.splitting import groups
+from phantomset.data.splitting.duplicates import thumbnail
+from phantomset.data.splitting.groups import DuplicateSettings, Entry, Kept
 from phantomset.data.store import PackWriter, Store
-from phantomset.data.workers import Job, decode_all
 from phantomset.data.workspace import Workspace
 
 _DUPLICATES = DuplicateSettings()

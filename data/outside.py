@@ -19,10 +19,10 @@ import numpy as np
 
 from phantomset.data.deidentify import patient_key
 from phantomset.data.errors import SourceError
-from phantomset.data.labels import LabelTable
-from phantomset.data.pictures import unit_pictures
-from phantomset.data.quarantine import Unfit
-from phantomset.data.reading import Member, Tree, missing, open_tree
+from phantomset.data.pixels.pictures import unit_pictures
+from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.reading.labels import LabelTable
+from phantomset.data.reading.tree import Member, Tree, missing, open_tree
 from phantomset.data.source import Limits
 
 INDEXES = ("metadata.csv", "index.csv")

@@ -17,7 +17,7 @@ import numpy as np
 from phantomset.data.deidentify import TECHNICAL
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import WorkspaceError
-from phantomset.data.pixels import digest_of_pixels
+from phantomset.data.pixels.canonical import digest_of_pixels
 from phantomset.data.records import Cohort, ImageSet
 from phantomset.data.workspace import Workspace
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse  # pyright: ignore[reportMissingTypeStubs]
 
-from phantomset.data.duplicates import DUPLICATE, is_selective, near_duplicates, thumbnail
 from phantomset.data.errors import SourceError, WorkspaceError
 from phantomset.data.outside import OutsideSet, read_set
-from phantomset.data.pixels import ImageSettings, canonical
-from phantomset.data.quarantine import Unfit
+from phantomset.data.pixels.canonical import ImageSettings, canonical
+from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.seeds import stream
+from phantomset.data.splitting.duplicates import DUPLICATE, is_selective, near_duplicates, thumbnail
 from phantomset.data.workspace import write_atomically, write_json
 from phantomset.pipelines.draft import Counts, Draft
 from phantomset.pipelines.versions import versions

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from phantomset.data.decoders import CODECS
+from phantomset.data.dicom.decoders import CODECS
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.keys import key_file
 from phantomset.data.store import Store

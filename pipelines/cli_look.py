@@ -113,7 +113,7 @@ def explain(
     import difflib
 
     from phantomset.data.errors import InputError
-    from phantomset.data.reasons import REASONS, Reason
+    from phantomset.data.quarantine.reasons import REASONS, Reason
 
     known = {**REASONS, **{str(number): Reason(meaning, "") for number, meaning in EXIT_CODES.items()}}
     name = code.strip().upper()

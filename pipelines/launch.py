@@ -89,7 +89,7 @@ def demo_recipe(leaky: bool, seed: int | None, overrides: Sequence[str], machine
 
     The phantoms lie as DICOM files under ``restricted/incoming/`` and are ingested like any others.
     """
-    from phantomset.data.phantom import write_phantoms
+    from phantomset.data.phantoms.cohort import write_phantoms
 
     name = "phantom-leaky" if leaky else "phantom"
     given = [f"seed={seed}", *overrides] if seed is not None else list(overrides)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from phantomset.data.errors import WorkspaceError
-from phantomset.data.pixels import ImageSettings, canonical
-from phantomset.data.quarantine import Unfit
+from phantomset.data.pixels.canonical import ImageSettings, canonical
+from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.pipelines.draft import set_digest
 

@@ -22,10 +22,10 @@ from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import RecipeError
-from phantomset.data.groups import DuplicateSettings
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.source import SourceSettings
-from phantomset.data.split import SplitSettings
+from phantomset.data.splitting.groups import DuplicateSettings
+from phantomset.data.splitting.split import SplitSettings
 from phantomset.pipelines.redact import KEPT_BACK, PLACES, public_recipe
 
 SOURCES, FAMILIES = "phantomset.data.sources", "phantomset.ganmodels.families"

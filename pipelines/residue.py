@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from phantomset.data import residual
 from phantomset.data.errors import ResidualHit
 from phantomset.data.records import Cohort
+from phantomset.data.residual import scan as residual
 from phantomset.data.store import Store
 from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.recipe import Recipe

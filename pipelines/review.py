@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from phantomset.data.quarantine import in_words
-from phantomset.data.reasons import REASONS
+from phantomset.data.quarantine.ledger import in_words
+from phantomset.data.quarantine.reasons import REASONS
 from phantomset.data.records import Cohort, Split
 from phantomset.data.store import image_set
 from phantomset.data.workspace import Workspace, write_atomically

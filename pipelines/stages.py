@@ -10,7 +10,7 @@ from phantomset.data import ingest as ingesting
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import RecipeError
 from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
-from phantomset.data.split import split as split_cohort
+from phantomset.data.splitting.split import split as split_cohort
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import judging, making, release, residue, review, signoff, translation
 from phantomset.pipelines.compute import Machine

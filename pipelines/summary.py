@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from phantomset.data.errors import AWAITS_SIGN_OFF, BUG, FAILED, INCONCLUSIVE, OK
-from phantomset.data.quarantine import CODES
+from phantomset.data.quarantine.ledger import CODES
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines.auditing import Audited
 from phantomset.pipelines.console import duration, status, table

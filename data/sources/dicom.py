@@ -8,12 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from phantomset.data.deidentify import kept
 from phantomset.data.file_source import FileSource, Listed, part_key
-from phantomset.data.labels import LabelTable, TableLabels, label_of, labelled_fingerprint, open_labelled
-from phantomset.data.quarantine import Unfit
-from phantomset.data.reading import Member, Tree
+from phantomset.data.pixels.windows import Window
+from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.reading.labels import (
+    LabelTable,
+    TableLabels,
+    label_of,
+    labelled_fingerprint,
+    open_labelled,
+)
+from phantomset.data.reading.tree import Member, Tree
 from phantomset.data.records import RawImage
 from phantomset.data.source import ReadContext, SourceSettings
-from phantomset.data.windows import Window
 
 
 class TagLabels(BaseModel):
@@ -94,9 +100,9 @@ def decode(
     content: bytes, settings: Settings, context: ReadContext, waived: frozenset[str]
 ) -> Iterator[RawImage]:
     """Yield the frames of one DICOM file."""
-    from phantomset.data import dicom_header as header
-    from phantomset.data.dicom_pixels import unit_images
-    from phantomset.data.screens import blacken, mask_of
+    from phantomset.data.dicom import header
+    from phantomset.data.dicom.pixels import unit_images
+    from phantomset.data.dicom.screens import blacken, mask_of
 
     with header.quiet():
         data = header.parse(content, context.limits)

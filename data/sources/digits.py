@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from phantomset.data.arrays import numbered
 from phantomset.data.digest import digest_of
+from phantomset.data.pixels.arrays import numbered
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import ReadContext, Source, SourceSettings
 

@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from phantomset.data.file_source import FileSource, part_key
-from phantomset.data.paths import PathSettings, files, fingerprint
-from phantomset.data.pictures import unit_pictures
+from phantomset.data.pixels.pictures import unit_pictures
+from phantomset.data.reading.paths import PathSettings, files, fingerprint
 from phantomset.data.records import RawImage
 from phantomset.data.source import ReadContext
 

@@ -12,10 +12,10 @@ from typing import IO, Literal, Self, cast
 import numpy as np
 from pydantic import model_validator
 
-from phantomset.data.arrays import hold_names, hold_shape, numbered, raw_image
 from phantomset.data.digest import digest_of, digest_of_file
 from phantomset.data.errors import SourceError
-from phantomset.data.reading import missing
+from phantomset.data.pixels.arrays import hold_names, hold_shape, numbered, raw_image
+from phantomset.data.reading.tree import missing
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import Limits, ReadContext, Source, SourceSettings
 

@@ -9,10 +9,10 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.lib import format as npy
 
-from phantomset.data.arrays import hold_names, hold_shape, numbered, raw_image
 from phantomset.data.digest import digest_of_file
 from phantomset.data.errors import SourceError
-from phantomset.data.reading import missing
+from phantomset.data.pixels.arrays import hold_names, hold_shape, numbered, raw_image
+from phantomset.data.reading.tree import missing
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import Limits, ReadContext, Source, SourceSettings
 from phantomset.data.synthetic_mark import NPZ_KEY

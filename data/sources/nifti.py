@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import Field
 
 from phantomset.data.file_source import FileSource, Listed, Readable, part_key
-from phantomset.data.nifti_volume import header_of_pair, parse, unit_slices
-from phantomset.data.paths import PathSettings, fingerprint
-from phantomset.data.paths import files as listed_files
-from phantomset.data.quarantine import Unfit
-from phantomset.data.reading import Member
+from phantomset.data.pixels.nifti_volume import header_of_pair, parse, unit_slices
+from phantomset.data.pixels.windows import CT_WINDOWS
+from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.reading.paths import PathSettings, fingerprint
+from phantomset.data.reading.paths import files as listed_files
+from phantomset.data.reading.tree import Member
 from phantomset.data.records import RawImage
 from phantomset.data.source import ReadContext
-from phantomset.data.windows import CT_WINDOWS
 
 
 class Settings(PathSettings, frozen=True):

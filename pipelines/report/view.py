@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from phantomset.data.quarantine import CODES
+from phantomset.data.quarantine.ledger import CODES
 from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.redact import coarse_text, public_recipe
 from phantomset.pipelines.report import words

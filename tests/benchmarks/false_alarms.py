@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from phantomset.data.digest import digest_of
-from phantomset.data.phantom import phantoms
+from phantomset.data.phantoms.cohort import phantoms
 from phantomset.data.records import ImageSet
 from phantomset.validators import controls, gate
 from phantomset.validators.audit import examine

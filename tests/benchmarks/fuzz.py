@@ -19,13 +19,13 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from phantomset.data import catalogue
+from phantomset.data.decoding.workers import Bounds, Job, decode_all
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.file_source import FileSource, Listed
-from phantomset.data.pixels import ImageSettings
-from phantomset.data.reading import Member
+from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.reading.tree import Member
 from phantomset.data.records import Rejected
 from phantomset.data.source import ReadContext
-from phantomset.data.workers import Bounds, Job, decode_all
 
 _DICOM = (
     *("CT_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "JPGExtended.dcm"),

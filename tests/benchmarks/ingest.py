@@ -31,7 +31,7 @@ from pydicom.uid import JPEGLosslessSV1, RLELossless
 
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.sources.dicom import Settings
 from phantomset.data.workspace import Workspace
 

@@ -12,7 +12,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from phantomset.data.duplicates import DUPLICATE, near_duplicates, thumbnail
+from phantomset.data.splitting.duplicates import DUPLICATE, near_duplicates, thumbnail
 
 Copies = dict[str, np.ndarray]
 

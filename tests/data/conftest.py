@@ -16,8 +16,8 @@ from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.errors import BAD_INPUT, InputError
 from phantomset.data.ingest import ingest
-from phantomset.data.phantom import write_phantoms
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.phantoms.cohort import write_phantoms
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
 from phantomset.data.workspace import Workspace
 

@@ -24,9 +24,9 @@ from phantomset.data.deidentify import (
     label_value,
     patient_key,
 )
-from phantomset.data.dicom_header import attributes_of, hold_image, left_out, parse, quiet, subject_of
-from phantomset.data.dicom_pixels import unit_images
-from phantomset.data.quarantine import CODES, Unfit
+from phantomset.data.dicom.header import attributes_of, hold_image, left_out, parse, quiet, subject_of
+from phantomset.data.dicom.pixels import unit_images
+from phantomset.data.quarantine.ledger import CODES, Unfit
 from phantomset.data.source import Limits
 
 Make = Callable[..., bytes]

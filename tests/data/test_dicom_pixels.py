@@ -16,11 +16,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from phantomset.data.dicom_header import parse
-from phantomset.data.dicom_pixels import unit_images
-from phantomset.data.quarantine import Unfit
+from phantomset.data.dicom.header import parse
+from phantomset.data.dicom.pixels import unit_images
+from phantomset.data.pixels.windows import Window
+from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
-from phantomset.data.windows import Window
 
 Make = Callable[..., bytes]
 WINDOW = {"WindowCenter": 32, "WindowWidth": 41}

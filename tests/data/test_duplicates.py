@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from phantomset.data.duplicates import DUPLICATE, is_selective, near_duplicates, thumbnail
+from phantomset.data.splitting.duplicates import DUPLICATE, is_selective, near_duplicates, thumbnail
 
 
 @pytest.fixture(scope="module")

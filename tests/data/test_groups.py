@@ -12,11 +12,18 @@ import pytest
 from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.errors import SourceError
-from phantomset.data.groups import DuplicateSettings, Entry, doubtful_key, given_part, grouped, leaks
 from phantomset.data.ingest import ingest
 from phantomset.data.keys import pseudonym
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
+from phantomset.data.splitting.groups import (
+    DuplicateSettings,
+    Entry,
+    doubtful_key,
+    given_part,
+    grouped,
+    leaks,
+)
 from phantomset.data.workspace import Workspace
 
 Make = Callable[..., bytes]

@@ -21,9 +21,9 @@ from phantomset.data.deidentify import ALLOWED, DeidentifySettings
 from phantomset.data.errors import SourceError, WorkspaceError
 from phantomset.data.ingest import ingest, ingest_key, load_cohort, require_classes
 from phantomset.data.keys import pseudonym
-from phantomset.data.pixels import ImageSettings
-from phantomset.data.quarantine import CODES, Ledger, in_words
-from phantomset.data.reasons import REASONS
+from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.quarantine.ledger import CODES, Ledger, in_words
+from phantomset.data.quarantine.reasons import REASONS
 from phantomset.data.records import Cohort
 from phantomset.data.store import Store, image_set
 from phantomset.data.workspace import Workspace

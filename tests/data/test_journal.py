@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phantomset.data import decoding, workers
-from phantomset.data.decoding import Answer
+from phantomset.data.decoding import one_file, workers
+from phantomset.data.decoding.one_file import Answer
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
 from phantomset.data.sources.folder import Settings
 from phantomset.data.store import Store
@@ -48,7 +48,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
 
     def counting(source: Any, tree: Any, listed: Any, *more: Any) -> Answer:
-        answer = decoding.decode_file(source, tree, listed, *more)
+        answer = one_file.decode_file(source, tree, listed, *more)
         if answer.finished is not None:
             seen.append(listed.member.key)
         return answer
@@ -119,7 +119,7 @@ KILLED = textwrap.dedent("""
     from phantomset.data import store
     from phantomset.data.deidentify import DeidentifySettings
     from phantomset.data.ingest import ingest
-    from phantomset.data.pixels import ImageSettings
+    from phantomset.data.pixels.canonical import ImageSettings
     from phantomset.data.sources.folder import Settings
     from phantomset.data.workspace import Workspace
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from phantomset.data.groups import Entry, Kept, doubtful_key, grouped, leaks
+from phantomset.data.splitting.groups import Entry, Kept, doubtful_key, grouped, leaks
 
 Key = Callable[[dict[str, str]], str]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from phantomset.data.decoding import decode_file
+from phantomset.data.decoding.one_file import decode_file
 from phantomset.data.deidentify import DeidentifySettings
-from phantomset.data.nifti_volume import parse, unit_slices
-from phantomset.data.pixels import ImageSettings
-from phantomset.data.quarantine import Unfit
+from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.pixels.nifti_volume import parse, unit_slices
+from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import Rejected
 from phantomset.data.source import Limits, ReadContext
 from phantomset.data.sources.nifti import SOURCE, Settings

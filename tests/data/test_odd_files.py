@@ -14,12 +14,12 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.processing import convert_color_space
 
 from phantomset.data.deidentify import DeidentifySettings
-from phantomset.data.dicom_frames import stored_frames
-from phantomset.data.dicom_header import hold_image, parse, quiet
-from phantomset.data.dicom_pixels import unit_images
-from phantomset.data.quarantine import Unfit
+from phantomset.data.dicom.frames import stored_frames
+from phantomset.data.dicom.header import hold_image, parse, quiet
+from phantomset.data.dicom.pixels import unit_images
+from phantomset.data.pixels.windows import CT_WINDOWS, Window
+from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
-from phantomset.data.windows import CT_WINDOWS, Window
 
 NOT_IMAGES = {"NOT_AN_IMAGE", "NOT_RECOGNISED"}
 PROJECTION = ("CR", "DX", "MG", "XA", "RF")

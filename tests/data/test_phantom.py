@@ -12,8 +12,8 @@ from pydicom import config
 from pydicom.errors import InvalidDicomError
 
 from phantomset.data.errors import WorkspaceError
-from phantomset.data.phantom import FINDINGS, phantoms, write_phantoms
-from phantomset.data.phantom_visits import SCANNERS, visits
+from phantomset.data.phantoms.cohort import FINDINGS, phantoms, write_phantoms
+from phantomset.data.phantoms.visits import SCANNERS, visits
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from phantomset.data.pictures import unit_pictures
-from phantomset.data.quarantine import CODES, Unfit
+from phantomset.data.pixels.pictures import unit_pictures
+from phantomset.data.quarantine.ledger import CODES, Unfit
 from phantomset.data.source import Limits
 
 Make = Callable[..., bytes]

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from phantomset.data.errors import SourceError
-from phantomset.data.pixels import ImageSettings, canonical, digest_of_pixels
-from phantomset.data.quarantine import Unfit
+from phantomset.data.pixels.canonical import ImageSettings, canonical, digest_of_pixels
+from phantomset.data.quarantine.ledger import Unfit
 
 
 def _ramp(height: int, width: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
 from phantomset.data.keys import pseudonym
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
 from phantomset.data.store import Store
 from phantomset.data.workspace import Workspace

@@ -9,9 +9,9 @@ import pytest
 from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
-from phantomset.data.split import PARTS, SplitSettings, split
+from phantomset.data.splitting.split import PARTS, SplitSettings, split
 from phantomset.data.store import image_set
 from phantomset.data.workspace import Workspace
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phantomset.data import residual, residual_canaries
 from phantomset.data.errors import BAD_INPUT, ResidualHit
-from phantomset.data.residual import Area, Hit, prove, scan, search, words_of
-from phantomset.data.residual_tokens import Tokens, batches, read
+from phantomset.data.residual import canaries
+from phantomset.data.residual import scan as residual
+from phantomset.data.residual.scan import Area, Hit, prove, scan, search, words_of
+from phantomset.data.residual.tokens import Tokens, batches, read
 
 from .planted_places import corpus
 
@@ -44,7 +45,7 @@ def test_every_planted_text_would_be_found() -> None:
 def test_it_proves_itself() -> None:
     """Thirty places, in up to five forms each, all found."""
     prove()
-    assert len({place for place, _, _ in residual_canaries.planted()}) >= 30
+    assert len({place for place, _, _ in canaries.planted()}) >= 30
 
 
 def test_a_blind_scan_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource
 from phantomset.data.ingest import ingest
 from phantomset.data.keys import pseudonym
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort, RawImage
 from phantomset.data.source import ReadContext, Source
 from phantomset.data.store import image_set

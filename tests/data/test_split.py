@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from phantomset.data.errors import SplitError, WorkspaceError
 from phantomset.data.records import Cohort, ImageSpec, Record
-from phantomset.data.split import PARTS, SplitSettings, split
+from phantomset.data.splitting.split import PARTS, SplitSettings, split
 from phantomset.data.workspace import Workspace
 
 
@@ -135,7 +135,7 @@ def test_it_is_assigned_once(workspace: Workspace, monkeypatch: pytest.MonkeyPat
     """
     cohort = _cohort(100)
     first = split(cohort, SplitSettings(), workspace)
-    monkeypatch.setattr("phantomset.data.split._assign", None)
+    monkeypatch.setattr("phantomset.data.splitting.split._assign", None)
     assert split(cohort, SplitSettings(), workspace) == first
     assert split(cohort, SplitSettings(train=0.4, holdout=0.4, reference=0.2), workspace) == first
 

@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 
 from phantomset.data.cohorts import save
-from phantomset.data.quarantine import Ledger
+from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.records import Cohort, ImageSpec, Record
-from phantomset.data.split import SplitSettings, split
-from phantomset.data.split_growth import PARTS, dealt
+from phantomset.data.splitting.growth import PARTS, dealt
+from phantomset.data.splitting.split import SplitSettings, split
 from phantomset.data.workspace import Workspace
 
 

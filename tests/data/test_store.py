@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from phantomset.data.errors import WorkspaceError
-from phantomset.data.pixels import digest_of_pixels
+from phantomset.data.pixels.canonical import digest_of_pixels
 from phantomset.data.records import Cohort, ImageSpec, Record
 from phantomset.data.store import Store, image_set
 from phantomset.data.workspace import Workspace

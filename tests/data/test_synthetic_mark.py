@@ -14,7 +14,7 @@ from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.errors import SourceError
 from phantomset.data.ingest import ingest
-from phantomset.data.pixels import ImageSettings
+from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import ImageSet
 from phantomset.data.synthetic_mark import SOURCE_TYPE, is_marked_dicom, is_marked_picture
 from phantomset.data.workspace import Workspace

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from phantomset.data.decoding import Finished
+from phantomset.data.decoding.one_file import Finished
+from phantomset.data.decoding.workers import Bounds, Job, decode_all
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource, Listed
-from phantomset.data.pixels import ImageSettings
-from phantomset.data.reading import open_tree
+from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.reading.tree import open_tree
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import Limits, ReadContext
-from phantomset.data.workers import Bounds, Job, decode_all
 
 IMAGE = ImageSettings(size_px=8)
 

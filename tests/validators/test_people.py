@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phantomset.data.phantom import phantoms
+from phantomset.data.phantoms.cohort import phantoms
 from phantomset.data.records import ImageSet
 from phantomset.validators.checks import attributes, reidentification, texts, white_box
 from phantomset.validators.context import Context

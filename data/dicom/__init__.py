@@ -1,0 +1,1 @@
+"""A DICOM object: its header, its frames, its pixels in [0, 1]."""

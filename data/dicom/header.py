@@ -1,0 +1,306 @@
+"""A DICOM header, read warily: parsing, the gate before any pixel is touched, and what is left out."""
+
+import logging
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any, cast
+
+import pydicom
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
+
+from phantomset.data.deidentify import ALLOWED, DATES, DeidentifySettings, allowed, kept, patient_key, shifted
+from phantomset.data.dicom.screens import hold_clean
+from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.source import Limits
+from phantomset.data.synthetic_mark import is_marked_dicom
+
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_PREAMBLE = 132
+_DERIVED = ("Segmentation", "Parametric Map", "RT Dose", "Real World Value")
+
+_RULES = {
+    "PN": "person names",
+    "UI": "unique identifiers",
+    "DA": "dates and times",
+    "DT": "dates and times",
+    "TM": "dates and times",
+    "AS": "dates and times",
+    "LO": "free text",
+    "SH": "free text",
+    "ST": "free text",
+    "LT": "free text",
+    "UT": "free text",
+    "UC": "free text",
+    "UR": "free text",
+    "AE": "free text",
+    "SQ": "sequences",
+}
+"""Under which name an element that is left out is counted, by its value representation."""
+
+_FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
+"""How a file without preamble begins: group 0008 in either byte order, or 0002."""
+
+_CHARSET = 0x00080005
+_PIXEL_DATA = 0x7FE00010
+_MAY_FOLLOW_PIXELS = frozenset({0xFFFAFFFA, 0xFFFCFFFC, 0x00000000})
+"""Digital signatures, trailing padding, and bytes that are all zero."""
+
+_PIXEL_GROUPS = (0x0028, 0x7FE0)
+
+_LINKS = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "instance": "SOPInstanceUID"}
+
+_NOTHING: Mapping[str, str] = {}
+_ALLOWED_TAGS = {int(tag_for_keyword(keyword) or 0): keyword for keyword in ALLOWED}
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Keep pydicom's warnings and log lines to itself: they carry values from headers."""
+    logger = logging.getLogger("pydicom")
+    before = logger.propagate
+    logger.propagate = False  # which also stops what its children, the decoders, have to say
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.propagate = before
+
+
+def parse(content: bytes, limits: Limits) -> Dataset:
+    """Return the data set of a DICOM file; values stay unparsed until they are asked for.
+
+    Raises:
+        Unfit: EMPTY_FILE, NOT_RECOGNISED, NO_PREAMBLE_UNPROVEN, BOMB_RATIO, TOO_DEEP, TRAILING_DATA or
+            PARSE_ERROR.
+    """
+    if not content:
+        raise Unfit("EMPTY_FILE")
+    proven = content[128:_PREAMBLE] == b"DICM"
+    if not proven and content[:2] not in _FIRST_GROUPS:
+        raise Unfit("NOT_RECOGNISED")
+    if _DEFLATED in content[:1024]:
+        _hold_inflated(content, limits)
+    try:
+        data: Dataset = cast(Any, pydicom).dcmread(BytesIO(content), force=not proven)
+        named = str(data.get("SOPClassUID", "")).startswith("1.2.840.10008.")
+    except InvalidDicomError:
+        raise Unfit("NOT_RECOGNISED") from None
+    except RecursionError:
+        raise Unfit("TOO_DEEP") from None
+    except Exception:  # the parser raises whatever a broken file drives it to
+        raise Unfit("PARSE_ERROR") from None
+    if not proven and not named:
+        raise Unfit("NO_PREAMBLE_UNPROVEN")
+    _hold_end(data)
+    return data
+
+
+def hold_image(
+    data: Dataset, deidentify: DeidentifySettings, limits: Limits, waived: frozenset[str] = frozenset()
+) -> None:
+    """Hold, from the header only, that this is an image that may be taken in.
+
+    ``waived`` are the codes that a person who looked at the file released it from.
+
+    Raises:
+        Unfit: the reason code.
+    """
+    if is_marked_dicom(data):
+        raise Unfit("MARKED_SYNTHETIC")
+    name = _class_name(data)
+    if any(derived in name for derived in _DERIVED) or word(data, "Modality") in ("SEG", "RTDOSE"):
+        raise Unfit("DERIVED_OBJECT")
+    if "PixelData" not in data:
+        if "FloatPixelData" in data or "DoubleFloatPixelData" in data:
+            raise Unfit("UNSUPPORTED_PIXEL_FORMAT")
+        if "Image Storage" not in name:
+            raise Unfit("NOT_AN_IMAGE")
+        # an image object without its pixels and without their description was cut off before both
+        raise Unfit("MISSING_REQUIRED" if "BitsStored" in data else "TRUNCATED")
+    hold_clean(data, name, deidentify, waived)
+    shape_of(data, limits)
+
+
+def shape_of(data: Dataset, limits: Limits) -> tuple[int, ...]:
+    """Return the shape ``(N, H, W)`` or ``(N, H, W, C)`` that the header declares: N frames, C samples.
+
+    Raises:
+        Unfit: MISSING_REQUIRED, INVALID_VALUE, or one of the limits.
+    """
+    samples = whole(data, "SamplesPerPixel", 1, 65535, default=1)
+    rows, columns = whole(data, "Rows", 1, 65535), whole(data, "Columns", 1, 65535)
+    frames = whole(data, "NumberOfFrames", 1, 1 << 31, default=1)
+    if frames > limits.frames:
+        raise Unfit("TOO_MANY_FRAMES")
+    if rows * columns > limits.pixels or frames * rows * columns * samples > limits.object_pixels:
+        raise Unfit("TOO_MANY_PIXELS")
+    return (frames, rows, columns, samples) if samples > 1 else (frames, rows, columns)
+
+
+def subject_of(data: Dataset, tag: str) -> str:
+    """Return the patient key that the element ``tag`` holds, with its issuer.
+
+    Raises:
+        Unfit: NO_PATIENT.
+    """
+    issuer = word(data, "IssuerOfPatientID") if tag == "PatientID" else ""
+    key = patient_key(word(data, tag), issuer)
+    if key is None:
+        raise Unfit("NO_PATIENT")
+    return key
+
+
+def links_of(data: Dataset) -> dict[str, str]:
+    """Return what joins this image to others: its study, series and instance, as the file names them."""
+    found = {kind: word(data, keyword) for kind, keyword in _LINKS.items()}
+    return {kind: name for kind, name in found.items() if name}
+
+
+def attributes_of(data: Dataset, retain: tuple[str, ...] = (), subject: str = "") -> dict[str, str]:
+    """Return the allow-listed attributes whose values pass their grammar, and shifted dates on request."""
+    keywords = [keyword for keyword in allowed(retain) if keyword in data]
+    found = {keyword: kept(keyword, _plain(data, keyword)) for keyword in keywords}
+    if "modified-dates" in retain:
+        found |= {date: shifted(_plain(data, date), subject) for date in DATES if date in data}
+    return {keyword: value for keyword, value in found.items() if value is not None}
+
+
+def left_out(data: Dataset, attributes: Mapping[str, str] = _NOTHING) -> dict[str, int]:
+    """Return how many elements of the header do not reach the record, by rule, never by value.
+
+    ``attributes`` are those that were kept: an allow-listed element not among them failed its grammar.
+    """
+    counts: Counter[str] = Counter()
+    for tag in data.keys():  # noqa: SIM118 - iterating over a data set would parse every value
+        if tag.is_private:
+            counts["private elements"] += 1
+        elif tag.group >> 8 in (0x50, 0x60):
+            counts["overlays, curves and audio"] += 1
+        elif tag == _CHARSET:
+            counts["unknown character sets"] += not _is_known_charset(_plain(data, "SpecificCharacterSet"))
+        elif tag in _ALLOWED_TAGS:
+            counts["values that fail their grammar"] += _ALLOWED_TAGS[tag] not in attributes
+        elif tag.group not in _PIXEL_GROUPS:
+            counts[_rule(data, tag)] += 1
+    return {rule: count for rule, count in counts.items() if count}
+
+
+def _plain(data: Dataset, keyword: str) -> Any:
+    """Return an element's value or values, None where it cannot be parsed."""
+    try:
+        return data.get(keyword)
+    except Exception:  # a value that its own representation refuses
+        return None
+
+
+def word(data: Dataset, keyword: str) -> str:
+    """Return an element as text; empty where it is absent or cannot be parsed."""
+    try:
+        value = data.get(keyword)
+    except Exception:  # a value that its own representation refuses
+        return ""
+    return "" if value is None else str(value).strip()
+
+
+def element(data: Dataset, keyword: str) -> Any:
+    """Return an element's value; None where it is absent.
+
+    Raises:
+        Unfit: INVALID_VALUE where it cannot be parsed.
+    """
+    try:
+        return data.get(keyword)
+    except Exception:  # a value, or a representation, that no parser knows
+        raise Unfit("INVALID_VALUE") from None
+
+
+def whole(data: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
+    """Return an element as a whole number within ``[low, high]``.
+
+    Raises:
+        Unfit: MISSING_REQUIRED (absent, without a default) or INVALID_VALUE.
+    """
+    text = word(data, keyword)
+    if not text and default is not None:
+        return default
+    if keyword not in data:
+        raise Unfit("MISSING_REQUIRED")
+    try:
+        value = int(text)
+    except ValueError:
+        raise Unfit("INVALID_VALUE") from None
+    if not low <= value <= high:
+        raise Unfit("INVALID_VALUE")
+    return value
+
+
+def numbers(data: Dataset, keyword: str) -> list[float]:
+    """Return an element's values as numbers; empty where it is absent.
+
+    Raises:
+        Unfit: INVALID_VALUE.
+    """
+    value = element(data, keyword)
+    if value is None or value == "":
+        return []
+    several: Any = value if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else [value]
+    try:
+        return [float(item) for item in several]
+    except (TypeError, ValueError):
+        raise Unfit("INVALID_VALUE") from None
+
+
+def _is_known_charset(terms: Any) -> bool:
+    several = cast(list[Any], terms) if isinstance(terms, list | MultiValue) else [terms]
+    return all(str(term or "").replace("ISO IR", "ISO_IR") in python_encoding for term in several)
+
+
+def _hold_end(data: Dataset) -> None:
+    """Refuse a file that goes on after its data set: what follows was parsed as elements that are none."""
+    tags = [int(tag) for tag in data.keys()]  # noqa: SIM118 - iterating would parse every value
+    after = tags[tags.index(_PIXEL_DATA) + 1 :] if _PIXEL_DATA in tags else []
+    if not set(after) <= _MAY_FOLLOW_PIXELS:
+        raise Unfit("TRAILING_DATA")
+
+
+def _rule(data: Dataset, tag: Any) -> str:
+    whole_set: Any = data
+    representation = str(getattr(whole_set.get_item(tag), "VR", None) or "")
+    if not representation:
+        try:
+            representation = dictionary_VR(tag)
+        except KeyError:
+            return "unknown elements"
+    return _RULES.get(representation, "other elements")
+
+
+def _class_name(data: Dataset) -> str:
+    try:
+        return str(data.SOPClassUID.name)
+    except Exception:  # absent, or no UID at all
+        return ""
+
+
+def _hold_inflated(content: bytes, limits: Limits) -> None:
+    """Refuse a deflated data set that expands beyond the limit, without expanding it."""
+    start = 144 + int.from_bytes(content[140:144], "little")
+    cap = max(limits.expansion_free_bytes, limits.expansion * len(content))
+    machine = zlib.decompressobj(-zlib.MAX_WBITS)
+    left, inflated = content[start:], 0
+    try:
+        while left and not machine.eof and inflated <= cap:
+            inflated += len(machine.decompress(left, 1 << 20))
+            left = machine.unconsumed_tail
+    except zlib.error:
+        raise Unfit("PARSE_ERROR") from None
+    if inflated > min(cap, limits.file_bytes):
+        raise Unfit("BOMB_RATIO")

@@ -1,0 +1,1 @@
+"""The demo's cohort of invented people, written as real DICOM files."""

@@ -1,0 +1,1 @@
+"""Pixels of every other format, and the last steps that all formats share."""

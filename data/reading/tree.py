@@ -1,0 +1,289 @@
+"""The way into a folder or an archive: regular files only, read once, bounded, in an order of its own."""
+
+import hashlib
+import itertools
+import os
+import stat
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phantomset.data.digest import digest_of, digest_of_file
+from phantomset.data.errors import SourceError
+from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.source import Limits
+
+HASHED_BYTES = 2 << 30
+"""Up to this total a folder's fingerprint hashes every byte; beyond, names, sizes and times stand for it."""
+
+_GZIP = b"\x1f\x8b"
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file of the input: its path relative to the root, with ``/``; ``code`` where it may not be opened."""
+
+    key: str
+    size_bytes: int
+    code: str | None = None
+
+
+class Tree:
+    """A folder as an input."""
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        self.root, self.limits = root, limits
+
+    def members(self) -> list[Member]:
+        """Return the files below the root, sorted by the bytes of their paths.
+
+        System clutter (names that start with a dot, Thumbs.db, __MACOSX) is no part of the input.
+        """
+        return sorted(self._walk(self.root, ""), key=lambda member: os.fsencode(member.key))
+
+    def read(self, member: Member) -> bytes:
+        """Return a member's bytes.
+
+        Raises:
+            Unfit: it is a link, a special file, too large, unreadable, or changed meanwhile.
+        """
+        if member.code:
+            raise Unfit(member.code)
+        return read_file(self.root / member.key, self.limits)
+
+    def fingerprint(self, excluded: frozenset[str] = frozenset()) -> str:
+        """Return the digest of all paths and contents."""
+        members = [member for member in self.members() if member.key not in excluded]
+        total = sum(member.size_bytes for member in members)
+        sha = hashlib.sha256()
+        for member in members:
+            sha.update(digest_of(os.fsencode(member.key), member.size_bytes, member.code).encode())
+            if member.code:
+                continue
+            if total <= HASHED_BYTES:
+                try:
+                    sha.update(hashlib.sha256(self.read(member)).digest())
+                except Unfit as unfit:
+                    sha.update(unfit.code.encode())
+            else:
+                sha.update(str((self.root / member.key).lstat().st_mtime_ns).encode())
+        return sha.hexdigest()
+
+    def __reduce__(self) -> tuple[type["Tree"], tuple[Path, Limits]]:
+        """Go to a worker process as a place; what is open is opened anew there."""
+        return type(self), (self.root, self.limits)
+
+    def _walk(self, folder: Path, prefix: str) -> Iterator[Member]:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            yield Member(prefix.rstrip("/"), 0, "READ_DENIED")
+            return
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+                continue
+            key = prefix + entry.name
+            if entry.is_symlink():
+                yield Member(key, 0, "LINK_REFUSED")
+            elif entry.is_dir(follow_symlinks=False):
+                if key.count("/") >= 32:
+                    yield Member(key, 0, "TOO_DEEP")
+                else:
+                    yield from self._walk(folder / entry.name, key + "/")
+            elif entry.is_file(follow_symlinks=False):
+                yield Member(key, entry.stat(follow_symlinks=False).st_size)
+            else:
+                yield Member(key, 0, "SPECIAL_FILE")
+
+
+class Archive(Tree):
+    """A ZIP file as an input. Members are read as streams and never extracted."""
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        super().__init__(root, limits)
+        try:
+            self._zip = zipfile.ZipFile(root)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            raise SourceError(
+                f"source.path: {root} is no sound ZIP file. Make it again, or give the folder itself."
+            ) from None
+        infos = [info for info in self._zip.infolist() if not info.is_dir()]
+        if len(infos) > limits.members or _overlaps(infos):
+            raise SourceError(
+                f"source.path: {root} has {len(infos):,} members, or members that overlap: it is refused as "
+                "a decompression bomb. Make it again with an ordinary ZIP program."
+            )
+        self._seen = Counter(info.filename for info in infos)
+        self._infos = {info.filename: info for info in infos}
+
+    def members(self) -> list[Member]:
+        """Return the files, sorted by the bytes of their names; two with one name are both refused."""
+        found = [
+            Member(name, info.file_size, self._refusal(info))
+            for name, info in self._infos.items()
+            if not _is_clutter(name)
+            for _ in range(self._seen[name])
+        ]
+        return sorted(found, key=lambda member: member.key.encode("utf-8", "surrogatepass"))
+
+    def read(self, member: Member) -> bytes:
+        """Return a member's bytes, its checksum held.
+
+        Raises:
+            Unfit: its name leaves the archive, it is encrypted, damaged, too large or a bomb.
+        """
+        if member.code:
+            raise Unfit(member.code)
+        try:
+            with self._zip.open(self._infos[member.key]) as stream:
+                content = stream.read(member.size_bytes + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError):
+            raise Unfit("CHECKSUM_MISMATCH") from None
+        except (NotImplementedError, RuntimeError, OSError, ValueError):
+            raise Unfit("PARSE_ERROR") from None
+        if len(content) != member.size_bytes:
+            raise Unfit("FRAME_MISMATCH")
+        return content
+
+    def fingerprint(self, excluded: frozenset[str] = frozenset()) -> str:
+        """Return the digest of the archive's bytes."""
+        del excluded
+        return digest_of_file(self.root)
+
+    def _refusal(self, info: zipfile.ZipInfo) -> str | None:
+        name = info.orig_filename
+        parts = name.replace("\\", "/").split("/")
+        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or any(ord(c) < 32 for c in name):
+            return "PATH_ESCAPE"
+        if stat.S_ISLNK(info.external_attr >> 16):
+            return "LINK_REFUSED"
+        if self._seen[info.filename] > 1:
+            return "NAME_COLLISION"
+        if info.flag_bits & 0x1:
+            return "ENCRYPTED"
+        if info.file_size > self.limits.file_bytes:
+            return "TOO_LARGE_FILE"
+        free = info.file_size <= self.limits.expansion_free_bytes
+        if not free and info.file_size > self.limits.expansion * max(1, info.compress_size):
+            return "BOMB_RATIO"
+        return None
+
+
+def open_tree(path: Path, limits: Limits, archives: bool = True) -> Tree:
+    """Return the folder, or the ZIP file, at ``path``.
+
+    Raises:
+        SourceError: it is missing, unreadable, empty, or neither a folder nor a ZIP file.
+    """
+    wanted = "a folder or a ZIP file" if archives else "a folder"
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            with os.scandir(path):
+                pass
+            tree = Tree(path, limits)
+        elif archives and stat.S_ISREG(status.st_mode):
+            with path.open("rb"):
+                pass
+            tree = Archive(path, limits)
+        else:
+            raise SourceError(f"source.path: {path} is not {wanted}. Give {wanted}.")
+    except OSError as error:
+        raise missing(path, wanted, error) from None
+    if not tree.members():
+        raise SourceError(
+            f"source.path: {path} is empty; expected {wanted} with images. Put the images there."
+        )
+    return tree
+
+
+def read_file(path: Path, limits: Limits) -> bytes:
+    """Return the bytes of a regular file, read once.
+
+    Raises:
+        Unfit: it is a link, a special file, too large, unreadable, or changed meanwhile.
+    """
+    try:
+        # O_NONBLOCK: a pipe that took the file's place must not hang the run
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise Unfit("LINK_REFUSED" if path.is_symlink() else "READ_DENIED") from error
+    with os.fdopen(descriptor, "rb", buffering=0) as stream:
+        before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise Unfit("SPECIAL_FILE")
+        if before.st_size > limits.file_bytes:
+            raise Unfit("TOO_LARGE_FILE")
+        try:
+            content = _read_all(stream.fileno(), before.st_size)
+        except OSError:
+            raise Unfit("READ_DENIED") from None
+        after = os.fstat(descriptor)
+    if len(content) != before.st_size or after.st_mtime_ns != before.st_mtime_ns:
+        raise Unfit("CHANGED_DURING_READ")
+    return content
+
+
+def unpacked(content: bytes, limits: Limits) -> bytes:
+    """Return what a gzip stream holds, read to its end so that its checksum is held; other bytes as they are.
+
+    The names and times that gzip stores are never looked at.
+
+    Raises:
+        Unfit: BOMB_RATIO, TOO_LARGE_FILE, CHECKSUM_MISMATCH, TRUNCATED or TRAILING_DATA.
+    """
+    if not content.startswith(_GZIP):
+        return content
+    cap = min(max(limits.expansion_free_bytes, limits.expansion * len(content)), limits.file_bytes)
+    parts: list[bytes] = []
+    total, left = 0, content
+    while left.startswith(_GZIP):
+        machine = zlib.decompressobj(wbits=31)
+        while not machine.eof:
+            try:
+                parts.append(machine.decompress(left, 1 << 24))
+            except zlib.error:
+                raise Unfit("CHECKSUM_MISMATCH") from None
+            total += len(parts[-1])
+            if total > cap:
+                raise Unfit("BOMB_RATIO" if cap < limits.file_bytes else "TOO_LARGE_FILE")
+            if not machine.eof and not machine.unconsumed_tail and not parts[-1]:
+                raise Unfit("TRUNCATED")
+            left = machine.unconsumed_tail if not machine.eof else machine.unused_data
+    if left.strip(b"\0"):
+        raise Unfit("TRAILING_DATA")
+    return b"".join(parts)
+
+
+def missing(path: Path, wanted: str, error: OSError) -> SourceError:
+    """Return the error for an input that is not there or cannot be read."""
+    found = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+    return SourceError(f"source.path: {path} {found}; expected {wanted}. Mend the recipe's source.path.")
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    """Read ``size`` bytes and one more, so that growth shows; a single read may return less."""
+    chunks: list[bytes] = []
+    wanted = size + 1
+    while wanted > 0:
+        chunk = os.read(descriptor, wanted)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        wanted -= len(chunk)
+    return b"".join(chunks)
+
+
+def _is_clutter(name: str) -> bool:
+    parts = name.split("/")
+    return any((part.startswith(".") and part != "..") or part.lower() in _CLUTTER for part in parts)
+
+
+def _overlaps(infos: list[zipfile.ZipInfo]) -> bool:
+    """True where two members share bytes, as the densest bombs do. 30 bytes: a local header, without name."""
+    spans = sorted((info.header_offset, info.header_offset + 30 + info.compress_size) for info in infos)
+    return any(end > start for (_, end), (start, _) in itertools.pairwise(spans))

@@ -1,0 +1,376 @@
+"""The residual scan: a second pair of eyes on every byte that was written, for any text of the source.
+
+It shares no code with what writes. Tokens of the source come from `tokens`; here they are sought, in
+any case, as UTF-8, UTF-16, Latin-1, JSON escapes and as the bytes that stood in the source; dates in five
+layouts. The search is a filter over all positions at once (the hash of the next four or eight bytes is looked
+up in a bit map) and an exact comparison where the filter lets through: linear in the bytes, for any number of
+tokens.
+
+What is no evidence: a word of this program or of the DICOM standard, alone; digits or hexadecimal letters
+inside a digest; a date with a clock time after it, in the run's own log. In pixels and packed bytes short
+tokens occur by chance: there a token must be so long that one run in a hundred would meet any by chance.
+"""
+
+import functools
+import importlib.util
+import math
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from phantomset.data.errors import ResidualHit
+from phantomset.data.residual.tokens import SHORTEST, Tokens, batches, read
+
+Kind = Literal["text", "packed"]
+
+_BATCH = 200_000
+"""Tokens that are sought in one pass; an input of any size is sought in several."""
+
+_PIECE = 1 << 24
+_OVERLAP = 512
+_PACKED = frozenset({".npy", ".npz", ".png", ".pack", ".zst", ".safetensors", ".data", ".objects"})
+_MAP_BITS = 22
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_BITS_OF_CHANCE = 4.0
+"""Bits that a byte of pixels surprises by; real pixels have more, so the true rate of chance is lower."""
+
+_FOLD = np.array([byte + 32 if 65 <= byte <= 90 else byte for byte in range(256)], dtype=np.uint8)
+_HEXADECIMAL = re.compile(rb"[0-9a-f]+")
+_CLOCK = re.compile(rb"[t ]?\d\d:?\d\d")
+_DIGITS_ALONE = 6
+_OWN_TEXTS = frozenset({".py", ".yaml", ".html", ".md", ".css"})
+_STATES = (
+    "completed pending running scheduled cancelled cancelling crashed failed paused cached retrying late"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Something that was written.
+
+    Attributes:
+        name: where it lies, relative to the workspace.
+        content: its bytes, unpacked.
+        kind: "text" where every token is evidence; "packed" where chance has a say.
+        has_clock: True for logs, which carry the time of the run.
+    """
+
+    name: str
+    content: bytes
+    kind: Kind
+    has_clock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A text of the source in what was written: where it came from, where it was found, never the text."""
+
+    origin: str
+    place: str
+    offset: int
+
+
+@dataclass(slots=True)
+class _Needles:
+    """Byte strings, folded to lower case, by what they are."""
+
+    free: dict[bytes, str] = field(default_factory=dict[bytes, str])
+    days: dict[bytes, str] = field(default_factory=dict[bytes, str])
+
+
+def scan(
+    source: Path,
+    areas: Callable[[], Iterable[Area]],
+    known: Iterable[str],
+    declared: frozenset[str] = frozenset(),
+    dates_in: tuple[str, ...] = (),
+) -> list[Hit]:
+    """Return every text of a source that is found in what was written.
+
+    Args:
+        source: the folder, archive or file that was read.
+        areas: called for each pass over what was written.
+        known: words that may be found: labels, words of the recipe, of the workspace's own path.
+        declared: columns of the label table that may be kept.
+        dates_in: where dates, shifted, may stand: a shifted date of one patient is the true one of another.
+    """
+    vocabulary = program_words() | words_of(known)
+    hits: list[Hit] = []
+    for tokens in batches(source, declared, _BATCH):
+        hits += search(tokens, areas(), vocabulary, dates_in)
+    return hits
+
+
+def search(
+    tokens: Tokens, areas: Iterable[Area], vocabulary: frozenset[str], dates_in: tuple[str, ...] = ()
+) -> list[Hit]:
+    """Return where the tokens occur in the areas."""
+    needles = _needles(tokens, vocabulary)
+    everything = needles.free | needles.days
+    if not everything:
+        return []
+    short = _Filter(everything, 4)
+    found: list[Hit] = []
+    for area in areas:
+        least = _least_by_chance(len(area.content), len(everything)) if area.kind == "packed" else SHORTEST
+        chosen = _Filter({n: w for n, w in everything.items() if len(n) >= least}, 8) if least >= 8 else short
+        for needle, place in chosen.matches(area.content):
+            is_day = needle in needles.days
+            if is_day and area.name.startswith(dates_in or ("\0",)):
+                continue
+            if _is_evidence(needle, place, area, is_day):
+                found.append(Hit(everything[needle], area.name, place))
+    return found
+
+
+def prove() -> None:
+    """Hold that the search finds a canary in each place that can carry text, and none where there is none.
+
+    Raises:
+        ResidualHit: it does not: then nothing that it says can be trusted.
+    """
+    from phantomset.data.residual.canaries import clean, planted, unclean
+
+    for place, content, canary in planted():
+        tokens = Tokens()
+        read(content, "file.dcm", frozenset(), tokens)
+        for form, dirty in unclean(canary):
+            if not search(tokens, [Area(form, dirty, "text")], frozenset()):
+                raise ResidualHit(
+                    f"residual scan: blind for {place} written as {form}: its own test failed, so nothing is "
+                    "let through. Report it: a bug of ours."
+                )
+        if search(tokens, [Area("clean", clean(), "text")], frozenset()):
+            raise ResidualHit(
+                "residual scan: its own test found a canary where there is none: a bug of ours."
+            )
+
+
+def written(root: Path, objects: Iterable[np.ndarray], skip: Sequence[Path] = ()) -> Iterator[Area]:
+    """Yield what a workspace holds after ingest: names, tables unpacked, logs, Prefect's database, pixels.
+
+    Args:
+        root: the workspace.
+        objects: the pixels that were stored, unpacked, in batches.
+        skip: paths that are not the ingest stage's work, such as a source that lies in the workspace.
+    """
+    names: list[str] = []
+    for path in sorted(root.rglob("*")):
+        if any(path.is_relative_to(other) for other in skip):
+            continue
+        name = path.relative_to(root).as_posix()
+        names.append(name)
+        if path.is_file() and not path.is_symlink():
+            yield from _areas(path, name)
+    yield Area("file names", "\n".join(names).encode("utf-8", "surrogateescape"), "text", has_clock=True)
+    for batch in objects:
+        yield Area("pixels", batch.tobytes(), "packed")
+
+
+def words_of(texts: Iterable[str]) -> frozenset[str]:
+    """Return the words of some texts, in lower case, at least `SHORTEST` characters."""
+    return frozenset(word for text in texts for word in re.findall(r"[^\W_]{4,}", text.lower()))
+
+
+@functools.cache
+def program_words() -> frozenset[str]:
+    """Return the words that this program and the DICOM dictionary use: alone they tell nothing of a patient.
+
+    The phantoms' module is left out, since it invents patients.
+    """
+    from pydicom.datadict import DicomDictionary  # pyright: ignore[reportPrivateImportUsage]
+
+    rooms = Path(__file__).parents[2]
+    files = [
+        path
+        for room in ("data", "ganmodels", "validators", "pipelines")
+        for path in (rooms / room).rglob("*")
+    ]
+    texts = [
+        path.read_text(encoding="utf-8", errors="ignore")
+        for path in files
+        if path.suffix in (".py", ".yaml", ".html", ".md", ".css")
+        and path != rooms / "data" / "phantoms" / "files.py"
+    ]
+    return words_of([*texts, _STATES, *(entry[2] for entry in DicomDictionary.values())])
+
+
+def prefect_words(root: Path) -> list[str]:
+    """Return the words that Prefect's own tables hold, and the names that it draws for its runs."""
+    path = root / "prefect" / "prefect.db"
+    if not path.exists():
+        return []
+    found = _prefect_registry()
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+            tables = [str(row[0]) for row in connection.execute("select name from sqlite_master")]
+            found += [
+                str(row[0]) for row in connection.execute("select coalesce(sql, '') from sqlite_master")
+            ]
+            for table in tables:
+                if table.startswith(("block_", "configuration", "alembic")) and '"' not in table:
+                    rows: Iterable[Any] = connection.execute(f'select * from "{table}"')  # noqa: S608 - its own table
+                    found += [str(value) for row in rows for value in row if isinstance(value, str)]
+            drawn = [str(row[0]) for row in connection.execute("select name from flow_run")]
+        found += [name for name in drawn if re.fullmatch(r"[a-z]+-[a-z]+", name)]
+    except sqlite3.Error:
+        return found
+    return found
+
+
+def _prefect_registry() -> list[str]:
+    """Return the texts that Prefect's package brings and its server copies into every new database."""
+    package = importlib.util.find_spec("prefect")
+    folders = package.submodule_search_locations if package else None
+    return [
+        path.read_text(encoding="utf-8", errors="ignore")
+        for folder in folders or ()
+        for path in Path(folder, "server").rglob("*.json")
+        if "ui" not in path.relative_to(folder).parts
+    ]
+
+
+def _areas(path: Path, name: str) -> Iterator[Area]:
+    if path.suffix == ".parquet":
+        yield Area(name, _texts(path), "text")
+        yield Area(name, path.read_bytes(), "packed")
+    elif path.suffix in _PACKED:
+        for start in range(0, path.stat().st_size, _PIECE):
+            with path.open("rb") as stream:
+                stream.seek(start)
+                yield Area(name, stream.read(_PIECE + _OVERLAP), "packed")
+    else:
+        yield Area(name, path.read_bytes(), "text", has_clock=name.startswith(("runs/", "prefect/")))
+
+
+def _texts(path: Path) -> bytes:
+    """Return every text of a table, each once."""
+    import pyarrow.parquet as parquet  # pyright: ignore[reportMissingTypeStubs]
+
+    try:
+        table: Any = cast(Any, parquet).read_table(path)
+    except Exception:  # damaged: its raw bytes are still searched
+        return b""
+    cells = {str(cell) for name in table.column_names for cell in table[name].unique().to_pylist()}
+    return "\n".join([*table.column_names, *sorted(cells)]).encode()
+
+
+def _needles(tokens: Tokens, vocabulary: frozenset[str]) -> _Needles:
+    found = _Needles()
+    for word, where in tokens.words.items():
+        if word.lower() not in vocabulary and not (word.isdecimal() and len(word) < _DIGITS_ALONE):
+            _forms(word, where, found.free)
+    for value, where in tokens.values.items():
+        words = re.findall(r"[^\W_]+", value.lower())
+        plain = all(word in vocabulary or len(word) < SHORTEST for word in words)
+        if not (plain and (len(words) < 3 or len(value) < 12)) and not (
+            value.isdecimal() and len(value) < _DIGITS_ALONE
+        ):
+            _forms(value, where, found.free)
+    for day, where in tokens.days.items():
+        year, month, date = day[:4], day[4:6], day[6:]
+        for text in (
+            day,
+            f"{year}-{month}-{date}",
+            f"{year}/{month}/{date}",
+            f"{date}.{month}.{year}",
+            f"{month}/{date}/{year}",
+            f"{date}/{month}/{year}",
+        ):
+            found.days.setdefault(text.encode(), where)
+            found.days.setdefault(text.encode("utf-16-le"), where)
+    for value, where in tokens.raw.items():
+        if value.decode("latin-1").lower() not in vocabulary:
+            found.free.setdefault(_folded(value).tobytes(), where)
+    return found
+
+
+def _forms(text: str, where: str, into: dict[bytes, str]) -> None:
+    """Enter a text in every encoding in which it could have been written."""
+    lower = text.lower()
+    into.setdefault(_folded(lower.encode("utf-8", "surrogateescape")).tobytes(), where)
+    into.setdefault(_folded(lower.encode("utf-16-le", "surrogatepass")).tobytes(), where)
+    if not text.isascii():
+        for same in {text, lower, text.upper()}:
+            into.setdefault(_folded(same.encode("utf-8", "surrogateescape")).tobytes(), where)
+            into.setdefault(_folded(same.encode("utf-16-le", "surrogatepass")).tobytes(), where)
+            into.setdefault(same.encode("unicode_escape").lower(), where)
+            latin = same.encode("latin-1", "ignore")
+            if len(latin) == len(same):
+                into.setdefault(_folded(latin).tobytes(), where)
+
+
+def _folded(content: bytes) -> np.ndarray:
+    return _FOLD[np.frombuffer(content, dtype=np.uint8)]
+
+
+def _least_by_chance(positions: int, tokens: int) -> int:
+    """Return the shortest token whose chance meeting in that many positions is under one in a hundred."""
+    return max(8, math.ceil(math.log2(max(1, positions) * max(1, tokens) * 100) / _BITS_OF_CHANCE))
+
+
+class _Filter:
+    """Many byte strings sought at once. Those shorter than ``width`` are padded out of the filter's way."""
+
+    def __init__(self, needles: dict[bytes, str], width: Literal[4, 8]) -> None:
+        self._width = width
+        self._by_start: dict[bytes, list[bytes]] = {}
+        for needle in needles:
+            if len(needle) >= width:
+                self._by_start.setdefault(needle[:width], []).append(needle)
+        self._map = np.zeros(1 << _MAP_BITS, dtype=bool)
+        if self._by_start:
+            starts = np.frombuffer(b"".join(self._by_start), dtype=f"<u{width}")
+            self._map[self._hash(starts)] = True
+
+    def matches(self, content: bytes) -> Iterator[tuple[bytes, int]]:
+        """Yield every needle and the offset at which it stands."""
+        if not self._by_start:
+            return
+        longest = max(len(needle) for group in self._by_start.values() for needle in group)
+        for start in range(0, len(content), _PIECE):
+            piece = _folded(content[start : start + _PIECE + longest])
+            plain = piece.tobytes()
+            for place in self._candidates(piece).tolist():
+                if place < _PIECE:
+                    for needle in self._by_start.get(plain[place : place + self._width], ()):
+                        if plain.startswith(needle, place):
+                            yield needle, start + place
+
+    def _candidates(self, piece: np.ndarray) -> np.ndarray:
+        width = self._width
+        found: list[np.ndarray] = []
+        for shift in range(min(width, max(0, len(piece) - width + 1))):
+            count = (len(piece) - shift) // width
+            keys = np.frombuffer(piece[shift : shift + count * width].tobytes(), dtype=f"<u{width}")
+            found.append(np.flatnonzero(self._map[self._hash(keys)]) * width + shift)
+        return np.sort(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+    def _hash(self, keys: np.ndarray) -> np.ndarray:
+        return (keys.astype(np.uint64) * _ODD) >> np.uint64(64 - _MAP_BITS)
+
+
+def _is_evidence(needle: bytes, place: int, area: Area, is_day: bool) -> bool:
+    """Return whether a match is a text of the source, not a part of a digest, a number or the run's clock."""
+    content, end = area.content, place + len(needle)
+    before, after = content[max(0, place - 16) : place].lower(), content[end : end + 16].lower()
+    if is_day and area.has_clock and _CLOCK.match(after):
+        return False
+    letters = needle.replace(b"\0", b"")
+    if _HEXADECIMAL.fullmatch(letters):
+        left = len(before) - len(before.rstrip(b"0123456789abcdef"))
+        right = len(after) - len(after.lstrip(b"0123456789abcdef"))
+        if left + len(letters) + right >= 16 and left + right > 0:
+            return False
+    if letters.isdigit() and (
+        before[-1:].isdigit() or after[:1].isdigit() or b"." in (before[-1:], after[:1])
+    ):
+        return False
+    whole = len(letters) >= 8 or not letters.isascii() or area.kind == "packed"
+    return whole or not (before[-1:].isalnum() or after[:1].isalnum())

@@ -1,0 +1,1 @@
+"""Who belongs together, which images are copies, and who goes into which part."""
