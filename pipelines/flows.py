@@ -32,7 +32,7 @@ from prefect.states import Completed  # noqa: E402
 from prefect.types.entrypoint import EntrypointType  # noqa: E402
 
 from phantomset.pipelines import places, report, stages  # noqa: E402
-from phantomset.pipelines.judging import Judgement  # noqa: E402
+from phantomset.pipelines.judgement.judging import Judgement  # noqa: E402
 from phantomset.pipelines.ledger import RunLedger  # noqa: E402
 from phantomset.pipelines.recipe import Recipe  # noqa: E402
 from phantomset.pipelines.stages import STAGES, Job, Outcome, Stage, Watch  # noqa: E402

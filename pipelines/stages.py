@@ -12,13 +12,17 @@ from phantomset.data.errors import RecipeError
 from phantomset.data.records import Checkpoint, Cohort, Split, SyntheticSet
 from phantomset.data.splitting.split import split as split_cohort
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import judging, making, release, residue, review, signoff, translation
+from phantomset.pipelines import residue
 from phantomset.pipelines.compute import Machine
-from phantomset.pipelines.conditions import conditioned, conditions_of
 from phantomset.pipelines.draft import set_digest
-from phantomset.pipelines.judging import Judgement
+from phantomset.pipelines.judgement import judging
+from phantomset.pipelines.judgement.judging import Judgement
 from phantomset.pipelines.ledger import Entry, RunLedger
 from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.releases import release, signoff
+from phantomset.pipelines.report import review
+from phantomset.pipelines.synthesis import making, translation
+from phantomset.pipelines.synthesis.conditions import conditioned, conditions_of
 
 Stage = Literal["ingest", "train", "generate", "validate", "publish"]
 STAGES: tuple[Stage, ...] = ("ingest", "train", "generate", "validate", "publish")

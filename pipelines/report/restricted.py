@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from phantomset.data.records import ImageSet
-from phantomset.pipelines import marks
-from phantomset.pipelines.report import plots, words
+from phantomset.pipelines.report import marks, plots, words
 from phantomset.pipelines.report.pairs import MAX_REAL, MAX_SYNTHETIC, Neighbours, neighbours
 from phantomset.validators.finding import Evidence, Finding
 

@@ -40,8 +40,8 @@ def write(folder: Path, count: int, size_px: int) -> None:
     """Write the three forms with manifest and checksums, and print time and memory."""
     from phantomset.data import catalogue
     from phantomset.data.records import ImageSet
-    from phantomset.pipelines import manifest
     from phantomset.pipelines.publisher import About
+    from phantomset.pipelines.releases import manifest
 
     labels = np.arange(count, dtype=np.int64) % 3
     made = ImageSet(images(count, size_px), labels, np.full(count, -1), ("a", "b", "c"))
@@ -77,7 +77,7 @@ def readers(folder: Path, cache: Path) -> dict[str, Callable[[], Iterable[object
     import datasets
     from torchvision.datasets import ImageFolder
 
-    from phantomset.pipelines.loading import ReleaseDataset
+    from phantomset.pipelines.releases.loading import ReleaseDataset
 
     datasets.disable_progress_bars()
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phantomset.pipelines import cli, launch
+from phantomset.pipelines import cli
+from phantomset.pipelines.cli import launch
 
 OPTIONS = "--plain --threads 1 --set model.budget.images=1280 --set generate.count=150"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from phantomset.data.errors import SourceError
-from phantomset.pipelines import auditing
 from phantomset.pipelines.cli import call
+from phantomset.pipelines.judgement import auditing
 
 SIDE = 16
 

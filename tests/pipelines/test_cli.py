@@ -14,7 +14,8 @@ import yaml
 from phantomset.data.errors import Interrupted, PhantomsetError
 from phantomset.data.store import Store
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import cli, launch
+from phantomset.pipelines import cli
+from phantomset.pipelines.cli import launch
 from phantomset.pipelines.stages import STAGES
 
 from .conftest import SMALL

@@ -7,10 +7,12 @@ import pytest
 
 from phantomset.data.errors import ModelError, RecipeError
 from phantomset.data.records import Cohort, ImageSpec, Record, Split
-from phantomset.pipelines import asking, recipe_file, wanted
-from phantomset.pipelines.conditions import chosen, conditioned
-from phantomset.pipelines.making import learned_and_held_out
+from phantomset.pipelines.cli import asking
 from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.recipes import recipe_file
+from phantomset.pipelines.synthesis import wanted
+from phantomset.pipelines.synthesis.conditions import chosen, conditioned
+from phantomset.pipelines.synthesis.making import learned_and_held_out
 
 ROWS = [
     ("normal", {"sex": "F", "view": "PA"}),

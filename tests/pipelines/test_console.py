@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from phantomset.pipelines import console, stages, summary
+from phantomset.pipelines import stages
+from phantomset.pipelines.cli import console, summary
 from phantomset.pipelines.ledger import Entry
 from phantomset.pipelines.stages import Job
 from phantomset.validators.finding import Finding

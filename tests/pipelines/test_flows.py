@@ -12,8 +12,9 @@ import pytest
 import yaml
 
 from phantomset.data.errors import InputError, Interrupted
-from phantomset.pipelines import compute, flows, recipe_file, stages
+from phantomset.pipelines import compute, flows, stages
 from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.stages import Job, Outcome, Watch
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from phantomset.data.errors import ModelError
-from phantomset.pipelines import judging, let_out, making, stages
-from phantomset.pipelines.lineage import Lineage
+from phantomset.pipelines import stages
+from phantomset.pipelines.judgement import judging, let_out
+from phantomset.pipelines.judgement.lineage import Lineage
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job, Outcome
+from phantomset.pipelines.synthesis import making
 from phantomset.validators.finding import Finding
 
 

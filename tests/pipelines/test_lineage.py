@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phantomset.pipelines.lineage import Case, Lineage, Settled, hashed, related
+from phantomset.pipelines.judgement.lineage import Case, Lineage, Settled, hashed, related
 from phantomset.validators.finding import Rules, Verdict
 
 PATIENTS = hashed(f"p{number}" for number in range(100))

@@ -3,7 +3,7 @@
 import pytest
 
 from phantomset.data.errors import RecipeError
-from phantomset.pipelines import marked_yaml
+from phantomset.pipelines.recipes import marked_yaml
 
 
 def test_values_and_marks() -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from phantomset.data.errors import InputError
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import marks, report
+from phantomset.pipelines import report
 from phantomset.pipelines.cli import call
+from phantomset.pipelines.report import marks
 
 from .drafts import draft, evidence
 

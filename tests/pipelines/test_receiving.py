@@ -9,10 +9,10 @@ import pytest
 
 from phantomset.data.errors import ReleaseError
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import release, terms, trace
-from phantomset.pipelines.acceptance import Needs, read_needs, unmet
-from phantomset.pipelines.comparison import differences
 from phantomset.pipelines.draft import Origin
+from phantomset.pipelines.releases import release, terms, trace
+from phantomset.pipelines.releases.acceptance import Needs, read_needs, unmet
+from phantomset.pipelines.releases.comparison import differences
 
 from .drafts import draft, images
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from phantomset.data.errors import RecipeError
-from phantomset.pipelines import recipe_file
+from phantomset.pipelines.recipes import recipe_file
 
 GOOD = """\
 name: small

@@ -16,9 +16,9 @@ import pytest
 
 from phantomset.data.errors import PhantomsetError, ReleaseError
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import manifest, release
 from phantomset.pipelines.publishers import folder as folder_publisher
 from phantomset.pipelines.redact import public_recipe
+from phantomset.pipelines.releases import manifest, release
 
 from .drafts import PLACE, draft, images
 
@@ -124,7 +124,7 @@ def test_a_killed_publisher_leaves_nothing_to_see(workspace: Workspace) -> None:
         "import sys; from pathlib import Path\n"
         "from phantomset.data.workspace import Workspace\n"
         "from phantomset.pipelines.publishers import folder\n"
-        "from phantomset.pipelines import release\n"
+        "from phantomset.pipelines.releases import release\n"
         "sys.path.insert(0, sys.argv[2]); import drafts, dataclasses, time\n"
         "write = folder.write\n"
         "def slow(synthetic, about, place):\n"

@@ -12,7 +12,7 @@ import yaml
 from phantomset.data import catalogue
 from phantomset.data.records import ImageSet
 from phantomset.pipelines import report
-from phantomset.pipelines.card import Portion, card
+from phantomset.pipelines.releases.card import Portion, card
 from phantomset.pipelines.report.pairs import neighbours
 from phantomset.pipelines.report.plots import loss_curves, strip
 from phantomset.pipelines.report.words import METRICS, how_to_read, question

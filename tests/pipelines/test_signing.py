@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from phantomset.data.errors import ReleaseError
-from phantomset.pipelines import signing
-from phantomset.pipelines.attestation import statement
+from phantomset.pipelines.releases import signing
+from phantomset.pipelines.releases.attestation import statement
 
 STATED = statement("manifest.json", "0" * 64, "urn:test", {"result": "PASSED"})
 

@@ -9,7 +9,9 @@ import pytest
 
 from phantomset.data.errors import ReleaseError
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import signing, signoff, stages, summary
+from phantomset.pipelines import stages
+from phantomset.pipelines.cli import summary
+from phantomset.pipelines.releases import signing, signoff
 
 REQUEST = signoff.Request("small", "judged", "a" * 64, 2, "report.html")
 

@@ -11,7 +11,7 @@ import pytest
 
 from phantomset.data import catalogue
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import release
+from phantomset.pipelines.releases import release
 
 from .drafts import draft, images
 

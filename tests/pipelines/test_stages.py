@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from phantomset.data.errors import ModelError, SourceError, SplitError
-from phantomset.pipelines import making, stages
+from phantomset.pipelines import stages
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job, Outcome
+from phantomset.pipelines.synthesis import making
 
 
 def files(root: Path) -> set[Path]:

@@ -7,8 +7,9 @@ import pytest
 
 from phantomset.data.errors import ModelError, RecipeError
 from phantomset.data.records import ImageSet
-from phantomset.pipelines import recipe_file, translation
 from phantomset.pipelines.recipe import TranslateSettings
+from phantomset.pipelines.recipes import recipe_file
+from phantomset.pipelines.synthesis import translation
 
 
 def _images(count: int = 12) -> ImageSet:

@@ -8,9 +8,9 @@ import pytest
 
 from phantomset.data.errors import ReleaseError
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import manifest, release, retraction, signing
-from phantomset.pipelines.attestation import PROVENANCE, VERDICT
-from phantomset.pipelines.verification import verify
+from phantomset.pipelines.releases import manifest, release, retraction, signing
+from phantomset.pipelines.releases.attestation import PROVENANCE, VERDICT
+from phantomset.pipelines.releases.verification import verify
 
 from .drafts import draft, images
 

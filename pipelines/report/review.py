@@ -13,6 +13,7 @@ from phantomset.data.quarantine.reasons import REASONS
 from phantomset.data.records import Cohort, Split
 from phantomset.data.store import image_set
 from phantomset.data.workspace import Workspace, write_atomically
+from phantomset.pipelines.report.page import environment
 
 SHOWN = 96
 """Images of the contact sheet."""
@@ -37,8 +38,6 @@ def write(workspace: Workspace, cohort: Cohort, split: Split) -> Path:
     folder = max(inputs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     place = workspace.restricted("review", f"{folder.name[:16]}.html")
     found = _read(folder / "found.json")
-    from phantomset.pipelines.report.page import environment  # plots take a second to import
-
     html = (
         environment(True)
         .get_template("review.html")

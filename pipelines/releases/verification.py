@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from phantomset.data.digest import digest_of_file
-from phantomset.pipelines import manifest, retraction
-from phantomset.pipelines.signing import Damaged, PublicKey, opened
+from phantomset.pipelines.releases import manifest, retraction
+from phantomset.pipelines.releases.signing import Damaged, PublicKey, opened
 
 Signature = Literal["valid", "not checked", "unsigned", "invalid"]
 

@@ -12,13 +12,17 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import InputError
 from phantomset.data.source import Source
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import compute, console, making, recipe_file, stages, terms
+from phantomset.pipelines import compute, stages
+from phantomset.pipelines.cli import console
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.places import held, remember, require_writable, workspace_path
 from phantomset.pipelines.recipe import SOURCES
-from phantomset.pipelines.recipe_file import RecipeFile
+from phantomset.pipelines.recipes import recipe_file
+from phantomset.pipelines.recipes.recipe_file import RecipeFile
+from phantomset.pipelines.releases import terms
 from phantomset.pipelines.stages import Job, Outcome, Stage, Watch, run
-from phantomset.pipelines.translation import Translated
+from phantomset.pipelines.synthesis import making
+from phantomset.pipelines.synthesis.translation import Translated
 
 DEMO_PATIENTS = 2_800
 """Patients of the demo's phantom cohort: at the default split, 1,120 each in train and holdout."""

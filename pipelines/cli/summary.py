@@ -12,10 +12,10 @@ from rich.text import Text
 from phantomset.data.errors import AWAITS_SIGN_OFF, BUG, FAILED, INCONCLUSIVE, OK
 from phantomset.data.quarantine.ledger import CODES
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines.auditing import Audited
-from phantomset.pipelines.console import duration, status, table
+from phantomset.pipelines.cli.console import duration, status, table
 from phantomset.pipelines.draft import Counts
-from phantomset.pipelines.judging import Judgement, counts
+from phantomset.pipelines.judgement.auditing import Audited
+from phantomset.pipelines.judgement.judging import Judgement, counts
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.stages import Outcome
 from phantomset.validators.finding import Finding, Verdict

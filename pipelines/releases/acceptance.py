@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phantomset.data.errors import ReleaseError
-from phantomset.pipelines.manifest import MANIFEST
+from phantomset.pipelines.releases.manifest import MANIFEST
 
 POLICIES = ("standard", "strict", "zero-signal")
 """Privacy policies, from the least to the most demanding."""

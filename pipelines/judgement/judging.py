@@ -17,9 +17,10 @@ from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, Synthet
 from phantomset.data.seeds import seed_of
 from phantomset.data.store import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
-from phantomset.pipelines import let_out, lineage, making
 from phantomset.pipelines.draft import Counts, Draft, Origin, set_digest
+from phantomset.pipelines.judgement import let_out, lineage
 from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.synthesis import making
 from phantomset.pipelines.versions import code_digest, versions
 from phantomset.validators.finding import Evidence, Rules, Verdict
 

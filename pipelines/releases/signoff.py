@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from phantomset.data.errors import ReleaseError
 from phantomset.data.workspace import Workspace, write_atomically, write_json
-from phantomset.pipelines.attestation import statement
-from phantomset.pipelines.signing import Damaged, PublicKey, Signer, opened, sealed
+from phantomset.pipelines.releases.attestation import statement
+from phantomset.pipelines.releases.signing import Damaged, PublicKey, Signer, opened, sealed
 
 KIND = "urn:phantomset:sign-off:v1"
 NEEDED: dict[Literal["none", "one", "two"], int] = {"none": 0, "one": 1, "two": 2}

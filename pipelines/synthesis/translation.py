@@ -19,9 +19,9 @@ from phantomset.data.records import Cohort, ImageSet, Split
 from phantomset.data.seeds import seed_of, stream
 from phantomset.data.store import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
-from phantomset.pipelines import making
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe, TranslateSettings
+from phantomset.pipelines.synthesis import making
 from phantomset.pipelines.versions import code_digest
 
 PAIR = "pair"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from phantomset.data.errors import ReleaseError
-from phantomset.pipelines.attestation import PROVENANCE
-from phantomset.pipelines.manifest import MANIFEST
-from phantomset.pipelines.signing import Damaged, opened
+from phantomset.pipelines.releases.attestation import PROVENANCE
+from phantomset.pipelines.releases.manifest import MANIFEST
+from phantomset.pipelines.releases.signing import Damaged, opened
 
 SHOWN = (
     "name",

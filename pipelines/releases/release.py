@@ -11,12 +11,13 @@ from phantomset.data import catalogue
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import PhantomsetError, ReleaseError
 from phantomset.data.workspace import Workspace, write_json
-from phantomset.pipelines import attestation, manifest, report, retraction, shelf, signing, terms, trace
-from phantomset.pipelines.card import Portion, card
-from phantomset.pipelines.croissant import CROISSANT, croissant
+from phantomset.pipelines import report
 from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.publisher import About, Publisher, class_folders, divided
 from phantomset.pipelines.redact import public_recipe, source_places
+from phantomset.pipelines.releases import attestation, manifest, retraction, shelf, signing, terms, trace
+from phantomset.pipelines.releases.card import Portion, card
+from phantomset.pipelines.releases.croissant import CROISSANT, croissant
 
 PUBLISHERS = "phantomset.pipelines.publishers"
 DEFAULT_FORMATS = ("folder", "npz")

@@ -9,9 +9,9 @@ import numpy as np
 from phantomset.data.errors import RecipeError, WorkspaceError
 from phantomset.data.seeds import seed_of
 from phantomset.data.workspace import Workspace, write_atomically
-from phantomset.pipelines import making
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Outcome
+from phantomset.pipelines.synthesis import making
 
 COLUMNS = 10
 MOST_ROWS = 24

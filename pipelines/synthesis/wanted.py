@@ -4,8 +4,8 @@ import numpy as np
 
 from phantomset.data.errors import ModelError
 from phantomset.data.seeds import stream
-from phantomset.pipelines.conditions import chosen, conditions_of, where_of
 from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.synthesis.conditions import chosen, conditions_of, where_of
 
 
 def require_known(recipe: Recipe, label_names: tuple[str, ...]) -> None:

@@ -47,7 +47,8 @@ def _finite(value: Any) -> Any:
 @recipes.command("list")
 def recipes_list(as_json: AsJson = False) -> int:
     """Name the shipped recipes."""
-    from phantomset.pipelines import console, recipe_file
+    from phantomset.pipelines.cli import console
+    from phantomset.pipelines.recipes import recipe_file
 
     known = recipe_file.shipped()
     if as_json:
@@ -73,7 +74,7 @@ def recipes_show(
     """Show a recipe with every default filled in."""
     import yaml
 
-    from phantomset.pipelines import recipe_file
+    from phantomset.pipelines.recipes import recipe_file
 
     if as_written:
         text = recipe_file.text_of(recipe)[0]
@@ -136,7 +137,7 @@ VerifyStore = Annotated[
 
 def doctor(workspace: Place = None, verify_store: VerifyStore = False, as_json: AsJson = False) -> int:
     """Say what this machine has: versions, devices, decoders, and whether the workspace can be written."""
-    from phantomset.pipelines import checkup, console
+    from phantomset.pipelines.cli import checkup, console
 
     rows = checkup.examine(workspace)
     if verify_store:
@@ -166,8 +167,8 @@ def mark(
     as_json: AsJson = False,
 ) -> int:
     """Record what a person saw who looked at one of the closest pairs; it changes no verdict."""
-    from phantomset.pipelines import marks
     from phantomset.pipelines.places import existing
+    from phantomset.pipelines.report import marks
 
     place = existing(workspace)
     if pair is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.redact import public_recipe
-from phantomset.pipelines.signing import Signer, sealed
+from phantomset.pipelines.releases.signing import Signer, sealed
 
 FOLDER = "attestations"
 VERDICT, PROVENANCE = f"{FOLDER}/verdict.dsse.json", f"{FOLDER}/provenance.dsse.json"

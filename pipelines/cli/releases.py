@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from phantomset.data.errors import BAD_INPUT, FAILED, OK
-from phantomset.pipelines.cli_look import AsJson, Place, print_json
+from phantomset.pipelines.cli.look import AsJson, Place, print_json
 
 releases = typer.Typer(name="releases", help="What was let out.", no_args_is_help=True)
 
@@ -23,8 +23,9 @@ Key = Annotated[Path | None, typer.Option(metavar="FILE", help="The publisher's 
 @releases.command("list")
 def releases_list(workspace: Place = None, as_json: AsJson = False) -> int:
     """Name every release with its number of images and its set's digest."""
-    from phantomset.pipelines import console, release, retraction
+    from phantomset.pipelines.cli import console
     from phantomset.pipelines.places import existing
+    from phantomset.pipelines.releases import release, retraction
 
     place = existing(workspace)
     found = release.list_releases(place)
@@ -49,8 +50,9 @@ def releases_list(workspace: Place = None, as_json: AsJson = False) -> int:
 @releases.command("show")
 def releases_show(name: Name, workspace: Place = None, as_json: AsJson = False) -> int:
     """Show one release: what it is made of, and where it lies."""
-    from phantomset.pipelines import console, release
+    from phantomset.pipelines.cli import console
     from phantomset.pipelines.places import existing
+    from phantomset.pipelines.releases import release
 
     found = release.show(existing(workspace), *_named(name))
     if as_json:
@@ -79,7 +81,7 @@ def releases_verify(
     as_json: AsJson = False,
 ) -> int:
     """Find any byte of a release that was changed, taken away or added, and say whether it was taken back."""
-    from phantomset.pipelines import signing, verification
+    from phantomset.pipelines.releases import signing, verification
 
     folder = _folder(target, workspace)
     public = signing.public_key(key) if key else None
@@ -105,7 +107,7 @@ def releases_accept(
     as_json: AsJson = False,
 ) -> int:
     """Say whether a release is whole and has what you need: exit code 0, or 3 where it has not."""
-    from phantomset.pipelines import acceptance, signing, verification
+    from phantomset.pipelines.releases import acceptance, signing, verification
 
     folder = _folder(target, workspace)
     asked = acceptance.read_needs(needs)
@@ -124,7 +126,8 @@ def releases_accept(
 @releases.command("diff")
 def releases_diff(one: Target, other: Target, workspace: Place = None, as_json: AsJson = False) -> int:
     """Show what differs between two releases: facts, classes, recipe, verdict, figures and files."""
-    from phantomset.pipelines import comparison, console
+    from phantomset.pipelines.cli import console
+    from phantomset.pipelines.releases import comparison
 
     rows, files = comparison.differences(_folder(one, workspace), _folder(other, workspace))
     if as_json:
@@ -147,8 +150,8 @@ def releases_retract(
     as_json: AsJson = False,
 ) -> int:
     """Take a release back: it goes on a signed list, which `verify` heeds. Its files are not touched."""
-    from phantomset.pipelines import release, retraction, signing
     from phantomset.pipelines.places import existing
+    from phantomset.pipelines.releases import release, retraction, signing
 
     place = existing(workspace)
     found = release.show(place, *_named(name))
@@ -181,8 +184,8 @@ def releases_concerning(
 ) -> int:
     """List the releases that a patient stands behind, as when the patient withdraws."""
     from phantomset.data.keys import pseudonym
-    from phantomset.pipelines import trace
     from phantomset.pipelines.places import existing
+    from phantomset.pipelines.releases import trace
 
     place = existing(workspace)
     if patient is None:
@@ -206,9 +209,9 @@ def releases_concerning(
 
 def _folder(target: str, workspace: Path | None) -> Path:
     """Return the folder of a release: the one that is named, or the workspace's."""
-    from phantomset.pipelines import release
-    from phantomset.pipelines.manifest import MANIFEST
     from phantomset.pipelines.places import existing
+    from phantomset.pipelines.releases import release
+    from phantomset.pipelines.releases.manifest import MANIFEST
 
     if (Path(target) / MANIFEST).is_file() or (Path(target).is_dir() and ("/" in target or "." in target)):
         return Path(target)

@@ -8,9 +8,9 @@ from typing import Any
 from phantomset.data.digest import digest_of_file
 from phantomset.data.errors import ReleaseError
 from phantomset.data.workspace import write_atomically
-from phantomset.pipelines import shelf
-from phantomset.pipelines.attestation import STATEMENT
-from phantomset.pipelines.signing import Damaged, PublicKey, Signer, opened, sealed
+from phantomset.pipelines.releases import shelf
+from phantomset.pipelines.releases.attestation import STATEMENT
+from phantomset.pipelines.releases.signing import Damaged, PublicKey, Signer, opened, sealed
 
 LIST = "retracted.json"
 KIND = "urn:phantomset:retractions:v1"

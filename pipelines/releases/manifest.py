@@ -7,7 +7,7 @@ from typing import Any
 
 from phantomset.data.digest import digest_of_file
 from phantomset.data.workspace import write_atomically, write_json
-from phantomset.pipelines.attestation import FOLDER
+from phantomset.pipelines.releases.attestation import FOLDER
 
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 

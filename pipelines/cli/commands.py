@@ -13,13 +13,12 @@ import typer
 from typer._click.exceptions import ClickException
 
 from phantomset.data.errors import BAD_INPUT, BUG, INTERRUPTED, OK, Interrupted, PhantomsetError
-from phantomset.pipelines import cli_audit, cli_people, cli_releases
-from phantomset.pipelines import cli_look as look
-from phantomset.pipelines.cli_look import AsJson, Place, print_json
+from phantomset.pipelines.cli import audit, look, people, releases
+from phantomset.pipelines.cli.look import AsJson, Place, print_json
 
 if TYPE_CHECKING:
-    from phantomset.pipelines.asking import Drawing
-    from phantomset.pipelines.recipe_file import RecipeFile
+    from phantomset.pipelines.cli.asking import Drawing
+    from phantomset.pipelines.recipes.recipe_file import RecipeFile
     from phantomset.pipelines.stages import Stage
 
 STOPPED = "interrupted; the same command resumes"
@@ -69,7 +68,7 @@ def demo(
     as_json: AsJson = False,
 ) -> int:
     """Run the whole pipeline on phantoms, offline: from DICOM files to a release, or to its refusal."""
-    from phantomset.pipelines.launch import Machinery, demo_recipe
+    from phantomset.pipelines.cli.launch import Machinery, demo_recipe
 
     machinery = Machinery(workspace, device, threads, plain)
     return _run(lambda: demo_recipe(leaky, seed, override or [], machinery), machinery, "publish", as_json)
@@ -87,8 +86,8 @@ def run(
     as_json: AsJson = False,
 ) -> int:
     """Run all stages of a recipe: ingest, train, generate, validate, publish or block."""
-    from phantomset.pipelines import recipe_file
-    from phantomset.pipelines.launch import Machinery
+    from phantomset.pipelines.cli.launch import Machinery
+    from phantomset.pipelines.recipes import recipe_file
 
     machinery = Machinery(workspace, device, threads, plain)
     if dry_run:
@@ -108,8 +107,8 @@ def _up_to(stage: "Stage", summary: str) -> None:
         plain: Plain = False,
         as_json: AsJson = False,
     ) -> int:
-        from phantomset.pipelines import recipe_file
-        from phantomset.pipelines.launch import Machinery
+        from phantomset.pipelines.cli.launch import Machinery
+        from phantomset.pipelines.recipes import recipe_file
 
         machinery = Machinery(workspace, device, threads, plain)
         return _run(lambda: recipe_file.read(recipe, override or []), machinery, stage, as_json)
@@ -148,8 +147,9 @@ def generate(
     as_json: AsJson = False,
 ) -> int:
     """The same, and make the labelled synthetic set: of what, how many, how typical."""
-    from phantomset.pipelines import asking, recipe_file
-    from phantomset.pipelines.launch import Machinery
+    from phantomset.pipelines.cli import asking
+    from phantomset.pipelines.cli.launch import Machinery
+    from phantomset.pipelines.recipes import recipe_file
 
     given = [*asking.overrides(where, count, truncation), *(override or [])]
     machinery = Machinery(workspace, device, threads, plain)
@@ -169,7 +169,8 @@ def translate(
     """Restore images, or harmonise a domain: train the translator and apply it. The result is restricted."""
     from dataclasses import asdict
 
-    from phantomset.pipelines import console, launch, recipe_file
+    from phantomset.pipelines.cli import console, launch
+    from phantomset.pipelines.recipes import recipe_file
 
     machinery = launch.Machinery(workspace, device, threads)
     with console.watching() as watch:
@@ -193,8 +194,8 @@ def _run(
     drawing: "Drawing | None" = None,
 ) -> int:
     """Run a recipe, print what came of it, and return the exit code."""
-    from phantomset.pipelines import console, summary
-    from phantomset.pipelines.launch import launch
+    from phantomset.pipelines.cli import console, summary
+    from phantomset.pipelines.cli.launch import launch
 
     with console.watching() as watch:
         chosen = read()
@@ -212,7 +213,7 @@ def _run(
 
 def _dry_run(chosen: "RecipeFile", machinery: Any, as_json: bool) -> int:
     """Check recipe, source and machine, and say what a run would take."""
-    from phantomset.pipelines import launch
+    from phantomset.pipelines.cli import launch
 
     answer = launch.dry_run(chosen, machinery)
     if as_json:
@@ -233,18 +234,19 @@ def serve(
     threads: Threads = None,
 ) -> int:
     """Run a recipe on a schedule, by Prefect, until interrupted; one run at a time."""
-    from phantomset.pipelines import launch, recipe_file
-    from phantomset.pipelines.launch import Machinery
+    from phantomset.pipelines.cli import launch
+    from phantomset.pipelines.cli.launch import Machinery
+    from phantomset.pipelines.recipes import recipe_file
 
     chosen = recipe_file.read(recipe, override or [])
     launch.serve(chosen, cron, Machinery(workspace, device, threads))
     return OK
 
 
-app.command()(cli_audit.audit)
-app.add_typer(cli_releases.releases)
-app.add_typer(cli_people.keys)
-app.command(name="sign-off")(cli_people.sign_off)
+app.command()(audit.audit)
+app.add_typer(releases.releases)
+app.add_typer(people.keys)
+app.command(name="sign-off")(people.sign_off)
 app.add_typer(look.recipes)
 app.command()(look.explain)
 app.command()(look.doctor)

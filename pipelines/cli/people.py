@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from phantomset.data.errors import BAD_INPUT, OK
-from phantomset.pipelines.cli_look import AsJson, Place, print_json
+from phantomset.pipelines.cli.look import AsJson, Place, print_json
 
 keys = typer.Typer(name="keys", help="The key that releases are signed with.", no_args_is_help=True)
 
@@ -27,7 +27,7 @@ def keys_new(
     as_json: AsJson = False,
 ) -> int:
     """Make an Ed25519 key pair: FILE (private, 0600) and FILE.pub, which is handed to receivers."""
-    from phantomset.pipelines import signing
+    from phantomset.pipelines.releases import signing
 
     path = file or signing.key_path()
     public = signing.new_key(path, name)
@@ -47,7 +47,7 @@ def keys_new(
 @keys.command("show")
 def keys_show(file: KeyFile = None, as_json: AsJson = False) -> int:
     """Print the public key, as a receiver needs it."""
-    from phantomset.pipelines import signing
+    from phantomset.pipelines.releases import signing
 
     signer = signing.signer(file)
     if as_json:
@@ -75,8 +75,8 @@ def sign_off(
 ) -> int:
     """Let a set out that passed and waits for people: by name and function, signed with one's own key."""
     from phantomset.data.errors import ReleaseError
-    from phantomset.pipelines import signing, signoff
     from phantomset.pipelines.places import existing
+    from phantomset.pipelines.releases import signing, signoff
 
     place = existing(workspace)
     waiting = signoff.waiting(place)

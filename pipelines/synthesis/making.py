@@ -22,8 +22,8 @@ from phantomset.data.workspace import Workspace, write_json
 from phantomset.pipelines.compute import Machine, steadier
 from phantomset.pipelines.draft import set_digest
 from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.synthesis.wanted import require_known, wanted_labels
 from phantomset.pipelines.versions import code_digest
-from phantomset.pipelines.wanted import require_known, wanted_labels
 
 if TYPE_CHECKING:
     from phantomset.ganmodels.engine import Probe, Progress
@@ -205,7 +205,7 @@ def generate(
     look = Look(truncation=recipe.generate.truncation)
     images = sample(checkpoint_folder(recipe, workspace, split), labels, seed, machine.device, look)
     if recipe.generate.through is not None:
-        from phantomset.pipelines.translation import through
+        from phantomset.pipelines.synthesis.translation import through
 
         images = through(workspace, recipe.generate.through, images, labels, machine.device)
     made = ImageSet(images, labels, np.full(len(labels), -1, dtype=np.int64), cohort.label_names)
@@ -275,7 +275,7 @@ def probe(recipe: Recipe, machine: Machine) -> "Probe":
     labels = np.arange(count, dtype=np.int64) % 2
     images = ImageSet(noise, labels, labels, ("a", "b"))
     if recipe.translate is not None:
-        from phantomset.pipelines.translation import blank_training_set
+        from phantomset.pipelines.synthesis.translation import blank_training_set
 
         images = blank_training_set(recipe.translate, images)
     plan = TrainingPlan(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from phantomset.pipelines.cli_look import AsJson, print_json
+from phantomset.pipelines.cli.look import AsJson, print_json
 
 SETS = "A folder, a ZIP file, an .npz file or a release."
 
@@ -28,7 +28,8 @@ def audit(
     as_json: AsJson = False,
 ) -> int:
     """Judge a synthetic set that was made anywhere; exits 0 (PASS), 3 (FAIL) or 4 (INCONCLUSIVE)."""
-    from phantomset.pipelines import auditing, console, summary
+    from phantomset.pipelines.cli import console, summary
+    from phantomset.pipelines.judgement import auditing
 
     request = auditing.Request(synthetic, train, holdout, reference, _rules(privacy, fidelity), seed)
     with console.watching() as watch:

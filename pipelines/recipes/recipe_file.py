@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from phantomset.data import catalogue
 from phantomset.data.errors import RecipeError
-from phantomset.pipelines import marked_yaml
 from phantomset.pipelines.recipe import FAMILIES, SOURCES, Recipe
+from phantomset.pipelines.recipes import marked_yaml
 
 SHIPPED = "phantomset.pipelines.recipes"
 
