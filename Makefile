@@ -7,7 +7,7 @@ LOCKS := requirements.lock $(if $(filter skip,$(TORCH)),,requirements-torch.lock
 # One computing thread a test worker: two workers with two threads each would only fight.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: demo test test-slow test-long test-gpu test-all dev format lint types bench docs build check lock clean
+.PHONY: ocr demo test test-slow test-long test-gpu test-all dev format lint types bench docs build check lock clean
 
 demo: .venv/.ok
 	$(BIN)/phantomset demo
@@ -26,6 +26,10 @@ test-gpu: .venv/.dev-ok
 
 test-all: .venv/.dev-ok
 	$(PYTEST) -m "not gpu"
+
+# The reader of burned-in text: 280 MB, with its own lock.
+ocr: .venv/.ok
+	$(PIP) -r requirements-ocr.lock
 
 dev: .venv/.dev-ok
 
@@ -79,7 +83,10 @@ lock:
 	uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements.in requirements-dev.in --output-file .lock-dev.tmp
 	sort .lock.tmp > .lock-sorted.tmp
 	sort .lock-dev.tmp | comm -13 .lock-sorted.tmp - > requirements-dev.lock
-	rm -f .lock.tmp .lock-dev.tmp .lock-sorted.tmp
+	cat .lock.tmp requirements-ocr.lock > .lock-ocr.tmp
+	uv pip compile --quiet --python-version 3.11 --no-header --no-annotate requirements.in requirements-ocr.in --output-file .lock-ocr.tmp
+	sort .lock-ocr.tmp | comm -13 .lock-sorted.tmp - > requirements-ocr.lock
+	rm -f .lock.tmp .lock-dev.tmp .lock-ocr.tmp .lock-sorted.tmp
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -9,7 +9,7 @@ import datetime
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -53,6 +53,9 @@ class DeidentifySettings(BaseModel):
         accept_screens: let in secondary captures, ultrasound and other classes that often carry burned-in
             text: only where the devices are known to burn in none.
         accept_faces: let in volumes of the head, from which a face can be drawn.
+        burned_in_text: what becomes of images in which text is read: ``quarantine`` keeps the file out,
+            ``blacken`` covers the text, ``off`` does not look; ``auto`` is ``quarantine`` for inputs of files
+            where the extra [ocr] is installed, else ``off``.
         devices: devices whose screens may come in, each with a mask that blackens its text.
         reviewed: a CSV file of what a person looked at and releases from the quarantine.
         known_words: words of the source that are no identifiers, for the residual scan.
@@ -64,9 +67,15 @@ class DeidentifySettings(BaseModel):
     accept_quarantined_share: float = Field(default=0.05, ge=0, le=1)
     accept_screens: bool = False
     accept_faces: bool = False
+    burned_in_text: Literal["auto", "quarantine", "blacken", "off"] = "auto"
     devices: tuple[Device, ...] = ()
     reviewed: Path | None = None
     known_words: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What decides every record, as plain values; reviewed files and text in pixels are named apart."""
+        return self.model_dump(mode="json", exclude={"reviewed", "burned_in_text"})
 
 
 Grammar = Callable[[list[str]], str | None]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from phantomset.data import catalogue, cohorts
+from phantomset.data.burned_in.screen import NOT_SCREENED, TextScreen, screen_for
 from phantomset.data.cohorts import load_cohort as load_cohort
 from phantomset.data.decoding.journal import open_journal
 from phantomset.data.decoding.one_file import FORMAT, Finished, finish
@@ -34,11 +35,6 @@ _DUPLICATES = DuplicateSettings()
 
 UNLABELLED = "unlabelled"
 """The one class of an input without labels."""
-
-_NOT_SCREENED = (
-    "Pixels were not screened for burned-in text. DICOM files that declare it are kept out; so are secondary "
-    "captures and ultrasound, unless the recipe lets them in."
-)
 
 _NO_PATIENTS = (
     "The source names no patients: each image counts as a patient of its own. If some people have several "
@@ -79,7 +75,7 @@ def ingest(
     if known is not None and Store(workspace).has([record.digest for record in known.records]):
         return known
     reviewed = Reviewed.read(deidentify.reviewed)
-    context = ReadContext(deidentify, waived=reviewed.codes)
+    context = ReadContext(deidentify, waived=reviewed.codes, screen=_screen(source, deidentify))
     ledger = Ledger(settings.format)
     dropped: Counter[str] = Counter()
     entries: list[Entry] = []
@@ -124,8 +120,9 @@ def ingest_key(
     source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
     choices = settings.model_dump(mode="json", exclude={"path"})
     reviewed = sorted(Reviewed.read(deidentify.reviewed).rows)
-    rules = deidentify.model_dump(mode="json", exclude={"reviewed"})
-    given = (choices, source.fingerprint(settings), image, rules, reviewed, duplicates)
+    given = (choices, source.fingerprint(settings), image, deidentify.rules, reviewed, duplicates)
+    screen = _screen(source, deidentify)
+    given = given if screen is None else (*given, screen.name)
     return digest_of("ingest", FORMAT, VERSION, decoder_versions(), key_name(), *given)
 
 
@@ -148,6 +145,10 @@ def require_classes(cohort: Cohort) -> None:
         )
 
 
+def _screen(source: Source | FileSource, deidentify: DeidentifySettings) -> TextScreen | None:
+    return screen_for(deidentify, isinstance(source, FileSource))
+
+
 def _finished(
     source: Source | FileSource,
     settings: SourceSettings,
@@ -159,10 +160,14 @@ def _finished(
 ) -> Iterator[Finished]:
     """Yield all images and rejections of the input; files that are not known yet are decoded by workers."""
     if isinstance(source, Source):
-        yield from (each.keyed() for each in finish(source.read(settings, context), image))
+        yield from (
+            each.keyed() for each in finish(source.read(settings, context), image, screen=context.screen)
+        )
         return
     tree, listed = source.files(settings, context)
-    job = Job(source, tree, settings, image, ReadContext(context.deidentify, context.limits))
+    job = Job(
+        source, tree, settings, image, ReadContext(context.deidentify, context.limits, screen=context.screen)
+    )
     with open_journal(workspace, job, pack) as journal:
         for each, answer in decode_all(job, map(journal.marked, listed), workers):
             before = pack.sealed
@@ -181,7 +186,7 @@ def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter
     dropped.update(item.dropped)
     if finished.pixels is not None:
         pack.add(finished.pixels, finished.digest)
-    about = (item.subject, item.label, item.attributes, item.spacing_mm, item.links)
+    about = (item.subject, item.label, item.attributes, item.spacing_mm, item.links, item.is_doubtful)
     return Entry(item.key, finished.digest, finished.origin, *about)
 
 
@@ -225,6 +230,7 @@ def _settle(
         "exact_copies": [len(copies) for copies in kept.values() if len(copies) > 1],
         "near_copies": [[first, second, round(score, 3)] for first, second, score in pairs],
         "own_split_leaks": crossing,
+        "weak_text": [digest for digest, copies in kept.items() if any(copy.is_doubtful for copy in copies)],
         "doubtful_patient_key": doubtful,
     }
     return kept, named, found
@@ -273,7 +279,7 @@ def _cohort(
         )
         for digest, copies in sorted(kept.items())
     )
-    notes = [_NOT_SCREENED, *context.notes]
+    notes = [NOT_SCREENED if context.screen is None else context.screen.note, *context.notes]
     if not settings.has_patients:
         notes.insert(0, _NO_PATIENTS)
     return Cohort(

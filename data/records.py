@@ -1,5 +1,6 @@
 """The nouns: what flows from stage to stage. They hold digests; `ImageSet` alone holds pixels, in memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,9 @@ class RawImage:
         links: what joins it to other images, by kind (study, series, instance, group): memory only.
         spacing_mm: the side of a pixel, where the file tells it.
         is_part: True for one of several slices, frames or pages of a file.
+        stored: gives the same picture with every stored value between black (0) and white (1); None where
+            `pixels` show all of them. For the search for text, and gone after it.
+        is_doubtful: True where marks were seen that may be text, too weak to tell.
     """
 
     key: str
@@ -45,6 +49,8 @@ class RawImage:
     links: dict[str, str] = field(default_factory=dict[str, str])
     spacing_mm: float | None = None
     is_part: bool = False
+    stored: Callable[[], np.ndarray] | None = None
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

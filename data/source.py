@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from phantomset.data.burned_in.screen import TextScreen
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.records import RawImage, Rejected
 
@@ -66,6 +67,7 @@ class ReadContext:
         notes: sentences about the whole input, such as "3 rows of the label table have no file".
         counts: events that a note may be made of, by a word.
         waived: the codes that a person released the file with this key from.
+        screen: what searches images for text; None: nothing does.
     """
 
     deidentify: DeidentifySettings = field(default_factory=DeidentifySettings)
@@ -73,6 +75,7 @@ class ReadContext:
     notes: list[str] = field(default_factory=list[str])
     counts: Counter[str] = field(default_factory=Counter[str])
     waived: Callable[[str], frozenset[str]] = _nothing_waived
+    screen: TextScreen | None = None
 
 
 @dataclass(frozen=True, slots=True)

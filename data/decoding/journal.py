@@ -83,10 +83,12 @@ def open_journal(workspace: Workspace, job: Job, pack: PackWriter) -> Generator[
         WorkspaceError: it is damaged or cannot be written.
     """
     path = workspace.restricted("cohorts", "journal.sqlite")
+    screen = job.context.screen
     choices = digest_of(
         *(FORMAT, VERSION, key_name(), decoder_versions(), job.source.name, job.image),
-        job.context.deidentify.model_dump(mode="json", exclude={"reviewed"}),
+        job.context.deidentify.rules,
         job.settings.model_dump(mode="json", exclude={"path"}),
+        *(() if screen is None else (screen.name,)),
     )
     try:
         path.touch(mode=0o600)
@@ -112,7 +114,8 @@ def _name(listed: Listed) -> str:
 def _plain(finished: Finished) -> dict[str, Any]:
     """What a row keeps of an image: all but its pixels; of its key the part alone."""
     item = asdict(finished.item)
-    item.pop("pixels", None)
+    for name in ("pixels", "stored"):
+        item.pop(name, None)
     names = {"digest": finished.digest, "origin": finished.origin}
     return item | ({} if isinstance(finished.item, Rejected) else names)
 

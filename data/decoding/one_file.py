@@ -1,6 +1,6 @@
 """One file to canonical images: what a worker process does, and nothing that needs the store."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from phantomset.data.source import ReadContext, SourceSettings
 FORMAT = 2
 """Version of what is remembered of an image; an older cohort or journal is made anew."""
 
+_TEXT = "BURNED_IN_TEXT"
 _NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
 _LEAST_CONTENT = 0.01
 """A slice of which fewer pixels than this share differ from the most frequent value shows next to nothing."""
@@ -80,12 +81,16 @@ class Answer:
 
 
 def finish(
-    items: Iterable[RawImage | Rejected], image: ImageSettings, neighbours: float = 1
+    items: Iterable[RawImage | Rejected],
+    image: ImageSettings,
+    neighbours: float = 1,
+    screen: Callable[[RawImage], RawImage] | None = None,
 ) -> Iterator[Finished]:
     """Yield each image with its canonical pixels; what cannot have them becomes a rejection.
 
     Of the parts of one file (frames, slices, pages) those that show next to nothing are left out, and those
-    that correlate with the last one that was kept by more than ``neighbours``.
+    that correlate with the last one that was kept by more than ``neighbours``. ``screen`` searches those that
+    are kept for text.
 
     Raises:
         SourceError: an image's sides do not fit the recipe.
@@ -101,12 +106,15 @@ def finish(
                 _hold_content(pixels)
                 _hold_apart(pixels, last, neighbours)
                 last = pixels
+            shown = item if screen is None else screen(item)
+            if shown.pixels is not item.pixels:
+                pixels = canonical(shown.pixels, image)
         except Unfit as unfit:
             blank = item.is_part and unfit.code == "CONSTANT_IMAGE"
             yield Finished(Rejected(item.key, "LOW_CONTENT" if blank else unfit.code))
             continue
         spacing = final_spacing(item.spacing_mm, item.pixels.shape, image)
-        known = replace(item, pixels=_NO_PIXELS, spacing_mm=spacing)
+        known = replace(shown, pixels=_NO_PIXELS, stored=None, spacing_mm=spacing)
         yield Finished(known, pixels, digest_of_pixels(pixels), digest_of(item.pixels))
 
 
@@ -132,7 +140,13 @@ def decode_file(
         if name == listed.known:
             return Answer(None, name)
         found = source.decode(unpacked(content, context.limits), settings, context, listed.waived)
-        return Answer(list(finish(found, image, settings.neighbours)), name)
+        screen = None if _TEXT in listed.waived else context.screen
+        finished: list[Finished] = []
+        for each in finish(found, image, settings.neighbours, screen):
+            if isinstance(each.item, Rejected) and each.item.code == _TEXT:
+                raise Unfit(_TEXT)  # a name on one frame is a name on all
+            finished.append(each)
+        return Answer(finished, name)
     except Unfit as unfit:
         code = unfit.code
     except SourceError:

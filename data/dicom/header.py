@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
+from phantomset.data.burned_in.declared import hold_clean
 from phantomset.data.deidentify import ALLOWED, DATES, DeidentifySettings, allowed, kept, patient_key, shifted
-from phantomset.data.dicom.screens import hold_clean
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
 from phantomset.data.synthetic_mark import is_marked_dicom

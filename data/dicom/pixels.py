@@ -4,7 +4,8 @@ Source: DICOM PS3.3, C.7.6.3 (image pixel), C.7.6.16 (functional groups), C.11.1
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import cast
 
 import numpy as np
@@ -34,8 +35,24 @@ _LOOKS = (
 """The elements that do the same at the top of a header."""
 
 
-def unit_images(data: Dataset, window: Window, limits: Limits) -> Iterator[tuple[np.ndarray, float | None]]:
-    """Yield each frame: ``(H, W)`` or ``(H, W, 3)`` float32 in [0, 1], and the side of its pixels in mm.
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A frame as an image.
+
+    Attributes:
+        unit: ``(H, W)`` or ``(H, W, 3)`` float32 in [0, 1], square pixels.
+        spacing_mm: the side of its pixels; None where the header does not measure them.
+        stored: gives the same picture with every value between black and white; None in colour, where no
+            window hides any.
+    """
+
+    unit: np.ndarray
+    spacing_mm: float | None
+    stored: Callable[[], np.ndarray] | None = None
+
+
+def unit_images(data: Dataset, window: Window, limits: Limits) -> Iterator[Frame]:
+    """Yield each frame, with values between black and white as its header or the recipe says.
 
     The frames of one object share their percentiles, so that they stay comparable.
 
@@ -48,23 +65,24 @@ def unit_images(data: Dataset, window: Window, limits: Limits) -> Iterator[tuple
         white = np.float32(2 ** whole(data, "BitsStored", 1, 32) - 1)
         for index, frame in enumerate(frames):
             unit = np.clip(frame.astype(np.float32) / white, 0, 1)
-            yield _square(_grey_if_equal(unit), frame_header(data, index))
+            yield Frame(*_square(_grey_if_equal(unit), frame_header(data, index)))
         return
     if photometric == PALETTE:
         for index, frame in enumerate(frames):
-            yield _square(_grey_if_equal(_palette(frame, data)), frame_header(data, index))
+            yield Frame(*_square(_grey_if_equal(_palette(frame, data)), frame_header(data, index)))
         return
     headers = [frame_header(data, index) for index in range(len(frames))]
     span = cache(lambda: _span(frames, headers))
     inverse = photometric == "MONOCHROME1" or word(data, "PresentationLUTShape") == "INVERSE"
     for frame, header in zip(frames, headers, strict=True):
         padding = _padding(frame, header)
-        unit = to_unit(_modality(frame, header), header, window, span)
+        values = _modality(frame, header)
+        unit = to_unit(values, header, window, span)
         if inverse:
             unit = 1 - unit
         if padding is not None:
             unit[padding] = 0
-        yield _square(unit, header)
+        yield Frame(*_square(unit, header), partial(_whole_range, values, header, inverse))
 
 
 def frame_header(data: Dataset, index: int) -> Dataset:
@@ -235,6 +253,13 @@ def _grey_if_equal(colour: np.ndarray) -> np.ndarray:
     """One channel where all three are the same."""
     same = (colour[..., 0] == colour[..., 1]).all() and (colour[..., 0] == colour[..., 2]).all()
     return colour[..., 0] if same else colour
+
+
+def _whole_range(values: np.ndarray, header: Dataset, inverse: bool) -> np.ndarray:
+    """All values from the lowest to the highest, whatever the window, in [0, 1]."""
+    low, high = float(values.min()), float(values.max())
+    unit = (values - np.float32(low)) / np.float32(max(high - low, 1e-30))
+    return _square(1 - unit if inverse else unit, header)[0]
 
 
 def _square(unit: np.ndarray, header: Dataset) -> tuple[np.ndarray, float | None]:

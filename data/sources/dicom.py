@@ -1,12 +1,15 @@
 """A folder of DICOM files, with a label table beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from phantomset.data.deidentify import kept
+from phantomset.data.burned_in.blackout import blacken
+from phantomset.data.deidentify import Box, kept
 from phantomset.data.file_source import FileSource, Listed, part_key
 from phantomset.data.pixels.windows import Window
 from phantomset.data.quarantine.ledger import Unfit
@@ -100,9 +103,9 @@ def decode(
     content: bytes, settings: Settings, context: ReadContext, waived: frozenset[str]
 ) -> Iterator[RawImage]:
     """Yield the frames of one DICOM file."""
+    from phantomset.data.burned_in.declared import mask_of
     from phantomset.data.dicom import header
     from phantomset.data.dicom.pixels import unit_images
-    from phantomset.data.dicom.screens import blacken, mask_of
 
     with header.quiet():
         data = header.parse(content, context.limits)
@@ -112,17 +115,18 @@ def decode(
         label, links = _own_label(data, settings), header.links_of(data)
         dropped, mask = header.left_out(data, attributes), mask_of(data, context.deidentify)
         total = header.shape_of(data, context.limits)[0]
-        for index, (pixels, spacing) in enumerate(unit_images(data, settings.window, context.limits)):
+        for index, frame in enumerate(unit_images(data, settings.window, context.limits)):
             yield RawImage(
                 part_key(index, total),
-                blacken(pixels, mask),
+                blacken(frame.unit, mask),
                 subject,
                 label,
                 attributes,
                 {} if index else dropped,
                 links,
-                spacing,
+                frame.spacing_mm,
                 is_part=total > 1,
+                stored=frame.stored and partial(_blackened, frame.stored, mask),
             )
 
 
@@ -147,6 +151,10 @@ def _own_label(data: Any, settings: Settings) -> str | None:
         return None
     tag = settings.labels.tag
     return label_of(kept(tag, data.get(tag)) or "", settings.labels.classes)
+
+
+def _blackened(stored: Callable[[], np.ndarray], mask: tuple[Box, ...]) -> np.ndarray:
+    return blacken(stored(), mask)
 
 
 SOURCE = FileSource("dicom", Settings, files, decode, fingerprint)

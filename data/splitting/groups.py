@@ -57,6 +57,7 @@ class Entry:
     attributes: dict[str, str]
     spacing_mm: float | None
     links: dict[str, str]
+    is_doubtful: bool = False
 
     @property
     def owner(self) -> str:

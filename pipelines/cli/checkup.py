@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from phantomset.data.burned_in import reader
 from phantomset.data.dicom.decoders import CODECS
-from phantomset.data.errors import WorkspaceError
+from phantomset.data.errors import SourceError, WorkspaceError
 from phantomset.data.keys import key_file
 from phantomset.data.store import Store
 from phantomset.data.workspace import Workspace
@@ -32,7 +33,7 @@ class Row:
 
 def examine(workspace: Path | None) -> list[Row]:
     """Return what this machine has; nothing is made or changed."""
-    return [*_packages(), *_machine(), *_decoders(), *_places(workspace)]
+    return [*_packages(), *_machine(), *_decoders(), _text_reader(), *_places(workspace)]
 
 
 def verify_store(workspace: Path | None) -> Row:
@@ -75,6 +76,18 @@ def _decoders() -> Iterator[Row]:
                 f"such files go to quarantine; {sys.executable} -m pip install {' '.join(codec.packages)}"
             )
             yield Row(f"DICOM, {codec.name}", "no decoder", False, advice)
+
+
+def _text_reader() -> Row:
+    """What reads burned-in text: an extra, so that its absence is told and no fault."""
+    if not reader.is_installed():
+        found = f"the extra [ocr] is not installed, so pixels are not screened; {reader.INSTALL}"
+        return Row("burned-in text", found)
+    try:
+        reader.hold_weights()
+    except SourceError as error:
+        return Row("burned-in text", "the networks are others", False, str(error))
+    return Row("burned-in text", f"{reader.version()}, its networks as measured")
 
 
 def _places(workspace: Path | None) -> Iterator[Row]:

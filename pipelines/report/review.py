@@ -38,6 +38,7 @@ def write(workspace: Workspace, cohort: Cohort, split: Split) -> Path:
     folder = max(inputs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     place = workspace.restricted("review", f"{folder.name[:16]}.html")
     found = _read(folder / "found.json")
+    doubtful = frozenset(found.get("weak_text", ()))
     html = (
         environment(True)
         .get_template("review.html")
@@ -59,8 +60,9 @@ def write(workspace: Workspace, cohort: Cohort, split: Split) -> Path:
                 "holdout": len(split.holdout),
                 "reference": len(split.reference),
             },
-            sheet=_write_sheet(workspace, cohort, place.with_suffix(".png")),
+            sheet=_write_sheet(workspace, cohort, doubtful, place.with_suffix(".png")),
             shown=min(SHOWN, len(cohort.records)),
+            doubtful=len(doubtful),
         )
     )
     write_atomically(place, html.encode(), mode=0o600)
@@ -76,10 +78,13 @@ def kept_values(cohort: Cohort) -> list[tuple[str, int, list[tuple[str, int]]]]:
     return [(name, len(counts[name]), _ordered(counts[name])[:_VALUES]) for name in sorted(counts)]
 
 
-def _write_sheet(workspace: Workspace, cohort: Cohort, place: Path) -> str:
-    """Write a picture of some images, evenly chosen by digest, and return its file's name."""
-    total = len(cohort.records)
-    chosen = sorted({round(i * (total - 1) / max(1, SHOWN - 1)) for i in range(min(SHOWN, total))})
+def _write_sheet(workspace: Workspace, cohort: Cohort, doubtful: frozenset[str], place: Path) -> str:
+    """Write a picture of some images, first those in doubt, then evenly by digest; return its file's name."""
+    first = [i for i, record in enumerate(cohort.records) if record.digest in doubtful][:SHOWN]
+    others = [i for i, record in enumerate(cohort.records) if record.digest not in doubtful]
+    free = min(SHOWN - len(first), len(others))
+    evenly = sorted({round(i * (len(others) - 1) / max(1, free - 1)) for i in range(free)})
+    chosen = [*first, *(others[i] for i in evenly)]
     images = image_set(workspace, cohort, chosen).images
     rows = -(-len(images) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * _TILE_PX, rows * _TILE_PX))

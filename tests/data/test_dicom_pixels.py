@@ -27,8 +27,8 @@ WINDOW = {"WindowCenter": 32, "WindowWidth": 41}
 
 
 def _unit(content: bytes, window: Window = "auto") -> np.ndarray:
-    ((unit, _),) = unit_images(parse(content, Limits()), window, Limits())
-    return unit
+    (frame,) = unit_images(parse(content, Limits()), window, Limits())
+    return frame.unit
 
 
 def _rows(values: list[list[int]], kind: str = "<u2") -> np.ndarray:

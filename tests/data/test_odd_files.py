@@ -65,7 +65,7 @@ def _code(path: Path) -> str:
     try:
         data = _opened(path)
         with quiet():
-            pictures = [unit for unit, _ in unit_images(data, "auto", Limits())]
+            pictures = [frame.unit for frame in unit_images(data, "auto", Limits())]
     except Unfit as unfit:
         return unfit.code
     assert all(unit.dtype == np.float32 and 0 <= unit.min() <= unit.max() <= 1 for unit in pictures)
@@ -114,7 +114,7 @@ def test_grey_equals_pydicoms_own_functions(odd: list[Any], window: Window) -> N
         data, plain = _opened(row.path), pydicom.dcmread(row.path)
         with quiet():
             stored = stored_frames(data, Limits())
-            found = [unit for unit, _ in unit_images(data, window, Limits())]
+            found = [frame.unit for frame in unit_images(data, window, Limits())]
             wanted = _reference(plain, stored, window)
         for ours, theirs in zip(found, wanted, strict=True):
             if ours.shape == theirs.shape:  # pixels were square: nothing was resampled
@@ -130,7 +130,7 @@ def test_colour_equals_pydicoms_own_functions(odd: list[Any]) -> None:
         if row.photometric.startswith("MONOCHROME") or _code(row.path) or row.name in EXPECTED:
             continue
         with quiet():
-            found = [unit for unit, _ in unit_images(_opened(row.path), "auto", Limits())]
+            found = [frame.unit for frame in unit_images(_opened(row.path), "auto", Limits())]
             try:
                 wanted = _colour_reference(pydicom.dcmread(row.path))
             except (RuntimeError, NotImplementedError):  # no plugin of pydicom's own decodes it here

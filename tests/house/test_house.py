@@ -72,6 +72,18 @@ def test_dependencies_are_locked() -> None:
     assert all("==" in line and "://" not in line for line in locks.split())
 
 
+def test_the_extra_has_a_lock_of_its_own() -> None:
+    """What [ocr] brings is pinned as plain name==version, and nothing of it comes with the default locks."""
+    extra = (ROOT / "requirements-ocr.lock").read_text().split()
+    default = (ROOT / "requirements.lock").read_text() + (ROOT / "requirements-torch.lock").read_text()
+    direct = {
+        entry.split(">")[0].split("=")[0] for entry in PROJECT["project"]["optional-dependencies"]["ocr"]
+    }
+    assert all("==" in line for line in extra)
+    assert direct <= {line.split("==")[0] for line in extra}
+    assert not {line.split("==")[0] for line in extra} & {line.split("==")[0] for line in default.split()}
+
+
 def test_rooms_refuse_their_bare_name() -> None:
     """`import data` from the repository's root is refused: one file must not be two modules."""
     for room in ROOMS:

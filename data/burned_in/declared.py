@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from phantomset.data.deidentify import Box, DeidentifySettings
 from phantomset.data.quarantine.ledger import Unfit
 
@@ -32,18 +30,6 @@ def mask_of(data: Any, deidentify: DeidentifySettings) -> tuple[Box, ...]:
         if made_by == (device.manufacturer.upper(), device.model.upper()):
             return device.mask
     return ()
-
-
-def blacken(unit: np.ndarray, mask: tuple[Box, ...]) -> np.ndarray:
-    """Return an image ``(H, W)`` or ``(H, W, C)`` with the rectangles set to 0, grown to whole pixels."""
-    if not mask:
-        return unit
-    height, width = unit.shape[:2]
-    masked = unit.copy()
-    for left, top, right, bottom in mask:
-        rows = slice(int(np.floor(top * height)), int(np.ceil(bottom * height)))
-        masked[rows, int(np.floor(left * width)) : int(np.ceil(right * width))] = 0
-    return masked
 
 
 def _verdict(data: Any, class_name: str, deidentify: DeidentifySettings) -> str | None:

@@ -1,0 +1,159 @@
+"""Pixels searched for text: three views of an image, one rule, and black boxes where they are asked for.
+
+Annotations are drawn at the ends of the range of values, which a window may hide: so an image is looked at
+as it is shown, with all of its stored values, and with its extremes alone.
+"""
+
+import contextlib
+import signal
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from phantomset.data.burned_in import reader
+from phantomset.data.burned_in.blackout import blacken
+from phantomset.data.burned_in.reader import TextBox
+from phantomset.data.deidentify import Box, DeidentifySettings
+from phantomset.data.errors import SourceError
+from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.records import RawImage
+
+NOT_SCREENED = (
+    "Pixels were not screened for burned-in text. DICOM files that declare it are kept out; so are secondary "
+    "captures and ultrasound, unless the recipe lets them in."
+)
+
+BLACKENED = "burned-in text, boxes blackened"
+"""What the counts of things taken away call it."""
+
+_CHARACTERS, _CONFIDENCE = 3, 0.5
+"""So many letters and digits, read so surely, are text; anything less is a mark for people to look at."""
+
+_END = 0.01
+"""The share of the range that counts as its end."""
+
+_FEWEST = 24
+"""Fewer pixels at the ends of the range spell nothing."""
+
+_SECONDS, _SECONDS_A_MEGAPIXEL = 300, 120
+
+
+@dataclass(frozen=True, slots=True)
+class TextScreen:
+    """What becomes of text in pixels: ``quarantine`` keeps the file out, ``blacken`` covers it."""
+
+    action: Literal["quarantine", "blacken"]
+
+    @property
+    def name(self) -> str:
+        """Everything that decides its outcome."""
+        return f"{self.action} with {reader.version()}"
+
+    @property
+    def note(self) -> str:
+        """The sentence for report and release."""
+        fate = "was blackened" if self.action == "blacken" else "is kept out"
+        return (
+            f"Pixels were screened for burned-in text ({reader.version()}); an image where any was read "
+            f"{fate}. Faint, tiny or handwritten text may have been missed."
+        )
+
+    def __call__(self, image: RawImage) -> RawImage:
+        """Return the image, blackened where text was read; ``is_doubtful`` where there are weaker marks.
+
+        Raises:
+            Unfit: BURNED_IN_TEXT: text was read and may not be covered, or is still read when covered.
+            SourceError: the weights are not those that were measured.
+        """
+        with _own_time(image.pixels):
+            boxes = _boxes(image)
+            if not any(map(is_text, boxes)):
+                return replace(image, is_doubtful=True) if boxes else image
+            if self.action == "blacken":
+                covered = _covered(image, boxes)
+                if not any(map(is_text, _boxes(covered))):
+                    return covered
+        raise Unfit("BURNED_IN_TEXT")
+
+
+def screen_for(deidentify: DeidentifySettings, of_files: bool) -> TextScreen | None:
+    """Return the screen that a recipe asks for; None where pixels are not screened.
+
+    ``auto`` screens inputs of files where the extra is installed.
+
+    Raises:
+        SourceError: the recipe asks for it, and the extra is not installed.
+    """
+    action = deidentify.burned_in_text
+    if action == "off" or (action == "auto" and not (of_files and reader.is_installed())):
+        return None
+    if not reader.is_installed():
+        raise SourceError(
+            f"deidentify.burned_in_text: {action} needs the extra [ocr], which is not installed. Install it "
+            f"({reader.INSTALL}), or say off: the release then says that pixels were not screened."
+        )
+    reader.hold_weights()
+    return TextScreen("quarantine" if action == "auto" else action)
+
+
+def is_text(found: TextBox) -> bool:
+    """Return whether a place holds text, and not only a mark such as the letter of a side."""
+    return found.characters >= _CHARACTERS and found.confidence >= _CONFIDENCE
+
+
+def views(image: RawImage) -> Iterator[np.ndarray]:
+    """Yield uint8 pictures: as shown; all stored values from black to white; the ends of their range alone.
+
+    A view that would show nothing new is left out.
+    """
+    shown = np.rint(image.pixels * 255).astype(np.uint8)
+    yield shown
+    stored = image.pixels if image.stored is None else image.stored()
+    low, high = float(stored.min()), float(stored.max())
+    if high <= low:
+        return
+    full = (stored - low) / (high - low)
+    picture = np.rint(full * 255).astype(np.uint8)
+    if np.abs(picture.astype(np.int16) - shown).max() > 2:
+        yield picture
+    grey = full if full.ndim == 2 else full.mean(axis=2)
+    bright, dark = grey >= 1 - _END, grey <= _END
+    if max(int(bright.sum()), int(dark.sum())) >= _FEWEST:
+        yield np.where(bright, 255, np.where(dark, 0, 128)).astype(np.uint8)
+
+
+def _boxes(image: RawImage) -> list[TextBox]:
+    return [box for view in views(image) for box in reader.read(view)]
+
+
+def _covered(image: RawImage, found: list[TextBox]) -> RawImage:
+    """Blacken every place, weak ones too: beside a name stands its first letter."""
+    boxes = tuple(_grown(each.box, *image.pixels.shape[:2]) for each in found)
+    stored = image.stored
+    dropped = image.dropped | {BLACKENED: len(boxes)}
+    covered = replace(image, pixels=blacken(image.pixels, boxes), dropped=dropped)
+    return covered if stored is None else replace(covered, stored=lambda: blacken(stored(), boxes))
+
+
+def _grown(box: Box, height: int, width: int) -> Box:
+    """A box with half of its lower side as a margin: detectors cut off the rims of letters."""
+    left, top, right, bottom = box
+    margin = min((right - left) * width, (bottom - top) * height) / 2
+    x, y = margin / width, margin / height
+    return max(0.0, left - x), max(0.0, top - y), min(1.0, right + x), min(1.0, bottom + y)
+
+
+@contextlib.contextmanager
+def _own_time(pixels: np.ndarray) -> Generator[None]:
+    """Where a worker's alarm runs, let it stand still meanwhile: reading takes longer than decoding."""
+    left, _ = signal.getitimer(signal.ITIMER_REAL)
+    if not left:
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, _SECONDS + _SECONDS_A_MEGAPIXEL * pixels.size / 1e6)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)
