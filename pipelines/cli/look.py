@@ -137,6 +137,8 @@ VerifyStore = Annotated[
 
 def doctor(workspace: Place = None, verify_store: VerifyStore = False, as_json: AsJson = False) -> int:
     """Say what this machine has: versions, devices, decoders, and whether the workspace can be written."""
+    from rich.markup import escape
+
     from phantomset.pipelines.cli import checkup, console
 
     rows = checkup.examine(workspace)
@@ -149,7 +151,7 @@ def doctor(workspace: Place = None, verify_store: VerifyStore = False, as_json: 
     shown = console.table("", "", "found", "")
     shown.show_header = False
     for row in rows:
-        shown.add_row(row.name, row.found, "" if row.is_well else f"[red]{row.advice}[/]")
+        shown.add_row(row.name, escape(row.found), "" if row.is_well else f"[red]{escape(row.advice)}[/]")
     console.screen().print(shown)
     return code
 

@@ -178,6 +178,18 @@ def test_the_doctor_says_what_there_is_and_changes_nothing(
     assert list(own_place.iterdir()) == []
 
 
+def test_the_doctor_names_the_missing_reader_of_text(
+    call: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the extra, pixels are not screened: the row has the command as it is typed, and no fault."""
+    from phantomset.data.burned_in import reader
+
+    monkeypatch.setattr(reader, "is_installed", lambda: False)
+    code, out, _ = call("doctor")
+    assert code == 0
+    assert "'phantomset[ocr]'" in "".join(out.split())
+
+
 def test_the_doctor_verifies_the_store(call: Callable[..., Answer], own_place: Path) -> None:
     """Every image is read and held against its digest; one flipped bit is counted, and the exit code is 2."""
     assert "no store yet" in call("doctor", "--verify-store")[1]
