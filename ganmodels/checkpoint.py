@@ -3,6 +3,7 @@
 The folder of a run::
 
     identity.json                    what the run is: settings, plan, digest of the data, versions, machine
+    member-<k>/                      where several generators share the budget: the run of each
     checkpoint-<step>.safetensors    everything of `State`; its header holds the counters and a digest
     train.jsonl                      one line of statistics a check
     grids/<images>.png               samples from fixed noise; as restricted as the weights
@@ -161,27 +162,65 @@ def read_identity(folder: Path) -> dict[str, Any]:
     )
 
 
+def member_folders(folder: Path, count: int) -> list[Path]:
+    """Return where the members of a run lie: the run's own folder where there is one member only."""
+    return [folder] if count == 1 else [folder / f"member-{member}" for member in range(count)]
+
+
+def is_finished(folder: Path) -> bool:
+    """Return whether the run in the folder is over: that of every member."""
+    if not (folder / "identity.json").exists():
+        return False
+    found = (newest(part)[0] for part in member_folders(folder, read_identity(folder)["run"]["members"]))
+    return all(saved is not None and saved.done for saved in found)
+
+
+def finished(folder: Path) -> tuple[dict[str, Any], list[Saved]]:
+    """Return what the run is, and the last checkpoint of each member.
+
+    Raises:
+        ModelError: the run is not finished, or its files are damaged.
+    """
+    run = read_identity(folder)["run"]
+    found = [newest(part)[0] for part in member_folders(folder, run["members"])]
+    saved = [each for each in found if each is not None and each.done]
+    if len(saved) < len(found):
+        raise ModelError(
+            f"checkpoint: the run in {folder} is not finished. Run the same command again to go on."
+        )
+    return run, saved
+
+
 def finished_checkpoint(folder: Path) -> Checkpoint:
     """Return the noun of the finished run; its digest is made from its identity and averaged weights.
 
     Raises:
         ModelError: the run is not finished, or its files are damaged.
     """
-    run = read_identity(folder)["run"]
-    saved, _ = newest(folder)
-    if saved is None or not saved.done:
-        raise ModelError(
-            f"checkpoint: the run in {folder} is not finished. Run the same command again to go on."
-        )
-    averages = {name: tensor for name, tensor in saved.tensors.items() if name.startswith("average.")}
+    run, saved = finished(folder)
+    averages = [
+        _digest({name: tensor for name, tensor in each.tensors.items() if name.startswith("average.")})
+        for each in saved
+    ]
     return Checkpoint(
-        digest=digest_of(run, _digest(averages)),
+        digest=digest_of(run, *averages),
         family=run["family"],
         settings=run["settings"],
         split=run["split"],
-        images_seen=saved.step * run["batch_size"],
-        events=tuple(saved.counters["events"]),
+        images_seen=sum(each.step for each in saved) * run["batch_size"],
+        events=tuple(
+            told_of(event, member, len(saved))
+            for member, each in enumerate(saved)
+            for event in each.counters["events"]
+        ),
     )
+
+
+def told_of(event: dict[str, Any], member: int, count: int) -> dict[str, Any]:
+    """Return an event with the member that it befell, where there are several."""
+    if count == 1:
+        return event
+    return event | {"message": f"generator {member + 1} of {count}: {event['message']}"}
 
 
 def read_statistics(folder: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import resource
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from phantomset.data.catalogue import load
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
-from phantomset.ganmodels import checkpoint
+from phantomset.ganmodels import checkpoint, ensemble
 from phantomset.ganmodels.family import Family, FamilySettings
 from phantomset.ganmodels.plan import Progress, TrainingPlan, device_of, is_bf16
 from phantomset.ganmodels.run import Run
@@ -23,7 +23,7 @@ from phantomset.ganmodels.step import Stepper
 
 __all__ = ["Probe", "Progress", "TrainingPlan", "budget_images", "images_per_second", "probe", "train"]
 
-FORMAT = 2
+FORMAT = 3
 """Version of the checkpoint's content; raised when an older checkpoint no longer continues to equal bits."""
 
 FEWEST_IMAGES = 16
@@ -66,10 +66,31 @@ def train(
             or the folder holds another run or only damaged checkpoints.
         WorkspaceError: the folder cannot be written.
     """
-    target = device_of(device)
     chosen = check(images, family, settings, plan)
     _require_variety(images, family)
-    described = identity(images, family, settings, plan, target, held_out)
+    plan = replace(plan, members=ensemble.member_count(plan, chosen, len(images)))
+
+    def one(plan: TrainingPlan, folder: Path) -> Iterator[Progress]:
+        return _train_one(images, chosen, settings, plan, folder, device_of(device), held_out)
+
+    if plan.members == 1:
+        yield from one(plan, folder)
+    else:
+        described = identity(images, chosen.name, settings, plan, device_of(device), held_out)
+        checkpoint.settle_identity(folder, described)
+        yield from ensemble.train_in_turn(plan, folder, one)
+
+
+def _train_one(
+    images: ImageSet,
+    chosen: Family,
+    settings: FamilySettings,
+    plan: TrainingPlan,
+    folder: Path,
+    target: torch.device,
+    held_out: ImageSet | None,
+) -> Iterator[Progress]:
+    described = identity(images, chosen.name, settings, plan, target, held_out)
     stored, differing = checkpoint.settle_identity(folder, described)
     with Crew(_threads(plan)) as crew:
         shards = stored["machine"]["shards"]

@@ -50,7 +50,8 @@ def generate(
 ) -> np.ndarray:
     """Return one image for each label, ``(N, C, H, W)`` uint8, from a run's averaged weights.
 
-    Image i follows from the weights, the seed, i and ``labels[i]`` alone: asking for more images, or for
+    Where several generators share the run, they take turns. Image i follows from the weights, the seed, i and
+    ``labels[i]`` alone: asking for more images, or for
     other classes elsewhere in the list, does not change it.
 
     Args:
@@ -64,30 +65,27 @@ def generate(
         ModelError: the run is not finished or damaged, a label is out of range, there is no such device, or
             the family cannot do what is asked.
     """
-    run = checkpoint.read_identity(folder)["run"]
+    run, saved = checkpoint.finished(folder)
     target = device_of(device)
     labels = np.asarray(labels, np.int64)
     if labels.ndim != 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < run["class_count"]):
         raise ModelError(f"generate: labels must be a list of numbers from 0 to {run['class_count'] - 1}.")
-    family, settings, networks = load_averages(folder, run, target)
-    sampler = Sampler(family, settings, networks, ImageSpec(*run["spec"]), target)
+    made = np.empty((len(labels), *run["spec"]), np.uint8)
     with Crew(torch.get_num_threads()) as crew:
-        return sampler.images(labels, seed, crew, look)
+        for member, each in enumerate(saved):
+            own = slice(member, None, len(saved))
+            family, settings, networks = load_averages(run, each.tensors, target)
+            sampler = Sampler(family, settings, networks, ImageSpec(*run["spec"]), target)
+            if len(labels[own]) or not member:
+                purpose = f"generate {member}" if member else "generate"
+                made[own] = sampler.images(labels[own], seed, crew, look, purpose)
+    return made
 
 
 def load_averages(
-    folder: Path, run: dict[str, Any], device: torch.device
+    run: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device
 ) -> tuple[Family, Any, dict[str, nn.Module]]:
-    """Return the family, its settings and the averaged networks of a finished run.
-
-    Raises:
-        ModelError: the run is not finished, or damaged.
-    """
-    saved, _ = checkpoint.newest(folder)
-    if saved is None or not saved.done:
-        raise ModelError(
-            f"generate: the run in {folder} is not finished. Run the same command again to go on."
-        )
+    """Return the family, its settings and the averaged networks of one member of a finished run."""
     family: Family = load("phantomset.ganmodels.families", run["family"])
     settings = family.Settings.model_validate(run["settings"])
     with torch.random.fork_rng(devices=[]):
@@ -96,11 +94,7 @@ def load_averages(
     for name, network in networks.items():
         prefix = f"average.{name}."
         network.load_state_dict(
-            {
-                key.removeprefix(prefix): value
-                for key, value in saved.tensors.items()
-                if key.startswith(prefix)
-            }
+            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         )
         network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return family, settings, networks

@@ -32,6 +32,7 @@ class TrainingPlan:
             (affine), or that for as many of them as the critic's certainty asks for (adaptive). Never
             mirrored: the heart is on one side.
         class_sampling: "natural", as the classes come, or "equal", every class as often as every other.
+        members: generators that share the budget, see `ensemble`; None: by the budget.
         split: digest of the split that the images come from; only recorded.
     """
 
@@ -43,6 +44,7 @@ class TrainingPlan:
     checkpoint_every_images: int | None = None
     augment: Augment = "none"
     class_sampling: ClassSampling = "natural"
+    members: int | None = None
     split: str = ""
 
     @property

@@ -36,9 +36,9 @@ def translate(
         ModelError: the run is not finished or damaged, its family does not translate, there is no such
             device, or the images have another shape than those of the run.
     """
-    run = checkpoint.read_identity(folder)["run"]
+    run, saved = checkpoint.finished(folder)
     target = device_of(device)
-    family, settings, networks = load_averages(folder, run, target)
+    family, settings, networks = load_averages(run, saved[0].tensors, target)
     channels, height, width = run["spec"]
     shape = (channels // family.stacks, height, width)
     if images.shape[1:] != shape:

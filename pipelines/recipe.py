@@ -104,6 +104,12 @@ class ModelSettings(Section):
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     augment: Literal["none", "shift", "affine", "adaptive"] = "none"
     class_sampling: Literal["natural", "equal"] = "natural"
+    members: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=16,
+        description="generators that share the budget and make the set in turn; none: by the budget",
+    )
     conditions: tuple[str, ...] = Field(
         default=(), description="what can be asked for: 'label' and attributes of the source; none: the label"
     )

@@ -127,7 +127,8 @@ def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
     images = recipe.model.budget.images or int(60 * (recipe.model.budget.minutes or 0) * speed)
     pixels = recipe.image.spec.channels * recipe.image.spec.height * recipe.image.spec.width
     # The set as arrays, twice in a release, and reports; up to three checkpoints while it trains.
-    disk = 3 * recipe.generate.count * pixels + 50e6 + making.CHECKPOINTS * probe.state_bytes
+    checkpoints = making.CHECKPOINTS * (recipe.model.members or 1) * probe.state_bytes
+    disk = 3 * recipe.generate.count * pixels + 50e6 + checkpoints
     return {
         "recipe": f"{recipe.name} ({recipe.digest[:12]})",
         "device": f"{machine.device}, {machine.threads} threads",

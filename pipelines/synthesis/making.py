@@ -117,8 +117,7 @@ def train(
     from phantomset.ganmodels import checkpoint, engine
 
     folder = checkpoint_folder(recipe, workspace, split)
-    saved, _ = checkpoint.newest(folder)
-    if saved is not None and saved.done:
+    if checkpoint.is_finished(folder):
         return checkpoint.finished_checkpoint(folder), False
     learned, held = learned_and_held_out(recipe, cohort, split)
     images = image_set(workspace, cohort, learned)
@@ -173,6 +172,7 @@ def asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
         precision=model.precision,
         augment=model.augment,
         class_sampling=model.class_sampling,
+        members=model.members,
         threads=threads,
         split=split.digest,
     )

@@ -146,8 +146,7 @@ def _train(
 ) -> None:
     from phantomset.ganmodels import checkpoint, engine
 
-    saved, _ = checkpoint.newest(folder)
-    if saved is not None and saved.done:
+    if checkpoint.is_finished(folder):
         return
     plan = making.plan_of(recipe, machine, images, folder, split)
     progress = engine.train(

@@ -243,7 +243,7 @@ def measure(made: ImageSet, train: ImageSet, withheld: ImageSet, spaces: Spaces)
     flat = [
         part.reshape(len(part), -1).astype(np.float64)
         for part in (
-            made.images[:MOST_SAMPLES:2],
+            made.images[rng.permutation(len(made))[: len(made) // 2]],
             train.images[rng.permutation(len(train))[:count]],
             compared.images,
         )
@@ -270,6 +270,7 @@ def train_and_sample(
         threads=options.threads,
         augment=options.augment,
         class_sampling=options.class_sampling,
+        members=options.members,
     )
     begun, cpu = time.monotonic(), time.process_time()
     for report in engine.train(train, "r3gan", settings, plan, folder):
@@ -315,6 +316,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--augment", default="none")
     parser.add_argument("--class-sampling", default="natural")
+    parser.add_argument(
+        "--members", type=int, help="generators that share the budget; default: by the budget"
+    )
     parser.add_argument("--settings", default="{}", help="of the family, as JSON")
     parser.add_argument("--out", type=Path, default=Path("quality.json"))
     options = parser.parse_args()
@@ -332,6 +336,7 @@ def main() -> None:
             options.augment,
             options.class_sampling,
             options.settings,
+            options.members,
         ]
         key = f"{name} " + ("ceiling" if seed is None else f"{digest_of(asked)[:6]} seed {seed}")
         if key not in results:

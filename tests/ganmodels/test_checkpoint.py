@@ -66,7 +66,7 @@ def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:
 
 def test_unfinished_runs_are_no_checkpoint(tmp_path: Path) -> None:
     """A run that is not over cannot be generated from; the message says how to go on."""
-    identity = {"run": {"family": "r3gan"}, "machine": {}}
+    identity = {"run": {"family": "r3gan", "members": 1}, "machine": {}}
     checkpoint.settle_identity(tmp_path, identity)
     _save(tmp_path, 20)
     with pytest.raises(ModelError, match="not finished"):
