@@ -199,7 +199,11 @@ class GateSettings(Section):
 
     privacy: Literal["standard", "strict", "zero-signal"] = "standard"
     fidelity: Literal["demo", "research", "clinical-ml"] = "research"
+    utility: Literal["basic", "full"] = Field(
+        default="basic", description="full: also what the set is good for, in words; no verdict depends on it"
+    )
     sign_off: Literal["none", "one", "two"] = "none"
+    owner: str = Field(default="", max_length=200, description="who answers for these rules")
     reason: str | None = Field(default=None, min_length=10, max_length=500)
     conclusive: tuple[str, ...] = Field(
         default=(), description="subgroups that must be judged, 'PatientSex: F'"

@@ -11,6 +11,7 @@ from phantomset.validators.distances import Candidates, Measured, Table, measure
 from phantomset.validators.extractors import Extractor, fit_extractors
 from phantomset.validators.features import Space, fit_spaces
 from phantomset.validators.finding import Evidence, Rules
+from phantomset.validators.lessons import Side, teach
 from phantomset.validators.measures.density import log_density
 from phantomset.validators.policy import EXPOSED_SHARE
 from phantomset.validators.scores import (
@@ -49,6 +50,7 @@ class Context:
         self.seed = seed
         self.extra_sets = {} if extra_sets is None else extra_sets(self)
         self._features: dict[tuple[str, str], np.ndarray] = {}
+        self._taught: dict[Side, np.ndarray] = {}
 
     def rng(self, *names: str | int) -> np.random.Generator:
         """Return the generator of a named step of this judgement."""
@@ -220,3 +222,11 @@ class Context:
             part: found[np.sort(self.rng("equal", part).choice(len(found), size, replace=False))]
             for part, found in parts.items()
         }
+
+    # Utility: classifiers -------------------------------------------------------------------------
+
+    def taught(self, side: Side) -> np.ndarray:
+        """Return class probabilities on H, ``(seeds, N, K)``, of classifiers trained on S, T or both."""
+        if side not in self._taught:
+            self._taught[side] = teach(self.evidence, side, self.rng, self.seed_of)
+        return self._taught[side]

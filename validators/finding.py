@@ -12,6 +12,7 @@ Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT_EVALUATED", "REPORTED"]
 Axis = Literal["privacy", "controls", "fidelity", "utility"]
 PrivacyPolicy = Literal["standard", "strict", "zero-signal"]
 FidelityProfile = Literal["demo", "research", "clinical-ml"]
+UtilityDepth = Literal["basic", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,14 @@ class Rules:
     Attributes:
         privacy, fidelity: the policy and the profile.
         conclusive: subgroups, such as "PatientSex: F", without whose judgement there is no PASS.
+        utility: "full" asks what the set is good for besides (certificate, detector): no verdict depends
+            on it.
     """
 
     privacy: PrivacyPolicy = "standard"
     fidelity: FidelityProfile = "research"
     conclusive: tuple[str, ...] = ()
+    utility: UtilityDepth = "basic"
 
 
 @dataclass(frozen=True, slots=True)

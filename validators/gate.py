@@ -150,7 +150,10 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
         "patients_known": evidence.has_patients,
         "k95_band": _k95_band(verdict.findings),
         "not_evaluated": [text for name, text in NOT_ALWAYS.items() if name not in spoken],
-        "fidelity": [_coarse(f) for f in verdict.findings if f.axis in ("fidelity", "utility")],
+        "fidelity": [
+            _coarse(f) for f in verdict.findings if f.axis in ("fidelity", "utility") and not f.restricted
+        ],
+        "certificate": _certificate(verdict.findings),
         "power": coarse_power(verdict.power),
         "says": _says(verdict.status),
     }
@@ -190,6 +193,12 @@ def _coarse(finding: Finding) -> dict[str, Any]:
         "direction": finding.direction,
         "limit": finding.limit,
     }
+
+
+def _certificate(findings: Iterable[Finding]) -> dict[str, str]:
+    """Return what the set is good for, in words, with the rule; nothing where it was not asked."""
+    told = [f.details for f in findings if f.check == "certificate" and "words" in f.details]
+    return {key: str(told[0][key]) for key in ("words", "sentence", "rule")} if told else {}
 
 
 def _k95_band(findings: Iterable[Finding]) -> str:

@@ -33,7 +33,7 @@ class Subgroup:
 
 def subgroups(context: Context) -> list[Subgroup]:
     """Return every class, every value of every attribute with a few values, and the outlier stratum."""
-    return [*_classes(context), *_attributes(context), _outliers(context)]
+    return [*_classes(context), *by_attribute(context), _outliers(context)]
 
 
 def _classes(context: Context) -> Iterator[Subgroup]:
@@ -47,7 +47,8 @@ def _classes(context: Context) -> Iterator[Subgroup]:
             yield Subgroup(f"class: {name}", labels == label, name)
 
 
-def _attributes(context: Context) -> Iterator[Subgroup]:
+def by_attribute(context: Context) -> Iterator[Subgroup]:
+    """Yield the values of each attribute that has a few."""
     train, holdout = context.evidence.train.attributes, context.evidence.holdout.attributes
     for column in sorted(train.keys() & holdout.keys()):
         cells = np.concatenate([train[column], holdout[column]])

@@ -24,6 +24,9 @@ def audit(
     fidelity: Annotated[
         str, typer.Option(metavar="PROFILE", help="demo, research or clinical-ml.")
     ] = "research",
+    utility: Annotated[
+        str, typer.Option(metavar="DEPTH", help="basic, or full: also what it is good for.")
+    ] = "basic",
     seed: Annotated[int, typer.Option(metavar="N", help="Of every random step.")] = 0,
     as_json: AsJson = False,
 ) -> int:
@@ -31,7 +34,7 @@ def audit(
     from phantomset.pipelines.cli import console, summary
     from phantomset.pipelines.judgement import auditing
 
-    request = auditing.Request(synthetic, train, holdout, reference, _rules(privacy, fidelity), seed)
+    request = auditing.Request(synthetic, train, holdout, reference, _rules(privacy, fidelity, utility), seed)
     with console.watching() as watch:
         found = auditing.audit(request, out, watch.say)
     code = summary.EXIT_CODES[found.verdict.status]
@@ -46,8 +49,8 @@ def audit(
     return code
 
 
-def _rules(privacy: str, fidelity: str) -> Any:
-    """Return the rules of a policy and a profile.
+def _rules(privacy: str, fidelity: str, utility: str) -> Any:
+    """Return the rules of a policy, a profile and a depth.
 
     Raises:
         InputError: one of them is unknown.
@@ -55,10 +58,14 @@ def _rules(privacy: str, fidelity: str) -> Any:
     from typing import cast
 
     from phantomset.data.errors import InputError
-    from phantomset.validators.finding import FidelityProfile, PrivacyPolicy, Rules
+    from phantomset.validators.finding import FidelityProfile, PrivacyPolicy, Rules, UtilityDepth
     from phantomset.validators.policy import MARGINS, PROFILES
 
-    for option, value, known in (("privacy", privacy, MARGINS), ("fidelity", fidelity, PROFILES)):
+    depths = ("basic", "full")
+    options = (("privacy", privacy, MARGINS), ("fidelity", fidelity, PROFILES), ("utility", utility, depths))
+    for option, value, known in options:
         if value not in known:
             raise InputError(f"--{option}: {value!r} is none of {', '.join(known)}.")
-    return Rules(cast(PrivacyPolicy, privacy), cast(FidelityProfile, fidelity))
+    return Rules(
+        cast(PrivacyPolicy, privacy), cast(FidelityProfile, fidelity), utility=cast(UtilityDepth, utility)
+    )

@@ -64,7 +64,8 @@ def judge(
     say: Callable[[str], None],
 ) -> tuple[Judgement, bool]:
     """Return the judgement of a set, and whether it was judged now; an equal judgement is made once."""
-    rules = Rules(recipe.gate.privacy, recipe.gate.fidelity, recipe.gate.conclusive)
+    gate = recipe.gate
+    rules = Rules(gate.privacy, gate.fidelity, gate.conclusive, gate.utility)
     seed = seed_of(recipe.seed, "validate")
     code = code_digest("validators")
     book = lineage.Lineage(key_folder() / LEDGER)

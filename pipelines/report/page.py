@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from phantomset.data.records import ImageSet
 from phantomset.pipelines.draft import Draft
 from phantomset.pipelines.report import plots, words
-from phantomset.pipelines.report.restricted import attack_part, finding_rows, neighbour_part
+from phantomset.pipelines.report.restricted import attack_part, finding_rows, neighbour_part, picture_part
+from phantomset.pipelines.report.thresholds import thresholds
 from phantomset.pipelines.report.view import public_view, quarantine_rows
 from phantomset.validators.finding import Evidence
 
@@ -48,10 +49,12 @@ def restricted_html(draft: Draft, evidence: Evidence) -> str:
         hidden_classes=hidden,
         reasons=draft.verdict.reasons,
         findings=finding_rows(draft.verdict.findings),
+        thresholds=thresholds(draft),
         ingest=ingest,
         quarantine=quarantine_rows(counts.quarantine, "{:,}".format),
         dropped=[(rule, f"{count:,}") for rule, count in sorted(counts.dropped.items())],
         **neighbour_part(evidence),
+        **picture_part(draft.verdict.findings),
         **attack_part(draft.verdict.findings, evidence),
     )
 

@@ -12,6 +12,8 @@ INK, MUTED, RULE = "#1f2933", "#52606d", "#d5dbe1"
 SERIES = ("#1f5f8b", "#b4541a", "#4f6d3a", "#6b4a86")
 """Line colours, told apart in grey print and by people who do not see red or green."""
 
+STYLES = ("-", "--", "-.", ":")
+
 WIDTH_IN, HEIGHT_IN = 4.8, 2.7
 """Small enough that the letters stay readable when a phone shrinks the picture to 350 px."""
 
@@ -67,7 +69,7 @@ def loss_curves(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     points = points[:: -(-len(points) // MAX_POINTS)]
     figure, axes = _axes()
-    for colour, style, name in zip(SERIES, ("-", "--", "-.", ":"), names, strict=False):
+    for colour, style, name in zip(SERIES, STYLES, names, strict=False):
         drawn = [
             (seen, losses[name]) for seen, losses in points if name in losses and np.isfinite(losses[name])
         ]
@@ -96,15 +98,36 @@ def distance_histogram(train: np.ndarray, holdout: np.ndarray) -> str:
 
     Both are shares of their own part, so that parts of different sizes can be compared.
     """
-    figure, axes = _axes()
     edges = np.histogram_bin_edges(np.concatenate([train, holdout]), bins=40)
-    parts = (("training images", train, "-"), ("unseen images", holdout, "--"))
-    for colour, (name, values, style) in zip(SERIES, parts, strict=False):
-        shares = 100 * np.histogram(values, bins=edges)[0] / max(len(values), 1)
-        axes.stairs(shares, edges, color=colour, linestyle=style, linewidth=1.5, label=name)
-    axes.set_xlabel("distance to the nearest synthetic image")
+    parts = {"training images": train, "unseen images": holdout}
+    shares = {
+        name: np.histogram(values, bins=edges)[0] / max(len(values), 1) for name, values in parts.items()
+    }
+    return outlines(edges, shares, "distance to the nearest synthetic image")
+
+
+def outlines(edges: np.ndarray, shares: Mapping[str, np.ndarray], what: str) -> str:
+    """Return a data URI of histograms as outlines, four at most: shares ``(B,)`` between ``B + 1`` edges."""
+    figure, axes = _axes()
+    for colour, style, (name, values) in zip(SERIES, STYLES, shares.items(), strict=False):
+        axes.stairs(100 * values, edges, color=colour, linestyle=style, linewidth=1.5, label=name)
+    axes.set_xlabel(what)
     axes.set_ylabel("% of images")
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+    return _svg_uri(figure)
+
+
+def coverage_map(real: np.ndarray, covered: np.ndarray, synthetic: np.ndarray) -> str:
+    """Return a data URI of a map: synthetic points ``(M, 2)``, real ones ``(N, 2)`` by whether covered."""
+    figure, axes = _axes()
+    axes.scatter(*synthetic.T, s=5, color="#b9c2cb", linewidths=0, label="synthetic")
+    axes.scatter(*real[covered].T, s=7, color=SERIES[0], linewidths=0, label="real, covered")
+    axes.scatter(
+        *real[~covered].T, s=16, color=SERIES[1], marker="x", linewidths=1, label="real, not covered"
+    )
+    axes.set_xlabel("widest direction of the reference images' features")
+    axes.set_ylabel("second widest")
+    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, markerscale=1.6)
     return _svg_uri(figure)
 
 

@@ -12,6 +12,7 @@ from phantomset.pipelines.report.pairs import MAX_REAL, MAX_SYNTHETIC, Neighbour
 from phantomset.validators.finding import Evidence, Finding
 
 PAIRS = 12
+SHOWN = {"holdout": "unseen images", "synthetic": "synthetic images"}
 WHISKER_PX = 130
 
 
@@ -86,6 +87,22 @@ def neighbour_part(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def picture_part(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Return the pictures of fidelity: what is covered, and how sharp and bright the images are."""
+    drawn: dict[str, Any] = {"coverage": "", "appearance": []}
+    for finding in findings:
+        told = finding.details
+        if finding.check == "coverage" and "covered" in told:
+            real, made = np.array(told["holdout"]), np.array(told["synthetic"])
+            drawn["coverage"] = plots.coverage_map(real, np.array(told["covered"]), made)
+        elif finding.check == "appearance" and "edges" in told:
+            what, unit = finding.metric.partition(",")[0], finding.unit
+            shares = {name: np.array(told[part]) for part, name in SHOWN.items()}
+            uri = plots.outlines(np.array(told["edges"]), shares, f"{what} ({unit})")
+            drawn["appearance"].append((what, uri))
+    return drawn
+
+
 def attack_part(findings: Iterable[Finding], evidence: Evidence) -> dict[str, Any]:
     """Return the closest training pairs of each representation, each with its difference image."""
     return {
@@ -116,7 +133,7 @@ def _row(finding: Finding) -> FindingRow:
         metric=finding.metric,
         group=finding.group,
         reading=words.how_to_read(finding.check, finding.metric),
-        value=_exact(finding.value) or "none",
+        value=finding.details.get("words") or _exact(finding.value) or "none",
         unit=finding.unit if finding.value is not None else "",
         interval=f"{_exact(low)} to {_exact(high)}" if low is not None and high is not None else "",
         baseline=_exact(finding.baseline),

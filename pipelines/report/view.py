@@ -66,7 +66,10 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True)
 class PublicView:
-    """Everything that the public page, the card and the markdown form show."""
+    """Everything that the public page, the card and the markdown form show.
+
+    ``certificate`` is what the set is good for: "words", "sentence" and "rule"; empty where it was not asked.
+    """
 
     name: str
     status: str
@@ -78,6 +81,7 @@ class PublicView:
     axes: tuple[tuple[str, str], ...]
     power: str
     band: str
+    certificate: dict[str, str]
     figures: tuple[Figure, ...]
     classes: tuple[ClassRow, ...]
     ingest: tuple[tuple[str, str], ...]
@@ -108,6 +112,7 @@ def public_view(draft: Draft) -> PublicView:
         axes=tuple((words.AXES[axis], draft.verdict.axes.get(axis, "INCONCLUSIVE")) for axis in words.AXES),
         power=coarse_power(str(told.get("power", ""))),
         band=_band(str(told.get("k95_band", ""))),
+        certificate=told.get("certificate", {}),
         figures=tuple(_figure(item) for item in findings if _is_public_figure(item)),
         classes=_classes(draft),
         ingest=_ingest(draft),

@@ -83,6 +83,35 @@ METRICS: tuple[tuple[str, str], ...] = (
         "decides.",
     ),
     (
+        r"trained on real and synthetic",
+        "A classifier that learned from real and synthetic images together beside one that learned from the "
+        "same real ones alone, both tested on unseen real images: what adding the set brings.",
+    ),
+    (
+        r"certificate",
+        "What the set is good for, in words, by a rule that was fixed before it was measured. It decides "
+        "nothing: whether a set may leave is a question of privacy first.",
+    ),
+    (
+        r"detector",
+        "How well a network that has seen both kinds tells a new synthetic image from the image of a new "
+        "patient: 0.5 is a coin flip. Few generators come near it; a useful set may be told apart.",
+    ),
+    (
+        r"leaves out",
+        "Real images are grouped into kinds that look alike. Of the unseen ones, so many are of a kind that "
+        "the set does not have at all; real images of the same number leave out so many by chance.",
+    ),
+    (
+        r"sharpness|grey levels",
+        "How far the distribution of this property lies from that of unseen real images. It has no scale of "
+        "its own, so read it beside the same distance for training images.",
+    ),
+    (
+        r"show their label",
+        "The share of a class's images in which a classifier of real images sees the class.",
+    ),
+    (
         r"TSTR|TRTR|trained on synthetic",
         "A classifier that learned from synthetic images alone (TSTR) beside one that learned from real ones "
         "(TRTR), both tested on unseen real images. What counts is how much is lost between the two.",

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from phantomset.data import catalogue
 from phantomset.data.errors import Interrupted
 from phantomset.data.records import ImageSet
-from phantomset.validators import audit, classifier, gate
-from phantomset.validators.checks import attacks, copies, utility
+from phantomset.validators import audit, classifier, gate, lessons
+from phantomset.validators.checks import attacks, copies
 from phantomset.validators.finding import Check, Evidence, Rules, Verdict
 
 from .conftest import make_evidence, with_synthetic
@@ -23,7 +23,7 @@ DEMO = Rules(fidelity="demo")
 def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """What classifiers learn does not matter here."""
     monkeypatch.setattr(classifier, "STEPS", 8)
-    monkeypatch.setattr(utility, "SEEDS", 1)
+    monkeypatch.setattr(lessons, "SEEDS", 1)
 
 
 @pytest.fixture(scope="module")

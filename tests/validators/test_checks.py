@@ -8,9 +8,8 @@ import pytest
 
 from phantomset.data import catalogue
 from phantomset.data.records import ImageSet
-from phantomset.validators import classifier
+from phantomset.validators import classifier, lessons
 from phantomset.validators.audit import CHECKS
-from phantomset.validators.checks import utility
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Check, Evidence, Finding, Rules
 from phantomset.validators.gate import AXES, REQUIRED
@@ -24,7 +23,7 @@ NAMES = catalogue.names(CHECKS)
 def short_training(clean: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """Utility's classifiers learn the blob in a few steps; the extractors of `clean` are trained already."""
     monkeypatch.setattr(classifier, "STEPS", 40)
-    monkeypatch.setattr(utility, "SEEDS", 2)
+    monkeypatch.setattr(lessons, "SEEDS", 2)
 
 
 def run(name: str, context: Context) -> list[Finding]:

@@ -5,8 +5,7 @@ import pytest
 from scipy import ndimage
 
 from phantomset.data.records import ImageSet
-from phantomset.validators import audit, classifier
-from phantomset.validators.checks import utility
+from phantomset.validators import audit, classifier, lessons
 from phantomset.validators.finding import Evidence, Rules
 
 from .conftest import nobody, with_synthetic
@@ -25,7 +24,7 @@ def harmonised(part: ImageSet) -> ImageSet:
 def test_translated_training_images_fail(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training images put through a translator are blocked as what they are."""
     monkeypatch.setattr(classifier, "STEPS", 8)
-    monkeypatch.setattr(utility, "SEEDS", 1)
+    monkeypatch.setattr(lessons, "SEEDS", 1)
     translated = with_synthetic(evidence, harmonised(evidence.train))
     verdict = audit.judge(translated, Rules(fidelity="demo"), 0)
     assert verdict.status == "FAIL"

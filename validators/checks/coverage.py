@@ -1,11 +1,14 @@
 """Does the synthetic set cover what real images show, and stay within it?"""
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from phantomset.validators.context import Context
 from phantomset.validators.extractors import Extractor
 from phantomset.validators.finding import Check, Finding, Status
-from phantomset.validators.measures.prdc import prdc
+from phantomset.validators.measures.prdc import covered, prdc
 from phantomset.validators.policy import PROFILES
 
 NEIGHBOURS = 5
@@ -61,9 +64,26 @@ def _in_space(context: Context, name: str, extractor: Extractor) -> list[Finding
             n=n,
             baseline=ceiling.coverage,
             advice=advice,
+            details=_map(context, name, parts) if name == next(iter(context.extractors)) else {},
         ),
         *others,
     ]
+
+
+def _map(context: Context, name: str, parts: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return both sets as points of a plane, its axes the two widest directions of R; for a picture.
+
+    Restricted: a point stands for a real image.
+    """
+    reference = context.features(name, "reference")
+    centre = reference.mean(0)
+    axes = np.linalg.svd(reference - centre, full_matrices=False)[2][:2].T
+    real, made = ((parts[part] - centre) @ axes for part in ("holdout", "synthetic"))
+    return {
+        "holdout": np.round(real, 3).tolist(),
+        "covered": covered(parts["holdout"], parts["synthetic"], NEIGHBOURS).tolist(),
+        "synthetic": np.round(made, 3).tolist(),
+    }
 
 
 def _judge(context: Context, extractor: Extractor, coverage: float, least: float) -> tuple[Status, str]:

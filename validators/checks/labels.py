@@ -6,7 +6,7 @@ import numpy as np
 
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Check, Finding, Status
-from phantomset.validators.measures.classification import balanced_accuracy
+from phantomset.validators.measures.classification import balanced_accuracy, recall_by_class
 from phantomset.validators.policy import PROFILES
 
 
@@ -23,10 +23,9 @@ def _run(context: Context) -> Sequence[Finding]:
                 advice="The reference has one class.",
             )
         ]
-    synthetic, holdout = (
-        balanced_accuracy(part.labels, judge.probabilities(part.images).argmax(1))
-        for part in (evidence.synthetic, evidence.holdout)
-    )
+    guesses = [judge.probabilities(part.images).argmax(1) for part in (evidence.synthetic, evidence.holdout)]
+    truths = [evidence.synthetic.labels, evidence.holdout.labels]
+    synthetic, holdout = (balanced_accuracy(*pair) for pair in zip(truths, guesses, strict=True))
     status: Status = "REPORTED"
     if margin is not None:
         status = "PASS" if synthetic >= holdout - margin else "FAIL"
@@ -45,7 +44,35 @@ def _run(context: Context) -> Sequence[Finding]:
             baseline=holdout,
             advice="Synthetic images do not show their class: train longer." if status == "FAIL" else "",
             details={"classes": len(np.unique(evidence.synthetic.labels))},
+        ),
+        *_by_class(evidence.synthetic.label_names, truths, guesses),
+    ]
+
+
+def _by_class(
+    names: Sequence[str], truths: Sequence[np.ndarray], guesses: Sequence[np.ndarray]
+) -> list[Finding]:
+    """Return, for each class, how often the classifier of R sees in S what the label says; beside H."""
+    synthetic, holdout = (
+        recall_by_class(truth, guess, len(names)) for truth, guess in zip(truths, guesses, strict=True)
+    )
+    counts = np.bincount(truths[0], minlength=len(names))
+    return [
+        Finding(
+            check="labels",
+            metric="images that show their label, by the reference classifier",
+            axis="fidelity",
+            status="REPORTED",
+            value=float(synthetic[label]),
+            group=name,
+            unit="share",
+            bounds=(0, 1),
+            direction="higher is better",
+            n=int(counts[label]),
+            baseline=None if np.isnan(holdout[label]) else float(holdout[label]),
         )
+        for label, name in enumerate(names)
+        if counts[label]
     ]
 
 

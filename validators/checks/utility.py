@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from phantomset.validators.classifier import train_classifier
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Check, Finding, Status
+from phantomset.validators.lessons import Side, absent_classes, has_two_classes
 from phantomset.validators.measures.classification import (
     balanced_accuracy,
     calibration_error,
@@ -16,30 +16,15 @@ from phantomset.validators.measures.classification import (
 from phantomset.validators.measures.rates import weighted_auc
 from phantomset.validators.policy import PROFILES, Profile
 
-SEEDS = 3
 DRAWS = 500
-SIDES = ("synthetic", "train")
+SIDES: tuple[Side, ...] = ("synthetic", "train")
 
 
 def _run(context: Context) -> Sequence[Finding]:
-    evidence = context.evidence
     missing = _missing_classes(context)
     if missing is not None:
         return [missing]
-    classes = len(evidence.train.label_names)
-    size = min(len(evidence.synthetic), len(evidence.train))
-    sides = {}
-    for name in SIDES:
-        part = getattr(evidence, name)
-        rows = context.rng("utility", name).choice(len(part), size, replace=False)
-        sides[name] = np.stack(
-            [
-                train_classifier(
-                    part.images[rows], part.labels[rows], classes, context.seed_of("utility", name, seed)
-                ).probabilities(evidence.holdout.images)
-                for seed in range(SEEDS)
-            ]
-        )
+    sides = {side: context.taught(side) for side in SIDES}
     return [_auc(context, sides), *_recalls(context, sides), *_others(context, sides)]
 
 
@@ -47,12 +32,11 @@ def _missing_classes(context: Context) -> Finding | None:
     """Return why utility cannot be judged, or has failed, before anything is trained."""
     evidence = context.evidence
     real, synthetic = np.unique(evidence.train.labels), np.unique(evidence.synthetic.labels)
-    absent = np.setdiff1d(real, synthetic)
-    if len(absent):
+    absent = absent_classes(evidence)
+    if absent:
         status: Status = "FAIL"
-        names = ", ".join(evidence.train.label_names[label] for label in absent)
-        advice = f"The set holds no image of: {names}. Train longer, or generate more."
-    elif len(real) < 2 or len(np.unique(evidence.holdout.labels)) < 2:
+        advice = f"The set holds no image of: {', '.join(absent)}. Train longer, or generate more."
+    elif not has_two_classes(evidence):
         status, advice = "INCONCLUSIVE", "There is one class; a classifier needs two."
     else:
         return None
@@ -78,7 +62,7 @@ def _mean(
     return np.mean([np.asarray(figure(truth, probabilities)) for probabilities in runs], axis=0)
 
 
-def _auc(context: Context, sides: dict[str, np.ndarray]) -> Finding:
+def _auc(context: Context, sides: dict[Side, np.ndarray]) -> Finding:
     """Compare AUROC, one class against the rest, averaged over classes and seeds."""
     truth = context.evidence.holdout.labels
     synthetic, real = (float(np.nanmean(_mean(class_auc, truth, sides[side]))) for side in SIDES)
@@ -100,7 +84,7 @@ def _auc(context: Context, sides: dict[str, np.ndarray]) -> Finding:
         n=context.holdout_patients,
         baseline=real,
         advice=advice,
-        details={"gap": gap, "gap_low": low, "gap_high": high, "seeds": SEEDS},
+        details={"gap": gap, "gap_low": low, "gap_high": high, "seeds": len(sides["train"])},
     )
 
 
@@ -117,7 +101,7 @@ def _judge(profile: Profile, gap: float, low: float, high: float) -> tuple[Statu
     return "FAIL", limit, "The set teaches less than real images do: train longer, or check the labels."
 
 
-def _gap_interval(context: Context, sides: dict[str, np.ndarray]) -> tuple[float, float]:
+def _gap_interval(context: Context, sides: dict[Side, np.ndarray]) -> tuple[float, float]:
     """Return the 95% interval of the AUROC gap, by a bootstrap over the holdout's patients."""
     holdout = context.evidence.holdout
     _, owner = np.unique(holdout.patients, return_inverse=True)
@@ -144,7 +128,7 @@ def _gap_interval(context: Context, sides: dict[str, np.ndarray]) -> tuple[float
     return float(low), float(high)
 
 
-def _recalls(context: Context, sides: dict[str, np.ndarray]) -> list[Finding]:
+def _recalls(context: Context, sides: dict[Side, np.ndarray]) -> list[Finding]:
     holdout, margin = context.evidence.holdout, PROFILES[context.rules.fidelity].recall_margin
     names = holdout.label_names
 
@@ -179,7 +163,7 @@ def _recalls(context: Context, sides: dict[str, np.ndarray]) -> list[Finding]:
     return findings
 
 
-def _others(context: Context, sides: dict[str, np.ndarray]) -> list[Finding]:
+def _others(context: Context, sides: dict[Side, np.ndarray]) -> list[Finding]:
     truth = context.evidence.holdout.labels
     figures = {
         "balanced accuracy": (lambda t, p: balanced_accuracy(t, p.argmax(1)), "higher is better"),
