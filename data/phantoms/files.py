@@ -108,7 +108,8 @@ def _people(plan: Visits) -> list[_Person]:
         name = f"{_pick(_FAMILY, luck[1])}^{_pick(_GIVEN[sex], luck[2])}"
         age = 18 + int(luck[3] * 74)
         born = f"{2023 - age}{1 + int(luck[4] * 12):02d}{1 + int(luck[5] * 28):02d}"
-        number = f"PX{48_213_007 + 7919 * index}"
+        # Another seed is another hospital's people: a judgement of these must not stick to those.
+        number = f"PX{48_213_007 + 7919 * index + plan.seed}"
         people.append(_Person(name, number, sex, born, age, int(luck[6] * 3), int(luck[7] * 3)))
     return people
 
