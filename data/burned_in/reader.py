@@ -8,6 +8,7 @@ Source: PP-OCRv6 (PaddleOCR), small detection and recognition networks, as ONNX 
 
 import functools
 import hashlib
+import importlib
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -104,9 +105,8 @@ def _folder() -> Path:
 def _engine() -> Any:
     """The networks, once a process, on one thread: files are read by many processes side by side."""
     hold_weights()
-    from rapidocr import RapidOCR  # pyright: ignore[reportMissingImports] - an extra
-
-    return RapidOCR(
+    engine: Any = importlib.import_module("rapidocr")  # an extra: absent where this is type-checked
+    return engine.RapidOCR(
         params={
             "Det.model_path": str(_folder() / "PP-OCRv6_det_small.onnx"),
             "Rec.model_path": str(_folder() / "PP-OCRv6_rec_small.onnx"),

@@ -43,11 +43,16 @@ _BLOCK = 4_000_000
 
 
 class Pair(NamedTuple):
-    """Two images, by position, and how alike they are: 0 to 1, 1 is the same picture."""
+    """Two images, by position, and how alike they are: 0 to 1, 1 is the same picture.
+
+    ``is_sure``: the bits agree, and the correlation alone reaches `DUPLICATE`. One of the two can deceive:
+    small chest films of strangers agree in their bits, a dark spot on plain skin correlates with any other.
+    """
 
     first: int
     second: int
     score: float
+    is_sure: bool
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -69,7 +74,7 @@ def near_duplicates(thumbnails: np.ndarray) -> list[Pair]:
     if len(rough) < 2:
         return []
     views = _Views(values[rough])
-    found: dict[tuple[int, int], float] = {}
+    found: dict[tuple[int, int], tuple[float, bool]] = {}
     step = max(1, _BLOCK // len(rough))
     parts = [views.candidates(slice(start, start + step)) for start in range(0, len(rough), step)]
     alike = {(int(i), int(j)) for same, _ in parts for i, j in same}
@@ -78,10 +83,10 @@ def near_duplicates(thumbnails: np.ndarray) -> list[Pair]:
         part = pairs[start : start + 2048]
         for (i, j), score in zip(part.tolist(), views.registered(part).tolist(), strict=True):
             if (i, j) in alike and score >= SAME_BOTH:
-                found[i, j] = max(score, DUPLICATE)
+                found[i, j] = max(score, DUPLICATE), score >= DUPLICATE
             elif score >= REVIEW:
-                found[i, j] = score
-    return sorted(Pair(int(rough[i]), int(rough[j]), score) for (i, j), score in found.items())
+                found[i, j] = score, False
+    return sorted(Pair(int(rough[i]), int(rough[j]), *alike) for (i, j), alike in found.items())
 
 
 class _Views:

@@ -134,7 +134,8 @@ def without_near_copies(
 ) -> tuple[Kept, list[tuple[str, str, float]]]:
     """Return what is kept, and the pairs of digests that are nearly the same picture, with their score.
 
-    Both of a pair with two labels are taken out: nobody knows which label is right.
+    Both of a sure pair with two labels are taken out: nobody knows which label is right. Where it is not sure
+    that they are one picture, both stay, in one group, and come first in the list for people to look at.
     """
     digests = sorted(kept)
     if near == "off" or len(digests) < 2:
@@ -148,9 +149,16 @@ def without_near_copies(
         return kept, []
     pairs = near_duplicates(pictures)
     found = [(digests[pair.first], digests[pair.second], pair.score) for pair in pairs]
+    sure = {(digests[pair.first], digests[pair.second]) for pair in pairs if pair.is_sure}
     certain = [pair for pair in found if pair[2] >= DUPLICATE]
-    torn = {digest for a, b, _ in certain if kept[a][0].label != kept[b][0].label for digest in (a, b)}
-    spare = {b for a, b, _ in certain if near == "drop" and not {a, b} & torn}
+    torn_pairs = [(a, b) for a, b, _ in certain if kept[a][0].label != kept[b][0].label]
+    torn = {digest for pair in torn_pairs if pair in sure for digest in pair}
+    spare = {b for a, b, _ in certain if near == "drop" and not {a, b} & torn and (a, b) not in torn_pairs}
+    if any(pair not in sure for pair in torn_pairs):
+        notes.append(
+            "Some pictures are nearly the same under two labels, but are not surely one: they stand in one "
+            "part of the split, and first among the near-copies of the review report."
+        )
     for digest in torn:
         ledger.add(kept[digest][0].key, "LABEL_CONFLICT")
     for digest in spare:
@@ -162,6 +170,7 @@ def without_near_copies(
             "Nearly the same picture was found under two patient identifiers. Those patients stand in one "
             "part of the split."
         )
+    found.sort(key=lambda pair: (pair[0], pair[1]) not in torn_pairs)
     return left, [pair for pair in found if pair[0] in left or pair[1] in left]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
@@ -262,3 +263,28 @@ def test_near_copies_of_two_labels_keep_neither_and_of_one_are_grouped(
     assert sizes == {1: 10, 2: 1}
     assert take("drop").quarantine == {"DUPLICATE_NEAR": 1, "LABEL_CONFLICT": 2}
     assert take("off").quarantine == {}
+
+
+@pytest.mark.parametrize("near", ["group", "drop"])
+def test_a_likeness_that_may_deceive_takes_no_label_away(
+    near: str, tmp_path: Path, workspace: Workspace, make_png: Make
+) -> None:
+    """A picture moved by 3 pixels correlates, its bits differ: under two labels both stay, in one group."""
+    chance = np.random.default_rng(0)
+    rough = gaussian_filter(chance.normal(size=(12, 35, 35)), (0, 2, 2))
+    pictures = np.rint(120 + 60 * rough / rough.std()).clip(0, 255).astype(np.uint8)
+    folder = tmp_path / "in"
+    for number, picture in enumerate(pictures):
+        place = folder / "ab"[number % 2] / f"p{number}_0.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(make_png(picture[:32, :32]))
+    (folder / "b" / "p20_0.png").write_bytes(make_png(pictures[0, 3:, 3:]))
+    source = {"path": folder, "labels": {"from": "folder"}, "patient": {"regex": r"(p\d+)_"}}
+    settings = catalogue.load("phantomset.data.sources", "folder").Settings.model_validate(source)
+    duplicates = DuplicateSettings.model_validate({"near": near})
+    cohort = ingest(
+        settings, ImageSettings(size_px=32), DeidentifySettings(), workspace, workers=0, duplicates=duplicates
+    )
+    assert cohort.quarantine == {}
+    assert Counter(Counter(record.group for record in cohort.records).values()) == {1: 11, 2: 1}
+    assert any("two labels" in note for note in cohort.notes)
