@@ -156,8 +156,28 @@ class ImageSet:
 
 
 @dataclass(frozen=True, slots=True)
+class Guarantee:
+    """The differential privacy that a training kept: cohorts that differ in one patient look alike.
+
+    Attributes:
+        epsilon: the odds of any outcome change by at most e to this power ...
+        delta: ... but for this chance.
+        clip_norm: length to which each image's gradient was shortened.
+        history: steps by their noise: noise multiplier, share of the patients drawn in a step, steps.
+    """
+
+    epsilon: float
+    delta: float
+    clip_norm: float
+    history: tuple[tuple[float, float, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A trained generator, by the digest of its folder's weights and identity."""
+    """A trained generator, by the digest of its folder's weights and identity.
+
+    ``guarantee`` is None where it was trained without differential privacy.
+    """
 
     digest: str
     family: str
@@ -165,6 +185,7 @@ class Checkpoint:
     split: str
     images_seen: int
     events: tuple[dict[str, Any], ...] = ()
+    guarantee: Guarantee | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.data.records import Checkpoint
 from phantomset.data.workspace import write_atomically, write_json
+from phantomset.ganmodels.privacy import accountant
 
 KEPT = 2
 """Newest checkpoints that are kept; the last good one besides, until the run is over."""
@@ -202,6 +203,8 @@ def finished_checkpoint(folder: Path) -> Checkpoint:
         _digest({name: tensor for name, tensor in each.tensors.items() if name.startswith("average.")})
         for each in saved
     ]
+    private = run.get("privacy")
+    history = [part for each in saved for part in each.counters.get("accountant", [])]
     return Checkpoint(
         digest=digest_of(run, *averages),
         family=run["family"],
@@ -213,6 +216,7 @@ def finished_checkpoint(folder: Path) -> Checkpoint:
             for member, each in enumerate(saved)
             for event in each.counters["events"]
         ),
+        guarantee=accountant.guarantee(private, history) if private else None,
     )
 
 

@@ -17,6 +17,7 @@ from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels import checkpoint, ensemble
 from phantomset.ganmodels.family import Family, FamilySettings
 from phantomset.ganmodels.plan import Progress, TrainingPlan, device_of, is_bf16
+from phantomset.ganmodels.privacy.stepper import PrivateStepper, require_private
 from phantomset.ganmodels.run import Run
 from phantomset.ganmodels.shards import Crew, shard_count
 from phantomset.ganmodels.step import Stepper
@@ -59,7 +60,7 @@ def train(
         folder: of the run.
         device: ``cpu`` or ``cuda``.
         held_out: images of other patients that no step learns from: the critic's scores of them show whether
-            it over-fits.
+            it over-fits. Not looked at under ``plan.privacy``.
 
     Raises:
         ModelError: the family cannot train on these images, the device is missing, memory does not suffice,
@@ -94,8 +95,26 @@ def _train_one(
     stored, differing = checkpoint.settle_identity(folder, described)
     with Crew(_threads(plan)) as crew:
         shards = stored["machine"]["shards"]
-        stepper = Stepper(images, chosen, settings, plan, target, crew, shards, held_out)
+        stepper = _stepper(images, chosen, settings, plan, target, crew, shards, held_out, stored)
         yield from Run(images, chosen, settings, plan, folder, target, stepper, crew).go(differing)
+
+
+def _stepper(
+    images: ImageSet,
+    family: Family,
+    settings: FamilySettings,
+    plan: TrainingPlan,
+    device: torch.device,
+    crew: Crew,
+    shards: int,
+    held_out: ImageSet | None = None,
+    run: dict[str, Any] | None = None,
+) -> Stepper:
+    """Return what steps. Noise follows from all that decides the run: no two runs share it."""
+    if plan.privacy is None:
+        return Stepper(images, family, settings, plan, device, crew, shards, held_out)
+    secret = int(digest_of("noise", plan.privacy.secret, run), 16)
+    return PrivateStepper(images, family, settings, plan, device, crew, shards, secret)
 
 
 def check(images: ImageSet, family: str, settings: FamilySettings, plan: TrainingPlan) -> Family:
@@ -135,6 +154,8 @@ def check(images: ImageSet, family: str, settings: FamilySettings, plan: Trainin
     reason = chosen.check(settings, ImageSpec(*images.images.shape[1:]))
     if reason:
         raise ModelError(f"{family}: {reason}")
+    if plan.privacy is not None:
+        require_private(chosen, settings, plan, plan.privacy, len(np.unique(images.patients)))
     return chosen
 
 
@@ -164,7 +185,10 @@ def identity(
 ) -> dict[str, Any]:
     """Return what makes a run this run ("run"), and what its last bits depend on besides ("machine")."""
     planned = asdict(plan)
-    del planned["threads"]
+    del planned["threads"], planned["privacy"]
+    if plan.privacy is not None:
+        key = digest_of("noise", plan.privacy.secret)[:16]  # another key goes on with other noise
+        planned["privacy"] = {**asdict(replace(plan.privacy, secret=0)), "key": key}
     if held_out is not None:
         planned["held_out"] = digest_of(held_out.images, held_out.labels)
     return {
@@ -176,7 +200,7 @@ def identity(
             "spec": list(images.images.shape[1:]),
             "class_count": len(images.label_names),
             **planned,
-            "precision": "bf16" if is_bf16(plan.precision, device) else "fp32",
+            "precision": "bf16" if plan.privacy is None and is_bf16(plan.precision, device) else "fp32",
         },
         "machine": {
             "shards": shard_count(_threads(plan), plan.batch_size, device),
@@ -229,7 +253,7 @@ def probe(
     chosen, target = check(images, family, settings, plan), device_of(device)
     shards = shard_count(_threads(plan), plan.batch_size, target)
     with Crew(_threads(plan)) as crew:
-        stepper = Stepper(images, chosen, settings, plan, target, crew, shards)
+        stepper = _stepper(images, chosen, settings, plan, target, crew, shards)
         for _ in range(4):  # the first steps choose kernels
             stepper.step()
         begun, first = time.monotonic(), stepper.state.counters.step

@@ -38,6 +38,8 @@ def member_count(plan: TrainingPlan, family: Family, images: int) -> int:
     Raises:
         ModelError: several are asked for of a family that translates, or their shares are less than a batch.
     """
+    if plan.members is None and plan.privacy is not None:
+        return 1  # each would spend epsilon anew
     if plan.members is None:
         share = max(MEMBER_IMAGES, MEMBER_EPOCHS * images)
         return max(1, min(MOST, plan.budget_images // share)) if family.sample else 1

@@ -52,6 +52,9 @@ class Batch:
     is_careful: bool = False
 
 
+Loss = Callable[[Networks, Batch, torch.Generator, dict[str, Tensor]], dict[str, Tensor]]
+
+
 @dataclass(frozen=True, slots=True)
 class Player:
     """One optimiser, the networks that it may change, and a loss.
@@ -69,7 +72,7 @@ class Player:
 
     name: str
     networks: tuple[str, ...]
-    loss: Callable[[Networks, Batch, torch.Generator, dict[str, Tensor]], dict[str, Tensor]]
+    loss: Loss
     learning_rate: Callable[[float], float]
     betas: Callable[[float], tuple[float, float]]
     warm_up_share: float = 0.0
@@ -100,6 +103,28 @@ class Draw:
         return self.noise * self.truncation
 
 
+@dataclass(frozen=True, slots=True)
+class PrivateGame:
+    """A family's game in the form that differential privacy asks for: no loss but one reads a real image.
+
+    Attributes:
+        critic: ``(real, fake) -> loss`` of one pair's scores: all that is made of a real image.
+        generator: ``(scores of fakes (B,)) -> losses (B,)``.
+        penalty: a loss of the critic on fakes alone, as `Player.loss`; its batch has labels and no images.
+        penalty_every: steps from one penalty to the next; its weight grows with them.
+    """
+
+    critic: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    penalty: Loss | None = None
+    penalty_every: int = 1
+
+
+def not_private(settings: Any) -> PrivateGame | None:  # noqa: ARG001 - the contract's form
+    """Return None: the family has no private form."""
+    return None
+
+
 def no_noise(settings: Any, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001 - the contract's form
     """Return the shape of no noise at all: a family that translates draws none."""
     return ()
@@ -125,6 +150,8 @@ class Family:
         noise_shape: ``(settings, spec) -> shape`` of one image's noise.
         sample: ``(networks, settings, draw) -> (B, C, H, W) float, nominally [-1, 1]``.
         translate: ``(networks, settings, images (B, C, H, W), labels (B,), rng) -> (B, C', H, W)``.
+        private: ``(settings) -> PrivateGame or None``: its form for differential privacy. Its players are
+            ``critic`` and ``generator``, each with the network of that name, and images are scored alone.
         prepare: ``(networks) -> None``: called before each step, alone: here buffers may change.
         looks_at: how many images of a batch the critic sees together; 1 where each is scored alone.
         mixes_styles: ``sample`` heeds ``fine_noise``.
@@ -142,6 +169,7 @@ class Family:
     noise_shape: Callable[[Any, ImageSpec], tuple[int, ...]] = no_noise
     sample: Callable[[Networks, Any, Draw], Tensor] | None = None
     translate: Callable[[Networks, Any, Tensor, Tensor, torch.Generator], Tensor] | None = None
+    private: Callable[[Any], PrivateGame | None] = not_private
     prepare: Callable[[Networks], None] = nothing
     looks_at: int = 1
     mixes_styles: bool = False

@@ -16,6 +16,28 @@ CHECK_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacyPlan:
+    """Differential privacy of a run: what is promised to each patient, and by which means.
+
+    Attributes:
+        epsilon: what the whole run may cost; None where the noise is given.
+        noise_multiplier: standard deviation of the noise over ``clip_norm``; None where epsilon is given.
+        delta: the chance for which epsilon does not hold; below one over the number of patients.
+        clip_norm: longest gradient of one image.
+        critic_steps: steps of the critic for one of the generator.
+        secret: root of noise and sampling. Who knows it can take the noise away again: it follows from the
+            project key, never from the recipe, and is written nowhere.
+    """
+
+    epsilon: float | None
+    noise_multiplier: float | None
+    delta: float = 1e-5
+    clip_norm: float = 1.0
+    critic_steps: int = 5
+    secret: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingPlan:
     """How long, how and by which seed to train.
 
@@ -34,6 +56,7 @@ class TrainingPlan:
         class_sampling: "natural", as the classes come, or "equal", every class as often as every other.
         members: generators that share the budget, see `ensemble`; None: by the budget.
         split: digest of the split that the images come from; only recorded.
+        privacy: differential privacy; None: none.
     """
 
     budget_images: int
@@ -46,6 +69,7 @@ class TrainingPlan:
     class_sampling: ClassSampling = "natural"
     members: int | None = None
     split: str = ""
+    privacy: PrivacyPlan | None = None
 
     @property
     def steps(self) -> int:

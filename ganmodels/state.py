@@ -44,6 +44,8 @@ class Counters:
         held_progress: where the ladder holds the families' schedules; None: nowhere.
         parts: parts of a batch, once memory did not suffice for the usual number; 0 until then.
         given_up: the run ended early because roll-backs did not help.
+        accountant: differentially private steps: noise multiplier, sampling rate, how many. A roll-back takes
+            none of them back.
         events: what happened, in order.
     """
 
@@ -63,6 +65,7 @@ class Counters:
     held_progress: float | None = None
     parts: int = 0
     given_up: bool = False
+    accountant: list[list[float]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:

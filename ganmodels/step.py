@@ -27,7 +27,7 @@ WATCHED = ("fakes", "real_scores", "fake_scores")
 
 
 @dataclass(frozen=True, slots=True)
-class _Shard:
+class Shard:
     """A part of a batch, with its own chance and its own ``shared``, so that parts can run side by side."""
 
     batch: Batch
@@ -54,15 +54,15 @@ class Stepper:
         shards: int,
         held_out: ImageSet | None = None,
     ) -> None:
-        spec = ImageSpec(*images.images.shape[1:])
-        self.state = State(family, settings, spec, len(images.label_names), plan.seed, device)
+        self._spec = ImageSpec(*images.images.shape[1:])
+        self.state = State(family, settings, self._spec, len(images.label_names), plan.seed, device)
         self._family, self._plan, self._device, self._crew = family, plan, device, crew
         self._shards = shards
         self._is_bf16 = is_bf16(plan.precision, device)
         self._feed = Feed(images, plan.batch_size, plan.seed, plan.class_sampling, device)
         self._held_out = Feed(held_out, plan.batch_size, plan.seed, "natural", device) if held_out else None
         self._numbers: dict[str, list[Tensor]] = {}
-        self._last: list[_Shard] = []
+        self._last: list[Shard] = []
         self._skips = torch.zeros((), device=device)
         self.new_skips = 0
 
@@ -82,14 +82,14 @@ class Stepper:
         self.state.average(counters.step * plan.batch_size, plan.batch_size)
         self._last = shards
 
-    def _split(self, images: Tensor, labels: Tensor) -> list[_Shard]:
+    def _split(self, images: Tensor, labels: Tensor) -> list[Shard]:
         counters, plan = self.state.counters, self._plan
         parts = zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True)
         progress = counters.step / plan.steps
         if counters.held_progress is not None:
             progress = min(progress, counters.held_progress)
         return [
-            _Shard(
+            Shard(
                 Batch(
                     part,
                     part_labels,
@@ -108,17 +108,22 @@ class Stepper:
             for number, (part, part_labels) in enumerate(parts)
         ]
 
-    def _move(self, player: Player, shards: list[_Shard]) -> Tensor:
+    def _move(self, player: Player, shards: list[Shard]) -> Tensor:
         """Move one player's weights; return, as a scalar, whether that was left out for want of numbers."""
+        return self._take(player, *self._gradients(player, shards))
+
+    def _gradients(self, player: Player, shards: list[Shard]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return the gradients of a player's loss over all parts of a batch, and its numbers."""
         parameters = list(self.state.parameters[player.name].values())
         is_mixed = self._is_bf16 and self.state.counters.roll_backs < recovery.CAREFUL_FROM
 
-        def work(shard: _Shard) -> tuple[list[Tensor], dict[str, Tensor]]:
+        def work(shard: Shard) -> tuple[list[Tensor], dict[str, Tensor]]:
             # Threads share autocast's cache: what one drops another casts anew, and bits would differ.
             with torch.autocast(self._device.type, torch.bfloat16, is_mixed, cache_enabled=False):
                 numbers = player.loss(self.state.networks, shard.batch, shard.rng, shard.shared)
             # Gradients of these parameters only: a player cannot move, or pay for, another's weights.
-            gradients = torch.autograd.grad(numbers["loss"] * shard.share, parameters)
+            # A penalty alone may leave some out, such as a last bias: zeros for those.
+            gradients = torch.autograd.grad(numbers["loss"] * shard.share, parameters, materialize_grads=True)
             return list(gradients), {name: value.detach() * shard.share for name, value in numbers.items()}
 
         done = self._crew.map(work, shards)
@@ -127,9 +132,13 @@ class Stepper:
             for total, part in zip(gradients, more, strict=True):
                 total.add_(part)
             numbers = {name: numbers[name] + value for name, value in values.items()}
+        return gradients, numbers
+
+    def _take(self, player: Player, gradients: list[Tensor], numbers: dict[str, Tensor]) -> Tensor:
+        """Step along the gradients, if they and the loss are numbers; keep the statistics."""
         norm = torch.nn.utils.get_total_norm(gradients)
-        is_broken = ~torch.isfinite(norm + numbers["loss"])
-        self._optimise(player, parameters, gradients, is_broken)
+        is_broken = ~torch.isfinite(norm + numbers.get("loss", torch.zeros_like(norm)))
+        self._optimise(player, list(self.state.parameters[player.name].values()), gradients, is_broken)
         for name, value in {**numbers, "gradient": norm}.items():
             key = f"{player.name}_{name}" if name in ("loss", "gradient") else name
             self._numbers.setdefault(key, []).append(value)
@@ -164,12 +173,7 @@ class Stepper:
 
     def read(self) -> tuple[dict[str, float], Check]:
         """Return the means of all statistics since the last call, and the check of the last batch."""
-        numbers = {name: float(torch.stack(values).float().mean()) for name, values in self._numbers.items()}
-        self._numbers = {}
-        skips = int(self._skips)
-        self.new_skips = skips - self.state.counters.skipped
-        self.state.counters.skipped = skips
-        last = self._last
+        numbers, last = self._means(), self._last
         shared = {
             name: torch.cat([shard.shared[name].detach() for shard in last])
             for name in WATCHED
@@ -180,6 +184,15 @@ class Stepper:
         if self._held_out is not None and "fakes" in shared and "critic" in self.state.networks:
             numbers |= self._compare(self._held_out, images, labels, shared["fakes"])
         return numbers, look(images, labels, shared)
+
+    def _means(self) -> dict[str, float]:
+        """Return the means of all statistics since the last call; count the skipped batches."""
+        numbers = {name: float(torch.stack(values).float().mean()) for name, values in self._numbers.items()}
+        self._numbers = {}
+        skips = int(self._skips)
+        self.new_skips = skips - self.state.counters.skipped
+        self.state.counters.skipped = skips
+        return numbers
 
     @torch.no_grad()
     def _compare(self, held_out: Feed, images: Tensor, labels: Tensor, fakes: Tensor) -> dict[str, float]:

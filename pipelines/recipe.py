@@ -48,6 +48,12 @@ def _refusal(kind: LiteralString, reason: str) -> PydanticCustomError:
     return PydanticCustomError(kind, "{reason}", {"reason": reason})
 
 
+def _refusal_at(place: tuple[str, ...], reason: str) -> ValidationError:
+    """Return an error of a field that is found where another section was read."""
+    detail = InitErrorDetails(type=_refusal("value", reason), loc=place, input=None)
+    return ValidationError.from_exception_data("recipe", [detail])
+
+
 def _source(given: Any) -> Any:
     """Validate the section ``source`` by the settings of its format."""
     if isinstance(given, SourceSettings) or not isinstance(given, dict):
@@ -95,6 +101,26 @@ class Budget(Section):
         return self
 
 
+class PrivacySettings(Section):
+    """Differential privacy of training: what it may cost, or how much noise there is; one of the two."""
+
+    epsilon: float | None = Field(
+        default=None, ge=0.05, le=100, description="what training may cost a patient"
+    )
+    noise_multiplier: float | None = Field(
+        default=None, ge=0.1, le=1_000, description="deviation of the noise over clip_norm"
+    )
+    delta: float = Field(default=1e-5, gt=0, lt=0.1, description="chance for which epsilon does not hold")
+    clip_norm: float = Field(default=1.0, gt=0, le=1e6, description="longest gradient of one image")
+    critic_steps: Whole = Field(default=5, ge=1, le=1_000, description="for one step of the generator")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "PrivacySettings":
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise _refusal("privacy", "needs epsilon or noise_multiplier, and not both")
+        return self
+
+
 class ModelSettings(Section):
     """The generator: its family, its budget and how it is trained."""
 
@@ -118,6 +144,9 @@ class ModelSettings(Section):
         ge=0,
         le=0.3,
         description="of the training patients, to notice that the critic over-fits",
+    )
+    privacy: PrivacySettings | None = Field(
+        default=None, description="differential privacy of training; none: without"
     )
     settings: Annotated[SerializeAsAny[BaseModel], _OneOf(FAMILIES)] = Field(
         default_factory=Section, validate_default=True
@@ -194,6 +223,27 @@ class TranslateSettings(Section):
         return self
 
 
+class ExtractorSettings(Section):
+    """An extractor whose weights are brought: a local file, its digest, and the architecture that it fits."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9-]{1,30}$", description="as the findings name it")
+    architecture: str = Field(description="such as torchvision/resnet50 or monai/DenseNet121", max_length=60)
+    weights: Path = Field(description="a local .safetensors, .pt or .pth file")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file")
+    size_px: Whole = Field(default=224, ge=16, le=1024, description="side to which images are brought")
+    mean: tuple[float, ...] = Field(default=(0.485, 0.456, 0.406), min_length=1, max_length=3)
+    deviation: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(0.229, 0.224, 0.225), min_length=1, max_length=3
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_free(cls, name: str) -> str:
+        if name in ("classifier", "texture", "pixel", "all"):
+            raise _refusal("name", f"{name!r} is taken; choose another")
+        return name
+
+
 class GateSettings(Section):
     """The rules, fixed before training; `reason` is what lets a changed recipe leave an earlier FAIL."""
 
@@ -209,6 +259,9 @@ class GateSettings(Section):
         default=(), description="subgroups that must be judged, 'PatientSex: F'"
     )
     leave_out: tuple[str, ...] = Field(default=(), description="classes that failed, to be released without")
+    extractors: tuple[ExtractorSettings, ...] = Field(
+        default=(), description="further feature spaces for fidelity, from weights on this disk"
+    )
 
 
 def _publisher(name: str) -> str:
@@ -269,6 +322,23 @@ class Recipe(Section):
     gate: GateSettings = GateSettings()
     publish: PublishSettings = PublishSettings()
 
+    @model_validator(mode="after")
+    def _private_throughout(self) -> "Recipe":
+        """Hold that nothing beside the training tells of the patients for whom it accounts."""
+        if self.model.privacy is None:
+            return self
+        if self.generate.classes == "as-real":
+            reason = (
+                "'as-real' copies the balance of the patients' classes, for which model.privacy does not "
+                "account; say generate.classes: uniform, or numbers that were chosen without the data"
+            )
+            raise _refusal_at(("generate", "classes"), reason)
+        if self.generate.through is not None:
+            raise _refusal_at(("generate", "through"), "that translation was learned without model.privacy")
+        if self.translate is not None:
+            raise _refusal_at(("translate",), "goes without model.privacy: translations have no private form")
+        return self
+
     def plain(self) -> dict[str, Any]:
         """Return the recipe as plain data with every default filled in."""
         return self.model_dump(mode="json")
@@ -278,8 +348,10 @@ class Recipe(Section):
         return public_recipe(self.plain())
 
     def without_paths(self) -> "Recipe":
-        """Return the recipe with its source's paths kept back: equal wherever the source lies."""
-        return self.model_copy(update={"source": _keep_back(self.source)})
+        """Return the recipe with its paths kept back: equal wherever the source and weights lie."""
+        extractors = tuple(_keep_back(each) for each in self.gate.extractors)
+        gate = self.gate.model_copy(update={"extractors": extractors})
+        return self.model_copy(update={"source": _keep_back(self.source), "gate": gate})
 
     @property
     def digest(self) -> str:

@@ -12,6 +12,7 @@ from phantomset.data.records import ImageSet
 from phantomset.validators import controls, gate
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Axis, Check, Evidence, Finding, Rules, Verdict
+from phantomset.validators.weights import Weights
 
 CHECKS = "phantomset.validators.checks"
 
@@ -36,6 +37,7 @@ def judge(
     *,
     earlier: Sequence[ImageSet] = (),
     leave_out: Sequence[str] = (),
+    brought: Sequence[Weights] = (),
 ) -> Verdict:
     """Return the verdict on ``evidence.synthetic`` under the rules. Never raises on a set's content.
 
@@ -51,19 +53,23 @@ def judge(
             so privacy is judged once more on all of them together.
         leave_out: classes that S shall be without. Privacy is judged against all patients as before,
             fidelity and utility on the classes that remain.
+        brought: extractors whose weights somebody brings; they take part in fidelity where they qualify.
     """
     evidence = replace(evidence, synthetic=without_classes(evidence.synthetic, leave_out))
     sets = (*_parts(evidence).values(), *earlier)
-    digest = digest_of("verdict", *map(_digest_of_set, sets), rules, seed, gate.suite(), list(leave_out))
+    more = [each.identity for each in brought]
+    digest = digest_of(
+        "verdict", *map(_digest_of_set, sets), rules, seed, gate.suite(), list(leave_out), *more
+    )
     faults = unfit(evidence)
     if faults:
         for fault in faults:
             report(f"evidence: INCONCLUSIVE: {fault.advice}")
         return gate.decide(faults, rules, digest)
-    context = Context(evidence, rules, seed, controls.control_sets)
+    context = Context(evidence, rules, seed, controls.control_sets, brought)
     findings = examine(context, gate.AXES if not leave_out else PATIENTS, report)
     if leave_out:
-        rest = Context(remaining(evidence, leave_out), rules, seed)
+        rest = Context(remaining(evidence, leave_out), rules, seed, brought=brought)
         findings += examine(rest, tuple(axis for axis in gate.AXES if axis not in PATIENTS), report)
     if earlier:
         findings += _jointly(evidence, earlier, rules, seed, report)

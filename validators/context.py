@@ -1,6 +1,6 @@
 """What checks and controls look at: the four sets, and everything computed from them once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +26,7 @@ from phantomset.validators.scores import (
     subset,
     whole,
 )
+from phantomset.validators.weights import Weights
 
 DENSITY_SPACE = "pca"
 SYNTHETIC = "synthetic"
@@ -43,11 +44,21 @@ class Context:
         rules: Rules,
         seed: int,
         extra_sets: Callable[["Context"], dict[str, Candidates]] | None = None,
+        brought: Sequence[Weights] = (),
     ) -> None:
-        """Take the evidence; ``extra_sets`` names the sets that the controls want to be looked at too."""
+        """Take the evidence.
+
+        Args:
+            evidence: T, H, R and S.
+            rules: the privacy policy and the fidelity profile.
+            seed: of every random step.
+            extra_sets: names the sets that the controls want to be looked at too.
+            brought: extractors whose weights somebody brings.
+        """
         self.evidence = evidence
         self.rules = rules
         self.seed = seed
+        self.brought = tuple(brought)
         self.extra_sets = {} if extra_sets is None else extra_sets(self)
         self._features: dict[tuple[str, str], np.ndarray] = {}
         self._taught: dict[Side, np.ndarray] = {}
@@ -190,7 +201,11 @@ class Context:
     def _fitted(self) -> tuple[dict[str, Extractor], Classifier | None]:
         evidence = self.evidence
         return fit_extractors(
-            evidence.reference, evidence.holdout, self.seed_of("extractors"), self.rng("extractors")
+            evidence.reference,
+            evidence.holdout,
+            self.seed_of("extractors"),
+            self.rng("extractors"),
+            self.brought,
         )
 
     @property

@@ -1,6 +1,6 @@
 """Feature spaces for fidelity: fitted on R, and believed only after they have seen what they should."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from phantomset.validators.ladder import to_uint8
 from phantomset.validators.measures.frechet import frechet
 from phantomset.validators.measures.kernel import kid
 from phantomset.validators.wavelets import wavelet_features
+from phantomset.validators.weights import Weights, load
 
 NULL_DRAWS = 20
 SEEN = 2.0
@@ -22,6 +23,7 @@ SEEN = 2.0
 
 OUTPUT_WEIGHT = 2.0
 MOST_IMAGES, KERNEL_IMAGES = 2000, 500
+COMPONENTS = 48
 DISTINCT = 15
 
 Features = Callable[[np.ndarray], np.ndarray]
@@ -32,7 +34,7 @@ class Extractor:
     """A feature space and its standing.
 
     Attributes:
-        name: "classifier" or "texture".
+        name: "classifier", "texture", or that of weights which were brought.
         features: uint8 images ``(N, C, H, W)`` to ``(N, D)`` float64, in units of R's deviations.
         missed: what it should have seen and did not; empty when it qualifies.
         null: greatest Fréchet distance between random halves of H.
@@ -53,19 +55,27 @@ class Extractor:
 
 
 def fit_extractors(
-    reference: ImageSet, holdout: ImageSet, seed: int, rng: np.random.Generator
+    reference: ImageSet,
+    holdout: ImageSet,
+    seed: int,
+    rng: np.random.Generator,
+    brought: Sequence[Weights] = (),
 ) -> tuple[dict[str, Extractor], Classifier | None]:
     """Return the extractors, fitted on R and qualified on H, and the classifier of R.
 
     ``classifier``: last convolution and class outputs of a network trained on R's labels, 48 + K features;
     sees classes, modes and artefacts. ``texture``: a wavelet bank that learned nothing, 48 features (54 for
     RGB); sees what a network overlooks, and is not asked about classes. With one class there is no
-    classifier.
+    classifier. Then those whose weights were brought, by their names: 48 components of what they see in R;
+    they are not asked about classes either.
+
+    Raises:
+        RecipeError: a file of weights is missing, or is not the one that was named.
     """
     texture = _standardised(lambda images: wavelet_features(_grey_scale(images)), reference.images)
     found = {"texture": _qualify("texture", texture, holdout, rng, sees_classes=False)}
     if len(np.unique(reference.labels)) < 2:
-        return found, None
+        return found | _brought(brought, reference, holdout, rng), None
     classes = len(reference.label_names)
     judge = train_classifier(reference.images, reference.labels, classes, seed)
     seen, told = (_standardised(part, reference.images) for part in (judge.features, judge.outputs))
@@ -74,7 +84,34 @@ def fit_extractors(
         # Few outputs among many features: at single weight the loss of a class would drown.
         return np.concatenate([seen(images), OUTPUT_WEIGHT * told(images)], axis=1)
 
-    return {"classifier": _qualify("classifier", learned, holdout, rng, sees_classes=True), **found}, judge
+    found = {"classifier": _qualify("classifier", learned, holdout, rng, sees_classes=True), **found}
+    return found | _brought(brought, reference, holdout, rng), judge
+
+
+def _brought(
+    brought: Sequence[Weights], reference: ImageSet, holdout: ImageSet, rng: np.random.Generator
+) -> dict[str, Extractor]:
+    """Return the extractors whose weights were brought, qualified as the others are."""
+    return {
+        each.name: _qualify(
+            each.name, _components(load(each), reference.images), holdout, rng, sees_classes=False
+        )
+        for each in brought
+    }
+
+
+def _components(features: Features, images: np.ndarray) -> Features:
+    """Return the features' first components in R, at most 48, each in units of R's deviation.
+
+    A network has more features than there are holdout images, and distances between Gaussians need five rows
+    for each. Components under 5% of the first one's deviation are not blown up.
+    """
+    fitted = features(images)
+    mean = fitted.mean(0)
+    _, spread, directions = np.linalg.svd(fitted - mean, full_matrices=False)
+    deviation = spread[:COMPONENTS] / len(images) ** 0.5
+    scale = np.maximum(deviation, max(0.05 * deviation[0], 1e-6))
+    return lambda other: (features(other) - mean) @ directions[:COMPONENTS].T / scale
 
 
 def _grey_scale(images: np.ndarray) -> torch.Tensor:

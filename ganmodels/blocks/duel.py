@@ -1,14 +1,12 @@
 """What a game of one critic and one generator needs, whichever loss they play."""
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from phantomset.ganmodels.family import Batch, Networks, Player
-
-Loss = Callable[[Networks, Batch, torch.Generator, dict[str, Tensor]], dict[str, Tensor]]
+from phantomset.ganmodels.family import Batch, Loss, Networks, Player, PrivateGame
 
 
 def noise(batch: Batch, size: int, rng: torch.Generator) -> Tensor:
@@ -83,3 +81,22 @@ def non_saturating(latent: int, learning_rate: float, betas: tuple[float, float]
         return {"loss": functional.softplus(-fooled(networks, batch, shared)).mean()}
 
     return duel(critic_loss, generator_loss, (learning_rate, learning_rate), betas)
+
+
+def private_game(
+    settings: Any,  # noqa: ARG001 - the contract's form
+    penalty: Loss | None = None,
+    penalty_every: int = 1,
+) -> PrivateGame:
+    """Return the same game for differential privacy; `non_saturating` has this form already but for clipping.
+
+    The zero of the scores is not free, so the generator needs no real score beside its own.
+    """
+
+    def critic(real: Tensor, fake: Tensor) -> Tensor:
+        return functional.softplus(-real) + functional.softplus(fake)
+
+    def generator(fake: Tensor) -> Tensor:
+        return functional.softplus(-fake)
+
+    return PrivateGame(critic, generator, penalty, penalty_every)

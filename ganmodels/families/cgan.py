@@ -27,7 +27,7 @@ from phantomset.ganmodels.blocks import duel
 from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.spectral import SpectralLinear, sharpen
 from phantomset.ganmodels.blocks.towers import SLOPE, DownTower, UpTower, spectral_halving, unfit_size
-from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player
+from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player, PrivateGame
 
 
 class Settings(FamilySettings):
@@ -125,6 +125,16 @@ def players(settings: Settings) -> tuple[Player, ...]:
     return duel.duel(critic_loss, generator_loss, rates, (0.0, 0.9), settings.warm_up_share)
 
 
+def private(settings: Settings) -> PrivateGame | None:
+    """Return the hinge game of single pairs; none with an auxiliary head, which learns more than a score."""
+    if settings.head == "auxiliary":
+        return None
+    return PrivateGame(
+        critic=lambda real, fake: functional.relu(1 - real) + functional.relu(1 + fake),
+        generator=lambda fake: -fake,
+    )
+
+
 def prepare(networks: Networks) -> None:
     """Follow the critic's weights with its singular vectors."""
     sharpen(networks["critic"])
@@ -142,5 +152,6 @@ FAMILY = Family(
     "with auxiliary classifier GANs', ICML 2017",
     noise_shape=latent_shape,
     sample=from_latent,
+    private=private,
     prepare=prepare,
 )

@@ -79,4 +79,5 @@ FAMILY = Family(
     "generative adversarial networks', ICLR 2016",
     noise_shape=latent_shape,
     sample=from_latent,
+    private=duel.private_game,
 )

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phantomset.data.records import ImageSpec
+from phantomset.ganmodels.blocks import duel
 from phantomset.ganmodels.blocks.geometry import Pyramid, pyramid
 from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.penalty import squared_gradient
 from phantomset.ganmodels.blocks.residual import SLOPE, ResidualBlock, scale_weights
 from phantomset.ganmodels.blocks.schedule import cosine
-from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player
+from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player, PrivateGame
 
 WIDTHS = {1: (64,), 2: (64, 48), 3: (96, 64, 48), 4: (128, 96, 64, 48), 5: (192, 128, 96, 64, 48)}
 """Channels of the stages by number of doublings, smallest map first: 28 and 32 px have two stages."""
@@ -168,6 +169,27 @@ def generator_loss(
     return {"loss": functional.softplus(real - fake).mean()}
 
 
+def fake_penalty(
+    settings: Settings, networks: Networks, batch: Batch, rng: torch.Generator, _: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return R2 alone: ``gamma / 2`` times ``E ||dD/dx||^2`` over fakes."""
+    with torch.no_grad():
+        fakes = networks["generator"](duel.noise(batch, settings.latent, rng), batch.labels)
+    seen = batch.augment(fakes).requires_grad_()
+    squared = squared_gradient(networks["critic"](seen, batch.labels), seen).mean()
+    penalty = batch.penalty_scale * gamma(settings, seen, batch.progress) / 2 * squared
+    return {"loss": penalty, "penalty": penalty.detach(), "squared_gradient": squared.detach()}
+
+
+def private(settings: Settings) -> PrivateGame:
+    """Return the game for differential privacy: these networks, the classic loss, the penalty on fakes.
+
+    The pairing loss leaves the zero of the scores free, so its generator needs scores of real images. R1
+    would have to be shortened with its image: at the step with fourfold weight little else would be left.
+    """
+    return duel.private_game(settings, partial(fake_penalty, settings), settings.penalty_every)
+
+
 def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn.Module]:
     """Return the two networks with fresh weights from torch's global generator."""
     return {
@@ -237,4 +259,5 @@ FAMILY = Family(
     paper="Huang et al., 'The GAN is dead; long live the GAN! A modern GAN baseline', NeurIPS 2024",
     noise_shape=latent_shape,
     sample=from_latent,
+    private=private,
 )

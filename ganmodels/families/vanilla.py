@@ -97,4 +97,5 @@ FAMILY = Family(
     paper="Goodfellow et al., 'Generative adversarial nets', NeurIPS 2014",
     noise_shape=latent_shape,
     sample=from_latent,
+    private=duel.private_game,
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -66,14 +67,20 @@ def judge(
     """Return the judgement of a set, and whether it was judged now; an equal judgement is made once."""
     gate = recipe.gate
     rules = Rules(gate.privacy, gate.fidelity, gate.conclusive, gate.utility)
-    seed = seed_of(recipe.seed, "validate")
+    seed, brought = seed_of(recipe.seed, "validate"), making.weights_of(recipe)
     code = code_digest("validators")
     book = lineage.Lineage(key_folder() / LEDGER)
     case = _case(recipe, workspace, material)
     known = {digest: let_out.load(key_folder(), digest, recipe.image.spec) for digest in book.released(case)}
     case = dataclasses.replace(
         case,
-        rules=digest_of(rules, code, seed, {digest: found is not None for digest, found in known.items()}),
+        rules=digest_of(
+            rules,
+            code,
+            seed,
+            {digest: found is not None for digest, found in known.items()},
+            *(each.identity for each in brought),
+        ),
     )
     key = digest_of("validate", material.split.digest, material.synthetic.digest, case.rules, case.left_out)
     folder = workspace.restricted("findings", key[: making.NAME])
@@ -84,7 +91,9 @@ def judge(
 
         book.begin(case)
         images, earlier = evidence(workspace, material), [part for part in known.values() if part]
-        judged = audit.judge(images, rules, seed, say, earlier=earlier, leave_out=case.left_out)
+        judged = audit.judge(
+            images, rules, seed, say, earlier=earlier, leave_out=case.left_out, brought=brought
+        )
         judged = _unless_given_up(judged, material.checkpoint)
         judged = _unless_forgotten(judged, sum(part is None for part in known.values()))
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -158,7 +167,8 @@ def _judgement(
     is_known = paper.exists() and public.exists()
     synthetic = published(workspace, material, case.left_out)
     images = None if is_known else dataclasses.replace(evidence(workspace, material), synthetic=synthetic)
-    coarse = gate.public(settled.verdict, images) if images else json.loads(public.read_bytes())
+    promised = {"differential_privacy": _promised(material)}
+    coarse = gate.public(settled.verdict, images) | promised if images else json.loads(public.read_bytes())
     draft = Draft(
         name=recipe.name,
         recipe=recipe.plain(),
@@ -179,6 +189,17 @@ def _judgement(
         write_json(public, coarse, mode=0o600)
         _write_verdict(folder / "verdict.json", settled.verdict)
     return Judgement(folder.name, settled.verdict, draft, paper, case)
+
+
+def _promised(material: Material) -> dict[str, Any] | None:
+    """Return what training promised each patient, epsilon rounded up to three digits; None without."""
+    kept = material.checkpoint.guarantee
+    if kept is None:
+        return None
+    steps = 10.0 ** (math.floor(math.log10(kept.epsilon)) - 2) if kept.epsilon > 0 else 1.0
+    unit = "patient" if material.cohort.has_patients else "image"
+    epsilon = float(f"{math.ceil(kept.epsilon / steps) * steps:.3g}")
+    return {"epsilon": epsilon, "delta": kept.delta, "unit": unit}
 
 
 def _origin(material: Material) -> Origin:

@@ -153,11 +153,17 @@ def _child(node: Any, part: str | int) -> Any:
 
 
 def _absolute(tree: dict[str, Any], folder: Path) -> None:
-    """Let ``source.path`` start from the recipe's folder; a source's other paths start from that one."""
+    """Let ``source.path`` and brought weights start from the recipe's folder; a source's other paths start
+    from that one."""
     section = tree.get("source")
     source = cast(dict[str, Any], section) if isinstance(section, dict) else {}
     if isinstance(source.get("path"), str):
         source["path"] = str(folder / Path(source["path"]).expanduser())
+    gate = tree.get("gate")
+    brought = cast(dict[str, Any], gate).get("extractors") if isinstance(gate, dict) else None
+    for each in cast(list[Any], brought) if isinstance(brought, list) else []:
+        if isinstance(each, dict) and isinstance(cast(dict[str, Any], each).get("weights"), str):
+            each["weights"] = str(folder / Path(each["weights"]).expanduser())
 
 
 def _override(tree: dict[str, Any], override: str) -> marked_yaml.Path:
@@ -175,7 +181,7 @@ def _override(tree: dict[str, Any], override: str) -> marked_yaml.Path:
             section[part] = {}
         section = section[part]
     section[path[-1]] = value
-    if path in (("source",), ("source", "path")):
+    if path in (("source",), ("source", "path"), ("gate",), ("gate", "extractors")):
         _absolute(tree, Path.cwd())
     return path
 

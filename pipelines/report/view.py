@@ -75,6 +75,7 @@ class PublicView:
     status: str
     headline: str
     sentence: str
+    promise: str
     reasons: tuple[str, ...]
     outcomes: tuple[Outcome, ...]
     not_evaluated: tuple[str, ...]
@@ -106,6 +107,7 @@ def public_view(draft: Draft) -> PublicView:
         status=status,
         headline=words.HEADLINE[status],
         sentence=_sentence(status, draft.verdict.axes, str(told.get("says", ""))),
+        promise=words.promise(told.get("differential_privacy")),
         reasons=_reasons(draft, outcomes),
         outcomes=outcomes,
         not_evaluated=_not_evaluated(draft, outcomes),
@@ -296,7 +298,16 @@ def _facts(draft: Draft) -> tuple[tuple[str, str], ...]:
         ("Compared with", f"{coarse_text(parts['holdout'])} unseen" if "holdout" in parts else "not known"),
         ("Privacy policy", draft.verdict.rules.privacy),
         ("Fidelity profile", draft.verdict.rules.fidelity),
+        *_promised(draft.public_verdict),
     )
+
+
+def _promised(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the row on differential privacy; none where the set was made elsewhere and nobody knows."""
+    if "differential_privacy" not in told:
+        return ()
+    private = told["differential_privacy"]
+    return (("Differential privacy", f"epsilon {private['epsilon']:g}" if private else "none"),)
 
 
 def _flat(value: Any, before: str = "") -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """How to read each thing in a report: one plain paragraph a figure, and one sentence a verdict."""
 
 import re
+from typing import Any
 
 from phantomset.data import catalogue
 from phantomset.data.errors import RecipeError
@@ -173,6 +174,23 @@ NOT_EVIDENCE = (
     "Synthetic images support research and development. They are not clinical evidence and must not be used "
     "to diagnose or to treat anyone."
 )
+
+
+def promise(privacy: dict[str, Any] | None) -> str:
+    """Return in one sentence what differentially private training promised; "" without.
+
+    >>> promise({"epsilon": 7.95, "delta": 1e-05, "unit": "patient"})[:67]
+    'Differential privacy, epsilon 7.95 and delta 1e-05: whether any one'
+    """
+    if not privacy:
+        return ""
+    epsilon, delta, unit = privacy["epsilon"], privacy["delta"], privacy["unit"]
+    return (
+        f"Differential privacy, epsilon {epsilon:g} and delta {delta:g}: whether any one {unit} was in the "
+        f"training or not changes the odds of any set that could have come out by a factor of at most "
+        f"e^{epsilon:g}, but for a chance of {delta:g}; this holds for the images and not for the figures of "
+        f"this report, and the epsilons of several sets from the same {unit}s add up."
+    )
 
 
 def how_to_read(check: str, metric: str) -> str:

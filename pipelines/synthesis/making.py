@@ -15,6 +15,7 @@ import numpy as np
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.data.ingest import require_classes
+from phantomset.data.keys import pseudonym
 from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, SyntheticSet
 from phantomset.data.seeds import seed_of, stream
 from phantomset.data.store import image_set
@@ -28,6 +29,8 @@ from phantomset.pipelines.versions import code_digest
 if TYPE_CHECKING:
     from phantomset.ganmodels.engine import Probe, Progress
     from phantomset.ganmodels.family import FamilySettings
+    from phantomset.ganmodels.plan import PrivacyPlan
+    from phantomset.validators.weights import Weights
 
 NAME = 16
 """Digits of a digest that name a folder: short enough to read, and 2**64 is still enough."""
@@ -49,6 +52,7 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
         SourceError: no labels, or one class.
         ModelError: the family cannot be trained on these images by this plan, or a class is asked for that
             the cohort does not have.
+        RecipeError: weights of an extractor are missing, or are not those that the recipe names.
     """
     from phantomset.ganmodels import engine
 
@@ -61,10 +65,25 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
             f"{', '.join(cohort.label_names)}, and one at least must remain"
         )
     labels = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)
-    # The engine asks for labels and shapes only; a broadcast zero has the shape and no memory.
+    _, patients = np.unique([cohort.records[each].subject for each in split.train], return_inverse=True)
+    # The engine asks for labels, patients and shapes; a broadcast zero has the shape and no memory.
     shapes = np.broadcast_to(np.uint8(0), (len(labels), *cohort.spec.shape))
-    seen = ImageSet(shapes, labels, np.zeros_like(labels), cohort.label_names)
+    seen = ImageSet(shapes, labels, patients, cohort.label_names)
     engine.check(seen, recipe.model.family, settings_of(recipe), asked(recipe, None, split))
+    if recipe.gate.extractors:
+        from phantomset.validators.weights import load
+
+        for brought in weights_of(recipe):
+            load(brought)
+
+
+def weights_of(recipe: Recipe) -> "tuple[Weights, ...]":
+    """Return the extractors whose weights the recipe names, for the gate."""
+    from phantomset.validators.weights import Weights
+
+    return tuple(
+        Weights(path=each.weights, **each.model_dump(exclude={"weights"})) for each in recipe.gate.extractors
+    )
 
 
 def learned_and_held_out(
@@ -73,8 +92,11 @@ def learned_and_held_out(
     """Return which of the training part's records are learned, and which only watch the critic.
 
     Whole groups are held out, about ``model.held_out_share`` of the images; none where a class would be left
-    with under nine tenths of its images, or fewer than eight images in all could be spared.
+    with under nine tenths of its images, or fewer than eight images in all could be spared. None under
+    differential privacy either: what they show would tell of the training images beside them.
     """
+    if recipe.model.privacy is not None:
+        return split.train, ()
     groups: dict[str, list[int]] = {}
     for position in split.train:
         groups.setdefault(cohort.records[position].group, []).append(position)
@@ -175,7 +197,18 @@ def asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
         members=model.members,
         threads=threads,
         split=split.digest,
+        privacy=_privacy(recipe),
     )
+
+
+def _privacy(recipe: Recipe) -> "PrivacyPlan | None":
+    """Return the plan of differential privacy. Its noise follows from the project key: a recipe is public."""
+    from phantomset.ganmodels.plan import PrivacyPlan
+
+    wanted = recipe.model.privacy
+    if wanted is None:
+        return None
+    return PrivacyPlan(**wanted.model_dump(), secret=int(pseudonym("noise", "training"), 16))
 
 
 def settings_of(recipe: Recipe) -> "FamilySettings":
@@ -279,6 +312,11 @@ def probe(recipe: Recipe, machine: Machine) -> "Probe":
 
         images = blank_training_set(recipe.translate, images)
     plan = TrainingPlan(
-        64, model.batch_size, precision=model.precision, augment=model.augment, threads=machine.threads
+        64,
+        model.batch_size,
+        precision=model.precision,
+        augment=model.augment,
+        threads=machine.threads,
+        privacy=_privacy(recipe),
     )
     return engine.probe(images, model.family, settings_of(recipe), plan, machine.device, seconds=3.0)

@@ -156,3 +156,33 @@ def test_each_shipped_recipe_is_valid_and_named_as_its_file(name: str) -> None:
     assert recipe.summary
     assert recipe.model.budget.minutes is None
     assert recipe.publish.source_terms or name in ("image-folder", "dicom-folder")
+
+
+PRIVATE = GOOD.replace("budget: {images: 640}", "budget: {images: 640}, privacy: {epsilon: 8}")
+
+
+def test_a_private_recipe_is_private_throughout() -> None:
+    """What would tell of the patients beside the accounted training is refused where it stands, or would."""
+    assert recipe_file.parse(PRIVATE + "generate: {classes: uniform}\n", "r.yaml", Path("/home"), ())
+    assert "say generate.classes: uniform" in errors_of(PRIVATE)[0]
+    through = "generate: {classes: uniform, through: 0123456789abcdef}\n"
+    assert "5:39: generate.through: that translation was learned without" in errors_of(PRIVATE + through)[0]
+    task = "generate: {classes: uniform}\ntranslate: {task: denoise}\n"
+    assert "6:12: translate: goes without model.privacy" in errors_of(PRIVATE + task)[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{}", "needs epsilon or noise_multiplier, and not both"),
+        ("{epsilon: 1, noise_multiplier: 1}", "needs epsilon or noise_multiplier, and not both"),
+        ("{epsilon: 0.01}", "should be greater than or equal to 0.05"),
+        ("{epsilon: 1, delta: 1}", "should be less than 0.1"),
+        ("{epsilon: 1, clip: 1}", "unknown key; did you mean 'clip_norm'?"),
+        ("{epsilon: 1, critic_steps: 0}", "should be greater than or equal to 1"),
+    ],
+)
+def test_privacy_that_means_nothing_is_refused(given: str, message: str) -> None:
+    """One of epsilon and noise, each within its range, no unknown key."""
+    text = PRIVATE.replace("{epsilon: 8}", given) + "generate: {classes: uniform}\n"
+    assert any(message in line and "model.privacy" in line for line in errors_of(text))

@@ -353,3 +353,31 @@ def test_a_licence_that_the_hub_does_not_know_is_named() -> None:
         front = yaml.safe_load(text.split("---\n")[1])
         assert {key: front[key] for key in front if key.startswith("license")} == expected
         assert "configs" not in front  # without the folder form there are no images to point at
+
+
+PRIVATE = {"differential_privacy": {"epsilon": 7.95, "delta": 1e-5, "unit": "patient"}}
+
+
+def test_a_promise_stands_beside_the_verdict() -> None:
+    """Epsilon and delta in one sentence on page, card and markdown, before anything that was measured."""
+    one = draft()
+    private = dataclasses.replace(one, public_verdict=one.public_verdict | PRIVATE)
+    for text in (
+        report.public_html(private),
+        report.restricted_html(private, evidence()),
+        card(private, 1, []),
+        report.markdown(private),
+    ):
+        plain = " ".join(text.split())
+        assert "epsilon 7.95 and delta 1e-05: whether any one patient was in the training or not" in plain
+        assert plain.index("epsilon 7.95") < plain.index("112 of 112 planted copies")
+
+
+def test_no_promise_is_told_as_none() -> None:
+    """Without noise the row says so; of a set that was made elsewhere nothing is said."""
+    one = draft()
+    without = report.public_html(
+        dataclasses.replace(one, public_verdict=one.public_verdict | {"differential_privacy": None})
+    )
+    assert "Differential privacy</dt><dd>none" in without
+    assert "ifferential privacy" not in report.public_html(one)
