@@ -162,8 +162,9 @@ def _absolute(tree: dict[str, Any], folder: Path) -> None:
     gate = tree.get("gate")
     brought = cast(dict[str, Any], gate).get("extractors") if isinstance(gate, dict) else None
     for each in cast(list[Any], brought) if isinstance(brought, list) else []:
-        if isinstance(each, dict) and isinstance(cast(dict[str, Any], each).get("weights"), str):
-            each["weights"] = str(folder / Path(each["weights"]).expanduser())
+        entry = cast(dict[str, Any], each) if isinstance(each, dict) else {}
+        if isinstance(entry.get("weights"), str):
+            entry["weights"] = str(folder / Path(entry["weights"]).expanduser())
 
 
 def _override(tree: dict[str, Any], override: str) -> marked_yaml.Path:

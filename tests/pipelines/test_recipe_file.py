@@ -186,3 +186,14 @@ def test_privacy_that_means_nothing_is_refused(given: str, message: str) -> None
     """One of epsilon and noise, each within its range, no unknown key."""
     text = PRIVATE.replace("{epsilon: 8}", given) + "generate: {classes: uniform}\n"
     assert any(message in line and "model.privacy" in line for line in errors_of(text))
+
+
+def test_brought_weights_start_from_the_recipes_folder() -> None:
+    """As the source does; and a name that the suite uses itself is refused."""
+    sha = "0" * 64
+    text = (
+        GOOD + f"gate: {{extractors: [{{name: mine, architecture: a/b, weights: w.pt, sha256: '{sha}'}}]}}\n"
+    )
+    (found,) = recipe_file.parse(text, "r.yaml", Path("/home"), ()).recipe.gate.extractors
+    assert found.weights == Path("/home/w.pt")
+    assert "'texture' is taken; choose another" in errors_of(text.replace("mine", "texture"))[0]
