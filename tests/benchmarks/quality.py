@@ -15,6 +15,8 @@ samples a class as it has training images, at most 10,000 in all.
   to the nearest of equally many withheld ones; 1 is no preference, under .95 is copying.
 - Noise drift: log10 excess of power in the highest frequency bands; 0 is real.
 
+With ``--epsilon`` the generator is trained with differential privacy, one image a patient, delta 1e-5.
+
 Results are added to the output after each seed; a stopped run goes on from its checkpoint beside the output.
 """
 
@@ -34,7 +36,7 @@ from phantomset.data.records import ImageSet
 from phantomset.ganmodels import checkpoint, engine, stability
 from phantomset.ganmodels.families import r3gan
 from phantomset.ganmodels.generate import generate
-from phantomset.ganmodels.plan import TrainingPlan
+from phantomset.ganmodels.plan import PrivacyPlan, TrainingPlan
 from phantomset.validators.measures.frechet import frechet
 from phantomset.validators.measures.neighbours import nearest
 from phantomset.validators.measures.prdc import prdc
@@ -271,6 +273,7 @@ def train_and_sample(
         augment=options.augment,
         class_sampling=options.class_sampling,
         members=options.members,
+        privacy=privacy(options),
     )
     begun, cpu = time.monotonic(), time.process_time()
     for report in engine.train(train, "r3gan", settings, plan, folder):
@@ -279,7 +282,9 @@ def train_and_sample(
             end="",
         )
     print()
+    kept = checkpoint.finished_checkpoint(folder).guarantee
     cost = {
+        "epsilon": None if kept is None else round(kept.epsilon, 3),
         "images": report.images_seen,
         "seconds": round(time.monotonic() - begun),
         "cpu_seconds": round(time.process_time() - cpu),
@@ -290,6 +295,13 @@ def train_and_sample(
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     made = generate(folder, labels, seed)
     return ImageSet(made, labels, np.full(len(labels), -1), train.label_names), cost
+
+
+def privacy(options: argparse.Namespace) -> PrivacyPlan | None:
+    """Return the plan of differential privacy. Its noise is no secret here: the data is public."""
+    if options.epsilon is None:
+        return None
+    return PrivacyPlan(options.epsilon, None, clip_norm=options.clip_norm, critic_steps=options.critic_steps)
 
 
 def budget(train: ImageSet, folder: Path, settings: r3gan.Settings, options: argparse.Namespace) -> int:
@@ -319,6 +331,9 @@ def main() -> None:
     parser.add_argument(
         "--members", type=int, help="generators that share the budget; default: by the budget"
     )
+    parser.add_argument("--epsilon", type=float, help="train with differential privacy, delta 1e-5")
+    parser.add_argument("--clip-norm", type=float, default=1.0)
+    parser.add_argument("--critic-steps", type=int, default=5)
     parser.add_argument("--settings", default="{}", help="of the family, as JSON")
     parser.add_argument("--out", type=Path, default=Path("quality.json"))
     options = parser.parse_args()
