@@ -1,8 +1,8 @@
 """Files decoded over processes: in their order, within limits; a decoder that dies costs one file.
 
 A worker takes files one by one through a pipe and answers in the same order. It has a limit of address space
-and, for each file, of time: an alarm ends it whatever its C code does, and outlives the parent. A worker that
-dies is replaced; the file it died over is tried once more, then it has a reason code.
+and, for each file, of CPU time: an alarm ends it whatever its C code does, and outlives the parent. A worker
+that dies is replaced; the file it died over is tried once more, then it has a reason code.
 """
 
 import multiprocessing
@@ -25,6 +25,10 @@ from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Rejected
 from phantomset.data.source import ReadContext, SourceSettings
 
+PATIENCE = 20
+"""How many seconds by the clock a worker has for each of CPU: a decoder that sleeps ends as well."""
+
+_LATE = (-signal.SIGPROF, -signal.SIGALRM)
 _AHEAD = 4
 """Files that wait in a worker's pipe: it is never idle, and little is lost with it."""
 
@@ -40,7 +44,8 @@ class Bounds:
     """What a worker may take.
 
     Attributes:
-        seconds: for a file, and one more for each MiB of it.
+        seconds: of CPU for a file, and one more for each MiB of it; by the clock `PATIENCE` times as many, so
+            that a busy machine costs no file.
         address_bytes: address space, on top of what an idle worker has.
     """
 
@@ -188,7 +193,7 @@ class _Pool:
         index, *others = worker.waiting
         self._bury(worker)
         self._again.extendleft(reversed(others))
-        is_late = worker.process.exitcode == -signal.SIGALRM
+        is_late = worker.process.exitcode in _LATE
         self._deaths[index] = self._deaths.get(index, 0) + 1
         if is_late or self._deaths[index] > 1:
             code = "DECODE_TIMEOUT" if is_late else "DECODER_CRASH"
@@ -205,7 +210,8 @@ class _Pool:
 def _work(pipe: Connection, job: Job, bounds: Bounds) -> None:
     """A worker's life: ends with its pipe, or by one of its bounds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops it in good order
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for alarm in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(alarm, signal.SIG_DFL)
     os.environ[keys.VARIABLE] = job.key_file
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # decoders print what they think of a file, with its values
@@ -219,13 +225,16 @@ def _work(pipe: Connection, job: Job, bounds: Bounds) -> None:
             listed: Listed = pipe.recv()
         except (EOFError, OSError):
             return
-        signal.setitimer(signal.ITIMER_REAL, bounds.seconds + listed.member.size_bytes / (1 << 20))
+        seconds = bounds.seconds + listed.member.size_bytes / (1 << 20)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds * PATIENCE)
         answer: Any
         try:
             answer = decode_file(job.source, job.tree, listed, job.settings, job.image, job.context)
         except SourceError as error:
             answer = str(error)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
         try:
             pipe.send(answer)
         except OSError:

@@ -274,7 +274,10 @@ def _hold_end(data: Dataset) -> None:
 
 def _rule(data: Dataset, tag: Any) -> str:
     whole_set: Any = data
-    representation = str(getattr(whole_set.get_item(tag), "VR", None) or "")
+    try:
+        representation = str(whole_set.get_item(tag).VR or "")
+    except Exception:  # an empty element of a representation that nobody knows is parsed even here
+        representation = ""
     if not representation:
         try:
             representation = dictionary_VR(tag)

@@ -111,6 +111,15 @@ def test_a_file_cut_anywhere_has_a_code(make_dicom: Make) -> None:
             pytest.fail(f"cut to {length} of {len(content)} bytes gave a picture")
 
 
+def test_an_empty_element_of_no_known_representation_is_left_out(make_dicom: Make) -> None:
+    """Two letters that the standard does not know: counted as what its tag is, a name; the file goes on."""
+    content = make_dicom(ReferringPhysicianName="")
+    broken = content.replace(b"\x08\x00\x90\x00PN", b"\x08\x00\x90\x00Pn")
+    assert broken != content
+    with quiet():
+        assert left_out(parse(broken, Limits())) == left_out(parse(content, Limits()))
+
+
 def test_a_flipped_byte_has_a_code_or_a_picture(make_dicom: Make) -> None:
     """One byte changed at a time over the whole header: nothing but a code or a picture."""
     content = make_dicom(WindowCenter=3, WindowWidth=9)
