@@ -7,6 +7,9 @@ from phantomset.data.digest import digest_of
 from phantomset.data.records import ImageSet
 from phantomset.validators.finding import Verdict
 
+WAIVABLE = "fidelity"
+"""The one axis that people may waive."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -47,6 +50,23 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiver:
+    """A named person's word that a set which failed in fidelity alone is let out.
+
+    Attributes:
+        name, role: who answers for it.
+        day, until: first and last day on which it holds, ISO.
+        reason: why; receivers read it.
+    """
+
+    name: str
+    role: str
+    day: str
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A judged synthetic set, before anything of it is written where others can read it.
 
@@ -64,6 +84,7 @@ class Draft:
         created: ISO date; the one thing in a release that depends on the day.
         recipe_digest: digest of the recipe without its paths; made from `recipe` where it is empty.
         origin: where the set came from. Restricted.
+        waiver: what lets it out though it failed in fidelity; None where nothing does.
     """
 
     name: str
@@ -79,8 +100,32 @@ class Draft:
     created: str = ""
     recipe_digest: str = ""
     origin: Origin = field(default_factory=Origin)
+    waiver: Waiver | None = None
 
 
 def set_digest(synthetic: ImageSet) -> str:
     """Return the digest of a synthetic set: its images, labels and label names, in order."""
     return digest_of(synthetic.images, synthetic.labels, list(synthetic.label_names))
+
+
+def waivable(status: str, axes: dict[str, str]) -> bool:
+    """Say whether a waiver can let a set out: all axes passed but fidelity, and nothing else blocks it.
+
+    >>> waivable("FAIL", {"privacy": "PASS", "controls": "PASS", "fidelity": "FAIL", "utility": "PASS"})
+    True
+    >>> waivable("FAIL", {"privacy": "FAIL", "controls": "PASS", "fidelity": "FAIL", "utility": "PASS"})
+    False
+    """
+    others = {axis: outcome for axis, outcome in axes.items() if axis != WAIVABLE}
+    is_whole = {"privacy", "controls", "utility"} <= others.keys() and set(others.values()) == {"PASS"}
+    # A status that no axis explains comes from the record of earlier sets, and is about people.
+    return is_whole and status != "PASS" and axes.get(WAIVABLE) == status
+
+
+def is_let_out(draft: Draft) -> bool:
+    """Say whether a draft may be shown to others: it passed, or fidelity alone failed and was waived."""
+    status, told = draft.verdict.status, draft.public_verdict
+    if told.get("status") != status:
+        return False
+    is_waived = draft.waiver is not None and waivable(status, draft.verdict.axes)
+    return status == "PASS" or (is_waived and told.get("axes") == draft.verdict.axes)

@@ -1,5 +1,6 @@
 """A published image as a PNG file that says, inside itself, that a trained model made it."""
 
+from collections.abc import Callable
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -57,6 +58,23 @@ def png_tree(synthetic: ImageSet, about: About, folder: Path) -> dict[str, list[
         for index, path in zip(positions.tolist(), paths[part], strict=True) if is_new else ():
             (root / path).write_bytes(png_bytes(synthetic.images[index], about, index))
     return paths
+
+
+def png_reader(synthetic: ImageSet, about: About, folder: Path, part: str) -> Callable[[int], bytes]:
+    """Return what gives the PNG file of a position in a part: read from the tree where a format wrote it.
+
+    Reading a file is much quicker than making it, and the bytes are the same.
+    """
+    folders = class_folders(synthetic.label_names)
+    root = folder / TREE / about.place(part)
+
+    def read(index: int) -> bytes:
+        try:
+            return (root / folders[synthetic.labels[index]] / f"{index:06d}.png").read_bytes()
+        except FileNotFoundError:
+            return png_bytes(synthetic.images[index], about, index)
+
+    return read
 
 
 @cache

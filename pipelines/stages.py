@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,7 +19,7 @@ from phantomset.pipelines.judgement import judging
 from phantomset.pipelines.judgement.judging import Judgement
 from phantomset.pipelines.ledger import Entry, RunLedger
 from phantomset.pipelines.recipe import Recipe
-from phantomset.pipelines.releases import release, signoff
+from phantomset.pipelines.releases import release, signoff, waiver
 from phantomset.pipelines.report import review
 from phantomset.pipelines.synthesis import making, translation
 from phantomset.pipelines.synthesis.conditions import conditioned, conditions_of
@@ -132,7 +132,7 @@ def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], A
     place = do("publish", judgement.digest, lambda: publish(job, judgement))
     if isinstance(place, signoff.Request):
         outcome.awaits = place
-    elif judgement.verdict.status == "PASS":
+    elif place.is_relative_to(job.workspace.root / "releases"):
         outcome.released = place
     else:
         outcome.blocked = place
@@ -203,12 +203,18 @@ def validate(
 
 
 def publish(job: Job, judgement: Judgement) -> tuple[Path | signoff.Request, str, bool]:
-    """Return the folder of the release, of the reasons where the verdict is not PASS, or a request where
-    people must sign first and have not."""
+    """Return the folder of the release, of the reasons where the verdict is not PASS and nothing is waived,
+    or a request where people must sign first and have not."""
+    request = request_of(job.recipe, judgement)
+    draft = judgement.draft
     if judgement.verdict.status != "PASS":
-        place = release.block(job.workspace, judgement.draft)
-        return place, judgement.digest, True
-    request = _request(job, judgement)
+        waived = waiver.held(job.workspace, request) if judgement.is_waivable else None
+        if waived is None:
+            if judgement.is_waivable:
+                waiver.offer(job.workspace, request)
+            return release.block(job.workspace, draft), judgement.digest, True
+        job.ledger.log("waiver", until=waived.until)
+        draft = replace(draft, waiver=waived)
     signed = signoff.given(job.workspace, request)
     if request.needed:
         job.ledger.log("sign-off", needed=request.needed, given=len(signed))
@@ -216,18 +222,16 @@ def publish(job: Job, judgement: Judgement) -> tuple[Path | signoff.Request, str
         signoff.ask(job.workspace, request)
         return request, judgement.digest, False
     judging.remember(judgement)  # before it leaves: a set on the record that never left does no harm
-    made = release.publish(
-        job.workspace, judgement.draft, job.ledger.folder.name if job.ledger.folder else ""
-    )
+    made = release.publish(job.workspace, draft, job.ledger.folder.name if job.ledger.folder else "")
     return made.path, str(made.manifest["set"]), made.fresh
 
 
-def _request(job: Job, judgement: Judgement) -> signoff.Request:
-    """Return what people are asked to sign: this verdict, on this set, under this recipe."""
+def request_of(recipe: Recipe, judgement: Judgement) -> signoff.Request:
+    """Return what people are asked to sign, waive or answer: this verdict, on this set, under this recipe."""
     draft = judgement.draft
     about = digest_of("sign-off", judgement.verdict.digest, set_digest(draft.synthetic), draft.recipe_digest)
-    needed = signoff.NEEDED[job.recipe.gate.sign_off]
-    return signoff.Request(job.recipe.name, judgement.digest, about, needed, str(judgement.report))
+    needed = signoff.NEEDED[recipe.gate.sign_off]
+    return signoff.Request(recipe.name, judgement.digest, about, needed, str(judgement.report))
 
 
 def _timed(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from phantomset.data.records import ImageSet
+from phantomset.validators.notebook import shown
 
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT_EVALUATED", "REPORTED"]
 """REPORTED findings have no threshold and never decide. NOT_EVALUATED blocks where the check is required."""
@@ -109,3 +110,8 @@ class Verdict:
     suite: str
     rules: Rules
     digest: str = ""
+
+    def _repr_html_(self) -> str:
+        """Return the verdict as a notebook shows it: status, axes, power, reasons. Restricted, as it is."""
+        facts = {**self.axes, "privacy policy": self.rules.privacy, "fidelity profile": self.rules.fidelity}
+        return shown(self.status, {**facts, "power": self.power, "suite": self.suite}, self.reasons)

@@ -13,7 +13,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from phantomset.data.errors import BAD_INPUT, BUG, INTERRUPTED, OK, Interrupted, PhantomsetError
-from phantomset.pipelines.cli import audit, look, people, releases
+from phantomset.pipelines.cli import audit, dossier, look, people, releases
 from phantomset.pipelines.cli.look import AsJson, Place, print_json
 
 if TYPE_CHECKING:
@@ -247,6 +247,8 @@ app.command()(audit.audit)
 app.add_typer(releases.releases)
 app.add_typer(people.keys)
 app.command(name="sign-off")(people.sign_off)
+app.command()(people.waive)
+app.command()(dossier.dossier)
 app.add_typer(look.recipes)
 app.command()(look.explain)
 app.command()(look.doctor)

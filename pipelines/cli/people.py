@@ -1,4 +1,4 @@
-"""Commands for people: the keys that they sign with, and their sign-off."""
+"""Commands for people: the keys that they sign with, their sign-off, and a waiver of fidelity."""
 
 from pathlib import Path
 from typing import Annotated
@@ -114,4 +114,52 @@ def sign_off(
         typer.echo(f"signed by {signed[0].name}; {left} more must sign, with another key")
     else:
         typer.echo(f"signed by {signed[0].name}; now run the recipe again, and it is published")
+    return OK
+
+
+def waive(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="Name of the recipe; without it, what could be is listed."),
+    ] = None,
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who answers for it; receivers will read it.")] = "",
+    role: Annotated[str, typer.Option(metavar="FUNCTION", help="Such as head of research.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; receivers will read it.")] = "",
+    until: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="The last day on which it holds.")] = "",
+    key: KeyFile = None,
+    workspace: Place = None,
+    as_json: AsJson = False,
+) -> int:
+    """Let a set out that failed in fidelity alone, for a reason, until a day. For privacy there is none."""
+    from dataclasses import asdict
+
+    from phantomset.data.errors import ReleaseError
+    from phantomset.pipelines.places import existing
+    from phantomset.pipelines.releases import signing, waiver
+
+    place = existing(workspace)
+    known = waiver.open_ones(place)
+    if recipe is None:
+        if as_json:
+            print_json({"exit_code": OK, "waivable": [[one.recipe, one.report] for one in known]})
+        for one in [] if as_json else known:
+            typer.echo(f"{one.recipe}: failed in fidelity alone; read {one.report}")
+        if not known and not as_json:
+            typer.echo("no set of this workspace failed in fidelity alone")
+        return OK
+    mine = [one for one in known if one.recipe == recipe]
+    if not mine:
+        there = ", ".join(sorted({one.recipe for one in known})) or "nothing"
+        raise ReleaseError(
+            f"waive {recipe}: no set of it failed in fidelity alone; what did: {there}. "
+            "Privacy, controls and utility cannot be waived."
+        )
+    signer = signing.signer(key)
+    if signer is None:
+        raise ReleaseError("waive: needs a key of yours. Make one: phantomset keys new --name 'YOUR NAME'")
+    made = [waiver.sign(place, one, (by, role), reason, until, signer) for one in mine]
+    if as_json:
+        print_json({"exit_code": OK, **asdict(made[0])})
+    else:
+        typer.echo(f"waived by {made[0].name} until {made[0].until}; now run the recipe again")
     return OK

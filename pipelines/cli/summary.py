@@ -30,10 +30,15 @@ WORDS = {
 }
 
 
+WAIVED = "released all the same: fidelity was waived; the manifest names by whom, why and until when"
+
+
 def exit_code(outcome: Outcome) -> int:
-    """Return the command's exit code: the verdict's, or 0 for a run that ended before one."""
+    """Return the command's exit code: the verdict's, or 0 for a run that ended before one or released."""
     if outcome.awaits:
         return AWAITS_SIGN_OFF
+    if outcome.released is not None:
+        return OK
     return EXIT_CODES.get(outcome.judgement.verdict.status, BUG) if outcome.judgement else OK
 
 
@@ -189,7 +194,7 @@ def _places(outcome: Outcome, ledger: RunLedger) -> list[Text]:
 def _end(outcome: Outcome, status: str) -> str:
     """Return what became of the set in words."""
     if outcome.awaits is None:
-        return WORDS[status]
+        return WORDS[status] if status == "PASS" or outcome.released is None else WAIVED
     people = "one person" if outcome.awaits.needed == 1 else "two people"
     return (
         f"waits for the sign-off of {people}: phantomset sign-off {outcome.awaits.recipe} --by NAME --role "

@@ -18,7 +18,7 @@ from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, Synthet
 from phantomset.data.seeds import seed_of
 from phantomset.data.store import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
-from phantomset.pipelines.draft import Counts, Draft, Origin, set_digest
+from phantomset.pipelines.draft import Counts, Draft, Origin, set_digest, waivable
 from phantomset.pipelines.judgement import let_out, lineage
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.synthesis import making
@@ -48,13 +48,17 @@ class Material:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judgement:
-    """A settled verdict, the draft that is made of it, and the restricted report."""
+    """A settled verdict, the draft that is made of it, and the restricted report.
+
+    ``is_waivable``: fidelity alone stands between this set and a PASS, whatever else is on the record.
+    """
 
     digest: str
     verdict: Verdict
     draft: Draft
     report: Path
     case: lineage.Case
+    is_waivable: bool = False
 
 
 def judge(
@@ -98,10 +102,18 @@ def judge(
         judged = _unless_forgotten(judged, sum(part is None for part in known.values()))
         folder.mkdir(mode=0o700, exist_ok=True)
         _write_verdict(folder / "judged.json", judged)
-    settled = book.settle(case, judged, _anchors(workspace))
+    anchors = _anchors(workspace)
+    settled = book.settle(case, judged, anchors)
     if settled.entry:
         write_json(folder / "entry.json", {"hash": settled.entry}, mode=0o600)
-    return _judgement(recipe, workspace, material, curve, folder, settled, case), made
+    found = _judgement(recipe, workspace, material, curve, folder, settled, case)
+    is_waivable = (
+        waivable(settled.verdict.status, settled.verdict.axes)
+        and all(part is not None for part in known.values())
+        and not _given_up(material.checkpoint)
+        and book.clears(case, settled.verdict, anchors)
+    )
+    return dataclasses.replace(found, is_waivable=is_waivable), made
 
 
 def _case(recipe: Recipe, workspace: Workspace, material: Material) -> lineage.Case:
@@ -214,10 +226,14 @@ def _origin(material: Material) -> Origin:
 
 def _unless_given_up(verdict: Verdict, checkpoint: Checkpoint) -> Verdict:
     """Let no set out of a training that the engine gave up, whatever its figures say."""
-    if verdict.status != "PASS" or not any(event["code"] == "given-up" for event in checkpoint.events):
+    if verdict.status != "PASS" or not _given_up(checkpoint):
         return verdict
     reason = "training was given up after it failed again and again; change the model section and train anew"
     return dataclasses.replace(verdict, status="INCONCLUSIVE", reasons=(reason, *verdict.reasons))
+
+
+def _given_up(checkpoint: Checkpoint) -> bool:
+    return any(event["code"] == "given-up" for event in checkpoint.events)
 
 
 def _unless_forgotten(verdict: Verdict, missing: int) -> Verdict:

@@ -125,6 +125,17 @@ class Lineage:
             settled, cause = _decide(record, case, verdict)
             return Settled(settled, notes, self._record(lines, case, verdict, settled, cause))
 
+    def clears(self, case: Case, verdict: Verdict, anchors: Iterable[str] = ()) -> bool:
+        """Say whether the record would let this very set pass, had its own judgement passed."""
+        with self._locked():
+            try:
+                lines = self._read()
+                record = [entry for entry in _judgements(lines) if related(entry.patients, case.patients)]
+            except Broken:
+                return False
+        is_whole = set(anchors) <= {line["hash"] for line in lines}
+        return is_whole and _decide(record, case, replace(verdict, status="PASS"))[0].status == "PASS"
+
     def release(self, case: Case) -> None:
         """Write down, once, that a set is let out: from now on it counts against these patients.
 

@@ -9,6 +9,7 @@ The schema's metadata holds the features in the form of Hugging Face, class name
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow  # pyright: ignore[reportMissingTypeStubs]
 import pyarrow.parquet  # pyright: ignore[reportMissingTypeStubs]
 
 from phantomset.data.records import ImageSet
-from phantomset.pipelines.marked_png import png_bytes
+from phantomset.pipelines.marked_png import png_reader
 from phantomset.pipelines.publisher import About, Publisher
 
 pa: Any = pyarrow
@@ -33,6 +34,7 @@ def write(synthetic: ImageSet, about: About, folder: Path) -> None:
     (folder / "data").mkdir()
     schema = _schema(synthetic.label_names)
     for part, positions in about.parts_of(synthetic).items():
+        read = png_reader(synthetic, about, folder, part)
         files = max(1, -(-len(positions) // FILE_IMAGES))
         for number in range(files):
             own = positions[number * FILE_IMAGES : (number + 1) * FILE_IMAGES]
@@ -40,15 +42,13 @@ def write(synthetic: ImageSet, about: About, folder: Path) -> None:
             # PNG files do not shrink further; labels do, by their dictionary.
             with pq.ParquetWriter(path, schema, compression="none", use_dictionary=["label"]) as file:
                 for start in range(0, len(own), GROUP_IMAGES):
-                    file.write_table(_table(synthetic, about, own[start : start + GROUP_IMAGES], schema))
+                    group = own[start : start + GROUP_IMAGES]
+                    file.write_table(_table(read, group, synthetic.labels[group], schema))
 
 
-def _table(synthetic: ImageSet, about: About, positions: np.ndarray, schema: Any) -> Any:
-    images = [
-        {"bytes": png_bytes(synthetic.images[index], about, index), "path": f"{index:06d}.png"}
-        for index in positions.tolist()
-    ]
-    return pa.table({"image": images, "label": synthetic.labels[positions]}, schema=schema)
+def _table(read: Callable[[int], bytes], positions: np.ndarray, labels: np.ndarray, schema: Any) -> Any:
+    images = [{"bytes": read(index), "path": f"{index:06d}.png"} for index in positions.tolist()]
+    return pa.table({"image": images, "label": labels}, schema=schema)
 
 
 def _schema(label_names: tuple[str, ...]) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from phantomset.data.records import ImageSet
-from phantomset.pipelines.marked_png import png_bytes
+from phantomset.pipelines.marked_png import png_reader
 from phantomset.pipelines.publisher import About, Publisher
 
 SHARD_IMAGES, SHARD_BYTES = 10_000, 1 << 30
@@ -26,12 +26,13 @@ def write(synthetic: ImageSet, about: About, folder: Path) -> None:
     """Write ``shards/<part>-<n>.tar``."""
     (folder / "shards").mkdir()
     for part, positions in about.parts_of(synthetic).items():
+        read = png_reader(synthetic, about, folder, part)
         for number, own in enumerate(_shards(synthetic, positions)):
             path = folder / "shards" / f"{part}-{number:06d}.tar"
             with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as shard:
                 for index in own.tolist():
                     _add(shard, f"{index:06d}.cls", str(synthetic.labels[index]).encode())
-                    _add(shard, f"{index:06d}.png", png_bytes(synthetic.images[index], about, index))
+                    _add(shard, f"{index:06d}.png", read(index))
 
 
 def _shards(synthetic: ImageSet, positions: np.ndarray) -> Iterator[np.ndarray]:

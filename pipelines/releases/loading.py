@@ -4,14 +4,14 @@ images = ReleaseDataset("releases/chest/v1")
 pixels, label = images[0]                 # (C, H, W) uint8, and the index of the class
 """
 
-import io
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from PIL import Image
+from imagecodecs import png_decode
 from torch.utils.data import Dataset
 
 from phantomset.data.errors import ReleaseError
@@ -46,29 +46,30 @@ class ReleaseDataset(Dataset[tuple[torch.Tensor, int]]):
             self._pixels, self._files, self.labels = (
                 _arrays(archives[0], part) if archives else _rows(folder, part)
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise ReleaseError(
                 f"release: {folder} cannot be read ({type(error).__name__}); verify it"
             ) from None
-        if not len(self.labels):
+        self._labels: list[int] = self.labels.tolist()
+        if not self._labels:
             raise ReleaseError(f"release: {folder} has no part {part!r} in the form npz or parquet")
 
     def __len__(self) -> int:
         """Return how many images the part has."""
-        return len(self.labels)
+        return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         """Return pixels ``(C, H, W)`` uint8 and the label."""
         if self._pixels is not None:
-            return self._pixels[index], int(self.labels[index])
-        with Image.open(io.BytesIO(self._files[index].as_py()["bytes"])) as image:
-            pixels = np.array(image)
+            return self._pixels[index], self._labels[index]
+        # libpng alone: PIL looks at the format and at every mark besides.
+        pixels = png_decode(self._files[index].as_py())
         pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-        return torch.as_tensor(pixels), int(self.labels[index])
+        return torch.as_tensor(pixels), self._labels[index]
 
 
 def _arrays(archive: Path, part: str) -> tuple[torch.Tensor | None, Any, np.ndarray]:
-    with np.load(archive, allow_pickle=False) as arrays:
+    with archive.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         images = arrays[f"{ARRAYS[part]}_images"]
         labels = arrays[f"{ARRAYS[part]}_labels"][:, 0]
     channels_first = (
@@ -85,4 +86,6 @@ def _rows(folder: Path, part: str) -> tuple[torch.Tensor | None, Any, np.ndarray
     if not files:
         return None, [], np.zeros(0, np.int64)
     table = library.read_table(files)
-    return None, table["image"], table["label"].to_numpy()
+    # Piece by piece: one array of them all could not hold more than 2 GiB.
+    images = [image for piece in table["image"].chunks for image in piece.field("bytes")]
+    return None, images, table["label"].to_numpy()

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,19 @@ from phantomset.pipelines import report
 from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.publisher import About, Publisher, class_folders, divided
 from phantomset.pipelines.redact import public_recipe, source_places
-from phantomset.pipelines.releases import attestation, manifest, retraction, shelf, signing, terms, trace
+from phantomset.pipelines.releases import (
+    attestation,
+    manifest,
+    retraction,
+    shelf,
+    signing,
+    terms,
+    trace,
+    waiver,
+)
 from phantomset.pipelines.releases.card import Portion, card
 from phantomset.pipelines.releases.croissant import CROISSANT, croissant
+from phantomset.validators.notebook import shown
 
 PUBLISHERS = "phantomset.pipelines.publishers"
 DEFAULT_FORMATS = ("folder", "npz")
@@ -56,6 +66,18 @@ class Release:
     manifest: dict[str, Any]
     fresh: bool = True
 
+    def _repr_html_(self) -> str:
+        """Return the release as a notebook shows it: what it holds, and where its report lies."""
+        classes: dict[str, int] = self.manifest.get("classes", {})
+        facts = {
+            "images": f"{self.manifest.get('images', 0):,}",
+            "classes": ", ".join(f"{name} {count:,}" for name, count in classes.items()),
+            **{key: str(self.manifest.get(key, "")) for key in ("semver", "licence", "created", "set")},
+            "formats": ", ".join(self.manifest.get("formats", ())),
+            "report": str(self.path / "report.html"),
+        }
+        return shown(f"{self.name} v{self.version}", facts)
+
 
 def publish(workspace: Workspace, draft: Draft, run: str = "") -> Release:
     """Write ``releases/<name>/v<n>/`` and return the release.
@@ -70,15 +92,11 @@ def publish(workspace: Workspace, draft: Draft, run: str = "") -> Release:
         run: name of the run's folder, for the record of where releases come from.
 
     Raises:
-        ReleaseError: the verdict is not PASS, the source's terms forbid it or are not said, the equal release
-            was retracted, the name cannot be a folder, or the folder cannot be written. Nothing is left
-            behind.
+        ReleaseError: the verdict is not PASS and no waiver of fidelity holds, the source's terms forbid it or
+            are not said, the equal release was retracted, the name cannot be a folder, or the folder cannot
+            be written. Nothing is left behind.
     """
-    if draft.verdict.status != "PASS" or draft.public_verdict.get("status") != "PASS":
-        raise ReleaseError(
-            f"release {draft.name}: the verdict is {draft.verdict.status}, and only a PASS is published. "
-            "Read the report for the reasons; nothing overrides the gate."
-        )
+    waiver.require(draft)
     terms.require(draft.recipe.get("publish", {}))
     signer = signing.signer()
     releases = workspace.root / "releases"
@@ -188,6 +206,8 @@ def _write_release(
         "signer": signer.public.fingerprint if signer else "",
         "attestations": [attestation.PROVENANCE, attestation.VERDICT],
     }
+    if draft.waiver:
+        described["waiver"] = asdict(draft.waiver)
     return manifest.seal(
         folder, described, lambda sha256: attestation.attestations(draft, described["recipe"], sha256, signer)
     )

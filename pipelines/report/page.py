@@ -8,7 +8,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from phantomset.data.records import ImageSet
-from phantomset.pipelines.draft import Draft
+from phantomset.pipelines.draft import Draft, is_let_out
 from phantomset.pipelines.report import plots, words
 from phantomset.pipelines.report.restricted import attack_part, finding_rows, neighbour_part, picture_part
 from phantomset.pipelines.report.thresholds import thresholds
@@ -22,10 +22,9 @@ def public_html(draft: Draft) -> str:
     """Return the public report as one HTML page that needs nothing else.
 
     It shows statuses, rounded counts and, for fidelity and utility alone, rounded figures. Images, all
-    synthetic, are on it only where the verdict is PASS.
+    synthetic, are on it only where the set is let out.
     """
-    passed = draft.verdict.status == "PASS" and draft.public_verdict.get("status") == "PASS"
-    grid, hidden = sample_grid(draft.synthetic) if passed else ([], 0)
+    grid, hidden = sample_grid(draft.synthetic) if is_let_out(draft) else ([], 0)
     return _render("public.html", draft, grid=grid, hidden_classes=hidden)
 
 

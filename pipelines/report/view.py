@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from phantomset.data.quarantine.ledger import CODES
-from phantomset.pipelines.draft import Draft, set_digest
+from phantomset.pipelines.draft import Draft, Waiver, set_digest
 from phantomset.pipelines.redact import coarse_text, public_recipe
 from phantomset.pipelines.report import words
 from phantomset.validators.finding import Axis, Finding
@@ -105,8 +105,8 @@ def public_view(draft: Draft) -> PublicView:
     return PublicView(
         name=draft.name,
         status=status,
-        headline=words.HEADLINE[status],
-        sentence=_sentence(status, draft.verdict.axes, str(told.get("says", ""))),
+        headline=words.WAIVED if draft.waiver else words.HEADLINE[status],
+        sentence=_sentence(status, draft.verdict.axes, str(told.get("says", "")), draft.waiver),
         promise=words.promise(told.get("differential_privacy")),
         reasons=_reasons(draft, outcomes),
         outcomes=outcomes,
@@ -166,7 +166,7 @@ def _band(text: str) -> str:
     return text
 
 
-def _sentence(status: str, axes: dict[str, str], says: str) -> str:
+def _sentence(status: str, axes: dict[str, str], says: str, waiver: Waiver | None = None) -> str:
     if status == "PASS":
         passed = (
             "Every required privacy check passed, the controls worked, and fidelity and utility meet the "
@@ -175,6 +175,11 @@ def _sentence(status: str, axes: dict[str, str], says: str) -> str:
         return f"{passed} {says}".strip()
     which = [words.AXES[axis].lower() for axis in words.AXES if axes.get(axis) == status]
     joined = " and ".join(filter(None, [", ".join(which[:-1]), *which[-1:]])) or "the record of earlier sets"
+    if waiver:
+        return (
+            f"What was not reached: {joined}; privacy and controls passed. {waiver.name} ({waiver.role}) "
+            f"waived it on {waiver.day}, until {waiver.until}: {waiver.reason}"
+        )
     if status == "FAIL":
         return f"What failed: {joined}. Nothing overrides this verdict, and a new seed does not change it."
     return f"What could not be settled: {joined}. Without sufficient evidence nothing is published."

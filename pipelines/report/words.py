@@ -29,6 +29,8 @@ HEADLINE = {
     "INCONCLUSIVE": "Blocked. The evidence does not suffice.",
 }
 
+WAIVED = "Did not pass in fidelity. Released under a waiver."
+
 CONTROLS = {
     "positive_control": "Are planted copies of training images found?",
     "family_control": "Do the attacks notice planted training patients?",

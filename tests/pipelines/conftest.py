@@ -53,6 +53,7 @@ class Judges:
     def __init__(self) -> None:
         self.answer, self.asked = "PASS", 0
         self.more: tuple[Finding, ...] = ()
+        self.axes: dict[str, str] = {}
 
     def judge(
         self, evidence: Evidence, rules: Rules, seed: int, report: object = None, **options: object
@@ -61,10 +62,17 @@ class Judges:
         self.options, self.evidence = options, evidence
         assert len(evidence.synthetic) > 0
         finding = Finding("copies", "copies", "privacy", self.answer, value=0.0, limit="0", unit="images")
-        axes = {"privacy": self.answer, "controls": "PASS", "fidelity": "PASS", "utility": "PASS"}
-        digest = f"{self.answer}-{seed}"
+        axes = {
+            "privacy": self.answer,
+            "controls": "PASS",
+            "fidelity": "PASS",
+            "utility": "PASS",
+            **self.axes,
+        }
+        status = next(word for word in ("FAIL", "INCONCLUSIVE", "PASS") if word in axes.values())
+        digest = f"{'-'.join(axes.values())}-{seed}"
         findings = (finding, *self.more)
-        return Verdict(self.answer, ("as told",), findings, axes, "some power", gate.suite(), rules, digest)
+        return Verdict(status, ("as told",), findings, axes, "some power", gate.suite(), rules, digest)  # type: ignore[arg-type]
 
 
 @pytest.fixture

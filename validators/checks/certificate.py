@@ -58,7 +58,6 @@ def _run(context: Context) -> Sequence[Finding]:
         axis="utility",
         status="NOT_EVALUATED",
         direction="can replace is best",
-        limit=RULE,
         advice="Ask for it in the recipe: gate.utility: full. It trains three classifiers more.",
     )
     if context.rules.utility != "full":

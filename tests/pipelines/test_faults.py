@@ -1,0 +1,29 @@
+"""Killed, with a full disk, or beside others: nothing half-written is ever seen under ``releases/``."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import faults
+
+
+def answers(mode: str, tmp_path: Path) -> tuple[list[dict[str, Any]], str]:
+    """Run `faults` in a process of its own; return what it printed, and what it said on stderr."""
+    command = [sys.executable, "-W", "ignore", faults.__file__, mode, str(tmp_path / "w"), "7"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_a_publisher_killed_at_twenty_moments_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """kill -9 at 20 random steps, the last included: what is seen is whole; the next one sweeps up."""
+    *stopped, last = answers("killed", tmp_path)[0]
+    assert len(stopped) == faults.MOMENTS
+    assert {answer["code"] for answer in stopped} <= {-9, 0}
+    assert sum(answer["code"] == -9 for answer in stopped) >= faults.MOMENTS // 2
+    for answer in stopped:
+        assert all(problems == [] for problems in answer["seen"].values()), answer
+    assert (last["code"], last["left"]) == (0, [])
+    assert "killed/v1" in last["seen"]
