@@ -1,6 +1,7 @@
 """Ingest: files a second against a plain pydicom loop, use of the cores, memory, and what a rerun decodes.
 
-    python tests/benchmarks/ingest.py [--files 400] [--rounds 3] [--workers 2] [--memory 2000 20000]
+    python tests/benchmarks/ingest.py [--files 400] [--rounds 3] [--workers 2]
+    python tests/benchmarks/ingest.py --files 0 [--memory 2000 20000] [--grow 10000 100]
 
 Files are CT slices of 512 x 512, 16 bit, each its own, written in several transfer syntaxes. The plain loop
 is what a script would do: `pydicom.dcmread`, then `pixel_array`, in one process, nothing stored; where
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -29,6 +31,8 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1, RLELossless
 
+from phantomset.data.decoding import workers as workers_module
+from phantomset.data.decoding.one_file import Answer
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
 from phantomset.data.pixels.canonical import ImageSettings
@@ -96,6 +100,43 @@ def memory(count: int, workers: int) -> int:
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def grown(count: int, more: int) -> dict[str, object]:
+    """Ingest that many small files, then the same and some more; count what was decoded each time."""
+    decoded: list[int] = []
+    decode = workers_module.decode_file
+
+    def counted(*given: Any) -> Answer:
+        answer = decode(*given)
+        decoded[-1] += answer.finished is not None
+        return answer
+
+    workers_module.decode_file = counted
+    seconds: list[float] = []
+    with tempfile.TemporaryDirectory() as place:
+        folder, aside = Path(place) / "in", Path(place) / "aside"
+        write_files(folder, "native", count + more, side=64)
+        aside.mkdir()
+        for path in sorted(folder.iterdir())[count:]:
+            path.rename(aside / path.name)
+        workspace = Workspace.open(Path(place) / "workspace")
+        for _ in range(2):
+            decoded.append(0)
+            started = time.process_time()
+            settings = Settings.model_validate({"format": "dicom", "path": folder})
+            ingest(
+                settings,
+                ImageSettings(size_px=32),
+                DeidentifySettings(accept_faces=True),
+                workspace,
+                workers=0,
+            )
+            seconds.append(round(time.process_time() - started, 1))
+            for path in aside.iterdir():
+                path.rename(folder / path.name)
+    workers_module.decode_file = decode
+    return {"files": count, "more": more, "decoded": decoded, "cpu_seconds": seconds}
+
+
 def main() -> None:
     """Print one JSON object a measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -103,17 +144,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--memory", type=int, nargs="*", default=[])
+    parser.add_argument("--grow", type=int, nargs=2)
     parser.add_argument("--measure", type=Path)
     asked = parser.parse_args()
     if asked.measure:
         ours(asked.measure, asked.workers)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return
-    for syntax in PLUGINS:
+    for syntax in PLUGINS if asked.files else ():
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "in"
             write_files(folder, syntax, asked.files)
             print(json.dumps(compare(syntax, folder, asked.files, asked.rounds, asked.workers)))
+    if asked.grow:
+        print(json.dumps(grown(*asked.grow)))
     for count in asked.memory:
         print(json.dumps({"files": count, "peak_kib": memory(count, asked.workers)}))
 
