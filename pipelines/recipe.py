@@ -259,6 +259,7 @@ class GateSettings(Section):
         default=(), description="subgroups that must be judged, 'PatientSex: F'"
     )
     leave_out: tuple[str, ...] = Field(default=(), description="classes that failed, to be released without")
+    cross_fit: bool = Field(default=False, description="attacks over five draws of reference and holdout")
     extractors: tuple[ExtractorSettings, ...] = Field(
         default=(), description="further feature spaces for fidelity, from weights on this disk"
     )

@@ -1,12 +1,14 @@
 """What checks and controls look at: the four sets, and everything computed from them once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from phantomset.data.seeds import seed_of, stream
 from phantomset.validators.classifier import Classifier
+from phantomset.validators.crossfit import DRAWS, redrawn
 from phantomset.validators.distances import Candidates, Measured, Table, measure
 from phantomset.validators.extractors import Extractor, fit_extractors
 from phantomset.validators.features import Space, fit_spaces
@@ -102,6 +104,16 @@ class Context:
     def exposed(self) -> int:
         """How many exposed patients the family must notice: 3% of T, at least 1."""
         return max(1, int(np.ceil(EXPOSED_SHARE * self.train_patients)))
+
+    def draws(self) -> Iterator["Context"]:
+        """Yield this context and, where the rules ask for it, one for each further draw of R and H.
+
+        Each draw costs the representations of all real images and their distances to S anew.
+        """
+        yield self
+        for number in range(1, DRAWS if self.rules.cross_fit else 1):
+            evidence = redrawn(self.evidence, self.rng("cross-fit", number))
+            yield Context(evidence, replace(self.rules, cross_fit=False), self.seed_of("cross-fit", number))
 
     # Privacy: distances ---------------------------------------------------------------------------
 

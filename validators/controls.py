@@ -191,7 +191,9 @@ def _family_hits(context: Context, pool: np.ndarray, k: int) -> int:
         near = planted(context.view(), context.view(PLANTED), rng.choice(pool, k, replace=False))
         families.append(concentrated_columns(attack_scores(near), near))
     answers = min_p_of_each(families, context.members.is_train, DRAWS, rng)
-    return sum(answer.p <= ALPHA_FAMILY for answer in answers)
+    # Over several draws twice the median p must alarm; here one draw stands for all of them.
+    limit = ALPHA_FAMILY / 2 if context.rules.cross_fit else ALPHA_FAMILY
+    return sum(answer.p <= limit for answer in answers)
 
 
 def _family_finding(context: Context, exposed: int, hits: dict[int, int], k95: int | None) -> Finding:

@@ -75,12 +75,14 @@ class Rules:
         conclusive: subgroups, such as "PatientSex: F", without whose judgement there is no PASS.
         utility: "full" asks what the set is good for besides (certificate, detector): no verdict depends
             on it.
+        cross_fit: the attack family is asked over five draws of R and H.
     """
 
     privacy: PrivacyPolicy = "standard"
     fidelity: FidelityProfile = "research"
     conclusive: tuple[str, ...] = ()
     utility: UtilityDepth = "basic"
+    cross_fit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

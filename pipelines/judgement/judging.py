@@ -70,7 +70,7 @@ def judge(
 ) -> tuple[Judgement, bool]:
     """Return the judgement of a set, and whether it was judged now; an equal judgement is made once."""
     gate = recipe.gate
-    rules = Rules(gate.privacy, gate.fidelity, gate.conclusive, gate.utility)
+    rules = Rules(gate.privacy, gate.fidelity, gate.conclusive, gate.utility, gate.cross_fit)
     seed, brought = seed_of(recipe.seed, "validate"), making.weights_of(recipe)
     code = code_digest("validators")
     book = lineage.Lineage(key_folder() / LEDGER)

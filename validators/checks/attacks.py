@@ -1,21 +1,36 @@
 """P2 with P3. Do membership attacks find training patients more often than chance allows?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from phantomset.validators.context import Context
+from phantomset.validators.crossfit import crossed
 from phantomset.validators.finding import Check, Finding, Status
-from phantomset.validators.measures.permutation import MinP, min_p
+from phantomset.validators.measures.permutation import Column, MinP, min_p
 from phantomset.validators.policy import ALPHA_FAMILY, LEAST_HOLDOUT_FAMILY, PERMUTATIONS
 from phantomset.validators.scores import auc_columns, concentrated_columns
 
 
-def _run(context: Context) -> Sequence[Finding]:
-    scores, members = context.scores, context.members
+def _families(context: Context) -> dict[str, list[Column]]:
+    scores = context.scores
     concentrated = concentrated_columns(scores, context.nearness)
-    families = {"concentrated": concentrated, "AUC": auc_columns(scores)}
+    return {"concentrated": concentrated, "AUC": auc_columns(scores)}
+
+
+def _run(context: Context) -> Sequence[Finding]:
+    members = context.members
+    drawn = [
+        {
+            kind: min_p(columns, each.members.is_train, PERMUTATIONS, each.rng("attacks", kind))
+            for kind, columns in _families(each).items()
+        }
+        for each in context.draws()
+    ]
     findings = []
-    for kind, columns in families.items():
-        answer = min_p(columns, members.is_train, PERMUTATIONS, context.rng("attacks", kind))
+    for kind, columns in _families(context).items():
+        answer, by_draw = drawn[0][kind], [each[kind].p for each in drawn]
+        if len(by_draw) > 1:
+            answer = replace(answer, p=crossed(by_draw))
         status, advice = _judge(kind, answer, context.holdout_patients)
         findings.append(
             Finding(
@@ -35,6 +50,7 @@ def _run(context: Context) -> Sequence[Finding]:
                 details={
                     "family": kind,
                     "strongest_column": answer.best,
+                    "p_by_draw": by_draw,
                     "column_p": {c.name: float(p) for c, p in zip(columns, answer.column_p, strict=True)},
                 },
             )
