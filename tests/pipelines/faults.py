@@ -1,10 +1,13 @@
 """A publisher that is stopped at a chosen step. A program of its own: what watches its steps stays for good.
 
     python faults.py killed ROOT SEED    publishes, each time killed at another step; prints what others saw
+    python faults.py full ROOT SEED      publishes, each time with a disk that is full from some step on
+    python faults.py together ROOT SEED  several at once, under one name
 
 A step is what Python's audit events tell of the file system: opening, renaming, making, removing.
 """
 
+import errno
 import json
 import os
 import random
@@ -23,7 +26,7 @@ from phantomset.data.workspace import Workspace
 from phantomset.pipelines.releases import manifest, release
 
 STEPS = {"open", "os.rename", "os.mkdir", "os.chmod", "os.remove", "os.rmdir", "os.link", "shutil.rmtree"}
-MOMENTS = 20
+MOMENTS, FULL_MOMENTS = 20, 6
 
 
 def publish(workspace: Workspace, name: str, seed: int = 1) -> int:
@@ -112,10 +115,39 @@ def killed(workspace: Workspace, chance: random.Random) -> list[dict[str, Any]]:
     return [*answers, {"moment": None, "code": code, "seen": seen(workspace), "left": left}]
 
 
+def full(workspace: Workspace, chance: random.Random) -> list[dict[str, Any]]:
+    """Let the disk be full from a random step on: every opening for writing, and every new folder, fails."""
+    steps = steps_of(workspace)
+    answers: list[dict[str, Any]] = []
+    for moment in sorted(chance.sample(range(1, steps), FULL_MOMENTS)):
+
+        def refuse(event: str, arguments: tuple[Any, ...], number: int, moment: int = moment) -> None:
+            mode = int(arguments[2] or 0) if event == "open" else 0
+            writes = event == "os.mkdir" or mode & (os.O_WRONLY | os.O_RDWR)
+            if number >= moment and writes and "releases" in str(arguments[0]):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def work(refuse: Any = refuse) -> int:
+            at_step(refuse)
+            return publish(workspace, "full")
+
+        answers.append({"moment": moment, "code": ended(child(work)), "seen": seen(workspace)})
+        left = [item.name for item in (workspace.root / "releases").glob(".part-*")]
+        answers[-1]["left"] = left
+    return answers
+
+
+def together(workspace: Workspace, chance: random.Random) -> list[dict[str, Any]]:
+    """Publish different sets under one name from several processes at once."""
+    seeds = chance.sample(range(100), 4)
+    running = [child(lambda seed=seed: publish(workspace, "together", seed)) for seed in seeds]
+    return [{"codes": [ended(pid) for pid in running], "seen": seen(workspace)}]
+
+
 def main() -> None:
-    """Run what is asked for and print its answers."""
+    """Run one of the three and print its answers."""
     mode, root, seed = sys.argv[1:]
-    act = {"killed": killed}[mode]
+    act = {"killed": killed, "full": full, "together": together}[mode]
     print(json.dumps(act(Workspace.open(Path(root)), random.Random(int(seed)))))
 
 

@@ -12,7 +12,7 @@ from . import faults
 def answers(mode: str, tmp_path: Path) -> tuple[list[dict[str, Any]], str]:
     """Run `faults` in a process of its own; return what it printed, and what it said on stderr."""
     command = [sys.executable, "-W", "ignore", faults.__file__, mode, str(tmp_path / "w"), "7"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1_200)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 
@@ -27,3 +27,22 @@ def test_a_publisher_killed_at_twenty_moments_leaves_nothing_half_written(tmp_pa
         assert all(problems == [] for problems in answer["seen"].values()), answer
     assert (last["code"], last["left"]) == (0, [])
     assert "killed/v1" in last["seen"]
+
+
+def test_a_disk_that_fills_up_at_any_step_is_told(tmp_path: Path) -> None:
+    """From some random steps on nothing can be written: a message with advice, nothing seen, nothing left."""
+    found, said = answers("full", tmp_path)
+    for answer in found:
+        assert answer["code"] in (0, 2), said
+        assert answer["left"] == []
+        assert all(problems == [] for problems in answer["seen"].values()), answer
+    assert any(answer["code"] == 2 for answer in found)
+    assert "The disk is full: free some space" in said
+    assert "Error:" not in said
+
+
+def test_publishers_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
+    """Four processes under one name: four whole versions, each number given once."""
+    ((answer,), said) = answers("together", tmp_path)
+    assert answer["codes"] == [0] * 4, said
+    assert answer["seen"] == {f"together/v{number}": [] for number in (1, 2, 3, 4)}

@@ -29,24 +29,12 @@ def _of_group(context: Context, name: str, label: int | None) -> list[Finding]:
         return [_finding(name, "sharpness", "", None, None, n, {}, advice)]
     sharp = {part: appearance.sharpness(images) for part, images in parts.items()}
     grey = {part: appearance.intensities(images) for part, images in parts.items()}
-    return [
-        _finding(
-            name,
-            "sharpness",
-            "log10",
-            *(appearance.apart(sharp[part], sharp["holdout"]) for part in ("synthetic", "train")),
-            n,
-            _histogram(sharp) if label is None else {},
-        ),
-        _finding(
-            name,
-            "grey levels",
-            "levels",
-            *(appearance.levels_apart(grey[part], grey["holdout"]) for part in ("synthetic", "train")),
-            n,
-            _coarse(grey) if label is None else {},
-        ),
-    ]
+    made, real = (appearance.apart(sharp[part], sharp["holdout"]) for part in ("synthetic", "train"))
+    drawn = _histogram(sharp) if label is None else {}
+    sharpness = _finding(name, "sharpness", "log10", made, real, n, drawn)
+    made, real = (appearance.levels_apart(grey[part], grey["holdout"]) for part in ("synthetic", "train"))
+    drawn = _coarse(grey) if label is None else {}
+    return [sharpness, _finding(name, "grey levels", "levels", made, real, n, drawn)]
 
 
 def _images(context: Context, part: str, label: int | None) -> np.ndarray:
