@@ -66,11 +66,11 @@ def png_reader(synthetic: ImageSet, about: About, folder: Path, part: str) -> Ca
     Reading a file is much quicker than making it, and the bytes are the same.
     """
     folders = class_folders(synthetic.label_names)
-    root = folder / TREE / about.place(part)
+    root: Path = folder / TREE / about.place(part)
 
     def read(index: int) -> bytes:
         try:
-            return (root / folders[synthetic.labels[index]] / f"{index:06d}.png").read_bytes()
+            return (root / folders[int(synthetic.labels[index])] / f"{index:06d}.png").read_bytes()
         except FileNotFoundError:
             return png_bytes(synthetic.images[index], about, index)
 

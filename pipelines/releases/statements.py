@@ -96,7 +96,7 @@ def _read(path: Path, subject: Subject) -> Stated | None:
         if envelope.statement["predicateType"] != subject.kind or not envelope.is_signed_by(public):
             return None
         content = {name: value for name, value in predicate.items() if name not in _OWN}
-        who = (str(predicate[name]) for name in ("name", "role", "day"))
-        return Stated(*who, public.fingerprint, content)
+        name, role, day = (str(predicate[field]) for field in ("name", "role", "day"))
+        return Stated(name, role, day, public.fingerprint, content)
     except (Damaged, OSError, ValueError, KeyError, TypeError, IndexError):
         return None

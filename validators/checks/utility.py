@@ -24,7 +24,7 @@ def _run(context: Context) -> Sequence[Finding]:
     missing = _missing_classes(context)
     if missing is not None:
         return [missing]
-    sides = {side: context.taught(side) for side in SIDES}
+    sides: dict[Side, np.ndarray] = {side: context.taught(side) for side in SIDES}
     return [_auc(context, sides), *_recalls(context, sides), *_others(context, sides)]
 
 
