@@ -45,8 +45,7 @@ def test_kermany(datasets: Path, workspace: Workspace) -> None:
     assert cohort.files == 5856
     assert cohort.quarantine == {"DUPLICATE_EXACT": 62 - 30}
     assert cohort.label_names == ("NORMAL", "PNEUMONIA")
-    # the joined pair is two single images: one record stands for both, so one id of 4,097 has no record; three
-    # pairs that look alike under both labels are strangers, and stay
+    # the joined pair is two single images: one record stands for both, so one id of 4,097 has no record
     assert len({record.subject for record in cohort.records}) == 4097 - 1
     _held(workspace, cohort)
 
