@@ -264,7 +264,7 @@ def test_the_leaky_demo_has_other_patients(
     """The FAIL of the leaky demo must not stick to the patients of the demo."""
     monkeypatch.setattr(launch, "DEMO_PATIENTS", 150)
     judges.answer = "FAIL"
-    line = "demo --plain --threads 1 --json --set model.budget.images=64 --set generate.count=60"
+    line = "demo --plain --threads 1 --json --set model.budget.images=128 --set generate.count=60"
     shares = "--leaky --set split.train=0.3 --set split.holdout=0.4 --set split.reference=0.3"
     assert call(*f"{line} {shares}".split())[0] == 3
     judges.answer = "PASS"
