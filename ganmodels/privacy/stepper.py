@@ -24,6 +24,7 @@ from phantomset.ganmodels.plan import PrivacyPlan, TrainingPlan
 from phantomset.ganmodels.privacy import accountant
 from phantomset.ganmodels.privacy.clipping import clipped_sum
 from phantomset.ganmodels.privacy.feed import PatientFeed
+from phantomset.ganmodels.privacy.hidden import HiddenNoise
 from phantomset.ganmodels.shards import Crew
 from phantomset.ganmodels.stability import Check
 from phantomset.ganmodels.step import Shard, Stepper
@@ -98,10 +99,11 @@ class PrivateStepper(Stepper):
         """Move the critic by the noisy mean of shortened gradients, and by the penalty on fakes."""
         counters, privacy = self.state.counters, self._privacy
         gradients = self._summed(images, labels)
-        rng = self._hidden_stream("noise")
+        noise = self._hidden_noise("noise")
         for gradient in gradients:
-            noise = torch.randn(gradient.shape, generator=rng, device=self._device)
-            gradient.add_(noise, alpha=self._noise * privacy.clip_norm).div_(self._plan.batch_size)
+            gradient.add_(noise.normal(gradient.shape), alpha=self._noise * privacy.clip_norm).div_(
+                self._plan.batch_size
+            )
         numbers: dict[str, Tensor] = {}
         every = 1 if recovery.is_careful(counters) else self._game.penalty_every
         if self._game.penalty is not None and counters.step % every == 0:
@@ -137,26 +139,30 @@ class PrivateStepper(Stepper):
     @torch.no_grad()
     def _pairs(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return real images, a fake of each one's class, and the labels; both kinds changed alike."""
-        fakes = self._fakes(self.state.networks, labels, self._hidden_stream("fakes"))
+        noise = self._hidden_noise("latent").normal((len(labels), *self._noise_shape))
+        fakes = self._fakes(self.state.networks, labels, noise, self._hidden_stream("fakes"))
         share = self.state.counters.augment_share
         augment = augmentation(self._plan.augment, self._hidden_stream("augment"), share)
         real, fake = augment(torch.cat([images, fakes.float()])).chunk(2)
         return real, fake, labels
 
+    def _hidden_noise(self, name: str) -> HiddenNoise:
+        return HiddenNoise(self._secret, name, self.state.counters.step, self._device)
+
     def _hidden_stream(self, name: str) -> torch.Generator:
         seed = seed_of(self._secret, name, self.state.counters.step)
         return torch.Generator(self._device).manual_seed(seed)
 
-    def _fakes(self, networks: Networks, labels: Tensor, rng: torch.Generator) -> Tensor:
+    def _fakes(self, networks: Networks, labels: Tensor, noise: Tensor, rng: torch.Generator) -> Tensor:
         assert self._family.sample is not None  # noqa: S101 - a family that translates has no private game
-        noise = torch.randn(len(labels), *self._noise_shape, generator=rng, device=self._device)
         return self._family.sample(networks, self._settings, Draw(labels, noise, rng))
 
     def _generator_loss(
         self, networks: Networks, batch: Batch, rng: torch.Generator, _: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Return the generator's loss of fakes for labels that no patient gave."""
-        fakes = self._fakes(networks, batch.labels, rng)
+        noise = torch.randn(len(batch.labels), *self._noise_shape, generator=rng, device=self._device)
+        fakes = self._fakes(networks, batch.labels, noise, rng)
         scores = networks["critic"](batch.augment(fakes), batch.labels)
         return {"loss": self._game.generator(scores).mean()}
 

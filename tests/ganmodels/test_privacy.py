@@ -21,6 +21,7 @@ from phantomset.ganmodels.plan import PrivacyPlan, Progress, TrainingPlan
 from phantomset.ganmodels.privacy import accountant
 from phantomset.ganmodels.privacy.clipping import clipped_sum
 from phantomset.ganmodels.privacy.feed import PatientFeed
+from phantomset.ganmodels.privacy.hidden import HiddenNoise
 from phantomset.ganmodels.privacy.stepper import PrivateStepper
 from phantomset.ganmodels.shards import Crew
 
@@ -209,3 +210,23 @@ def test_what_is_spent_only_grows() -> None:
     assert base < accountant.spent([[1.5, 0.02, 500]], 1e-6)
     assert base < accountant.spent([[1.5, 0.02, 500], [2.0, 0.02, 1]], 1e-5)
     assert accountant.spent([[0.0, 0.02, 1]], 1e-5) == math.inf
+
+
+def test_hidden_noise_takes_more_of_the_secret_than_torch_does() -> None:
+    """Secrets whose lower 32 bits are equal, which torch's generator cannot tell apart, give other noise.
+
+    The same secret, name and step give the same; the numbers are standard normal: mean 0 and deviation 1
+    within five standard errors.
+    """
+
+    def drawn(secret: int, name: str = "noise", step: int = 3) -> torch.Tensor:
+        return HiddenNoise(secret, name, step, CPU).normal((200, 500))
+
+    seeds = (torch.Generator().manual_seed(seed) for seed in (7, 7 + 2**32))
+    assert torch.equal(*(torch.randn(8, generator=seed) for seed in seeds)), "why this stream is not torch's"
+    first = drawn(7)
+    assert torch.equal(first, drawn(7))
+    for other in (drawn(7 + 2**32), drawn(7 + 2**96), drawn(7, "latent"), drawn(7, step=4)):
+        assert abs(float((first * other).mean())) < 5 / 100_000**0.5
+    assert abs(float(first.mean())) < 5 / 100_000**0.5
+    assert abs(float(first.std()) - 1) < 5 / 200_000**0.5
