@@ -20,17 +20,11 @@ from phantomset.pipelines.releases import signing
 from phantomset.pipelines.releases.signoff import Request
 
 from .drafts import PLACE, draft
+from .people import key
 from .test_report import Page
 
 WHO = ("Anna Grey", "data protection officer")
 REQUEST = Request("small", "judged", "a" * 64, 0, "report.html")
-
-
-def key(path: Path) -> signing.Signer:
-    signing.new_key(path, "")
-    found = signing.signer(path)
-    assert found is not None
-    return found
 
 
 @pytest.fixture

@@ -11,16 +11,11 @@ from phantomset.data.errors import ReleaseError
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import stages
 from phantomset.pipelines.cli import summary
-from phantomset.pipelines.releases import signing, signoff
+from phantomset.pipelines.releases import signoff
+
+from .people import key
 
 REQUEST = signoff.Request("small", "judged", "a" * 64, 2, "report.html")
-
-
-def key(path: Path) -> signing.Signer:
-    signing.new_key(path, "")
-    found = signing.signer(path)
-    assert found is not None
-    return found
 
 
 @pytest.fixture

@@ -17,18 +17,12 @@ from phantomset.pipelines.draft import Draft, Waiver, waivable
 from phantomset.pipelines.releases import release, signing, statements, waiver
 
 from .drafts import draft
+from .people import key
 
 WHO = ("Carla Red", "head of research")
 WHY = "the texture is coarse, and the task needs shapes alone"
 AXES = ("privacy", "controls", "fidelity", "utility")
 LAST = (datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=30)).isoformat()
-
-
-def key(path: Path) -> signing.Signer:
-    signing.new_key(path, "")
-    found = signing.signer(path)
-    assert found is not None
-    return found
 
 
 def judged(**axes: str) -> Draft:
