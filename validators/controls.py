@@ -17,13 +17,15 @@ from phantomset.validators.policy import ALPHA_FAMILY, ALPHA_SCAN
 from phantomset.validators.scan import alarms, scan
 from phantomset.validators.scores import attack_scores, concentrated_columns, planted, whole
 
-REPEATS = 8
-LEAST_HITS = 6
-"""Of 8: at a true power of .95 a bar of 7 on each rung would fail most clean runs."""
+COPIES = 24
+"""Of each rung, of as many patients. Each is one trial of a rung that must be noticed in a single copy."""
 
-POOLED_SHARE = 0.9
-POOL_OF_TEN = 20
-"""Copies from which 8 subsets of 10 are drawn, for the rungs that need ten."""
+TENS = 8
+"""Subsets of ten of these, each a trial of a rung that needs ten."""
+
+LEAST_SHARE, POOLED_SHARE = 0.75, 0.9
+"""To be noticed, on each rung and on all together. At a power of .9 a rung misses 18 of 24 once in 130 runs
+(6 of 8: once in 26); at a power of .5 it reaches 18 of 24 once in 90 (6 of 8: once in 7)."""
 
 LEAST_FAMILY_POOL = 80
 
@@ -51,15 +53,11 @@ def _pools(context: Context) -> Iterator[tuple[str, np.ndarray]]:
     images = context.evidence.train.images
     for rung in LADDER:
         rng = context.rng("controls", "copies", rung.name)
-        yield rung.name, make_copies(rung, images, _train_positions(context, _pool_size(rung), rng), rng)
+        yield rung.name, make_copies(rung, images, _train_positions(context, COPIES, rng), rng)
     rng = context.rng("controls", "copies", FAMILY)
     rung = next(rung for rung in LADDER if rung.name == FAMILY_RUNG)
     positions = _train_positions(context, max(LEAST_FAMILY_POOL, 2 * context.exposed), rng)
     yield FAMILY, make_copies(rung, images, positions, rng)
-
-
-def _pool_size(rung: Rung) -> int:
-    return POOL_OF_TEN if rung.dose == 10 else REPEATS
 
 
 def _train_positions(context: Context, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -75,15 +73,13 @@ def _train_positions(context: Context, count: int, rng: np.random.Generator) -> 
 
 def positive_control(context: Context) -> Sequence[Finding]:
     """Plant copies of training patients, each rung of the ladder at its dose; they must be noticed."""
-    hits, trials, start = {}, {}, 0
-    for rung in LADDER:
-        # Fewer patients than copies: `_train_positions` gave what there is.
-        size = min(_pool_size(rung), context.train_patients)
-        pool = np.arange(start, start + size)
-        start += size
+    hits, trials = {}, {}
+    size = _copies(context)
+    for position, rung in enumerate(LADDER):
+        pool = np.arange(position * size, (position + 1) * size)
         rng = context.rng("controls", "positive", rung.name)
         picks = (
-            [rng.choice(pool, min(10, size), replace=False) for _ in range(REPEATS)]
+            [rng.choice(pool, min(10, size), replace=False) for _ in range(TENS)]
             if rung.dose == 10
             else [pool[i : i + 1] for i in range(size)]
         )
@@ -91,6 +87,11 @@ def positive_control(context: Context) -> Sequence[Finding]:
         trials[rung.name] = len(picks)
     findings = [_rung_finding(rung, hits[rung.name], trials[rung.name]) for rung in LADDER]
     return [*findings, _pooled_finding(hits, trials)]
+
+
+def _copies(context: Context) -> int:
+    """Return how many copies of a rung there are: with fewer patients `_train_positions` gave what there is."""
+    return min(COPIES, context.train_patients)
 
 
 def _noticed(context: Context, picked: np.ndarray, rng: np.random.Generator) -> bool:
@@ -105,7 +106,7 @@ def _rung_finding(rung: Rung, hits: int, trials: int) -> Finding:
     low, high = clopper_pearson(hits, trials)
     status: Status = "REPORTED"
     if rung.dose:
-        status = "PASS" if hits * REPEATS >= LEAST_HITS * trials else "INCONCLUSIVE"
+        status = "PASS" if hits >= LEAST_SHARE * trials else "INCONCLUSIVE"
     dose = max(1, rung.dose)
     return Finding(
         check="positive_control",
@@ -118,7 +119,7 @@ def _rung_finding(rung: Rung, hits: int, trials: int) -> Finding:
         unit="share",
         bounds=(0, 1),
         direction="higher is better",
-        limit=f">= {LEAST_HITS} of {REPEATS}" if rung.dose else "",
+        limit=f">= {LEAST_SHARE}" if rung.dose else "",
         n=trials,
         advice=""
         if status != "INCONCLUSIVE"
@@ -135,12 +136,12 @@ def _pooled_finding(hits: dict[str, int], trials: dict[str, int]) -> Finding:
     one_hits, one_trials = sum(hits[name] for name in single), sum(trials[name] for name in single)
     low, high = clopper_pearson(noticed, total)
     passed = noticed >= POOLED_SHARE * total
-    seen = [name for name in single if hits[name] * REPEATS >= LEAST_HITS * trials[name]]
+    seen = [name for name in single if hits[name] >= LEAST_SHARE * trials[name]]
     unseen = [f"{name} ({hits[name]} of {trials[name]})" for name in single if name not in seen]
     sentence = (
         f"Would have caught one copy of a training image ({', '.join(seen) or 'no kind'}): {one_hits} of "
         f"{one_trials} planted were noticed, so at least {lower_bound(one_hits, one_trials):.0%} of such "
-        f"copies with 95% confidence ({REPEATS} trials a rung: one rung alone proves less)."
+        f"copies with 95% confidence ({COPIES} trials a rung: one rung alone proves less)."
         + (f" Not reliably noticed: {', '.join(unseen)}." if unseen else "")
     )
     return Finding(
@@ -167,8 +168,7 @@ def _pooled_finding(hits: dict[str, int], trials: dict[str, int]) -> Finding:
 
 def family_control(context: Context) -> Sequence[Finding]:
     """Plant k bent copies with the scan off; find the least k that the attack family notices."""
-    ladder = sum(min(_pool_size(rung), context.train_patients) for rung in LADDER)
-    pool = np.arange(ladder, context.view(PLANTED).size)
+    pool = np.arange(len(LADDER) * _copies(context), context.view(PLANTED).size)
     exposed = min(context.exposed, context.synthetic_tail, len(pool))
     hits = {exposed: _family_hits(context, pool, exposed)}
     if hits[exposed] >= POWER * SEARCH_REPEATS:

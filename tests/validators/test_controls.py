@@ -28,7 +28,7 @@ def test_planted_copies_are_noticed(clean: Context) -> None:
     assert len(findings) == len(LADDER) + 1
     pooled = findings[-1]
     assert pooled.status == "PASS"
-    assert pooled.n == sum(8 for rung in LADDER if rung.dose)
+    assert pooled.n == sum({1: 24, 10: 8}.get(rung.dose, 0) for rung in LADDER)
     assert "Would have caught one copy" in pooled.details["power"]
     by_rung = {f.metric.split(": ", 1)[1]: f for f in findings[:-1]}
     assert by_rung["exact"].value == 1
