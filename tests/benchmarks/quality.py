@@ -4,7 +4,7 @@
 
 Protocol. The file's parts are pooled and exact duplicates dropped; within each class, seed 0, 70% train, 20%
 are holdout and 10% reference; all figures are against the withheld 30%. Training sees the 70% alone. As many
-samples a class as it has training images, at most 10,000 in all.
+samples a class as it has training images.
 
 - TSTR / TRTR: a small CNN trained on synthetic or on real images for 400 steps, tested on the withheld real
   ones; AUC, balanced accuracy and accuracy, mean of two classifier seeds.
@@ -41,7 +41,6 @@ from phantomset.validators.measures.frechet import frechet
 from phantomset.validators.measures.neighbours import nearest
 from phantomset.validators.measures.prdc import prdc
 
-MOST_SAMPLES = 10_000
 MOST_COMPARED = 2_000
 CLASSIFIER_STEPS = 400
 SPACE_SEED = 1234
@@ -202,7 +201,7 @@ class Spaces:
 
     def __init__(self, train: ImageSet) -> None:
         self._body = fit(train, SPACE_SEED).body
-        fitted = texture(train.images[:: max(1, len(train) // MOST_SAMPLES)])
+        fitted = texture(train.images[:: max(1, len(train) // 10_000)])
         self._mean, self._deviation = fitted.mean(axis=0), np.maximum(fitted.std(axis=0), 1e-6)
 
     def of(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -290,9 +289,7 @@ def train_and_sample(
         "cpu_seconds": round(time.process_time() - cpu),
         "events": [event["code"] for event in checkpoint.finished_checkpoint(folder).events],
     }
-    share = min(1.0, MOST_SAMPLES / len(train))
-    counts = np.ceil(np.bincount(train.labels) * share).astype(int)
-    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    labels = np.random.default_rng(seed).permutation(train.labels)
     made = generate(folder, labels, seed)
     return ImageSet(made, labels, np.full(len(labels), -1), train.label_names), cost
 
@@ -368,8 +365,8 @@ def main() -> None:
 
 
 def shuffled(images: ImageSet) -> ImageSet:
-    """Return the images in a seeded order, at most as many as are sampled."""
-    return images.take(np.random.default_rng(0).permutation(len(images))[:MOST_SAMPLES])
+    """Return the images in a seeded order."""
+    return images.take(np.random.default_rng(0).permutation(len(images)))
 
 
 if __name__ == "__main__":
