@@ -28,6 +28,7 @@ from phantomset.validators.scores import (
     subset,
     whole,
 )
+from phantomset.validators.verification import Verifier, fit_verifier
 from phantomset.validators.weights import Weights
 
 DENSITY_SPACE = "pca"
@@ -122,6 +123,16 @@ class Context:
         """The representations, fitted on R."""
         return {space.name: space for space in fit_spaces(self.evidence.reference.images)}
 
+    def measured(self, space: Space, sets: Sequence[Candidates]) -> Measured:
+        """Return the distances of all real images to some sets in a space."""
+        reference, kernels = self.evidence.reference, space.name == DENSITY_SPACE
+        return measure(space, self.real, reference, sets, kernels)
+
+    @cached_property
+    def verifier(self) -> Verifier | None:
+        """The model that recognises patients, fitted on R; None where too few of R's patients repeat."""
+        return fit_verifier(self.evidence.reference, self.rng("reidentification", "fit"))
+
     @cached_property
     def synthetic_tail(self) -> int:
         """How many of the last synthetic images give way to planted ones in the controls."""
@@ -135,10 +146,7 @@ class Context:
             SYNTHETIC: Candidates(self.evidence.synthetic.images, self.synthetic_tail),
             **self.extra_sets,
         }
-        by_space: dict[str, Measured] = {
-            name: measure(space, self.real, reference, tuple(sets.values()), name == DENSITY_SPACE)
-            for name, space in self.spaces.items()
-        }
+        by_space = {name: self.measured(space, tuple(sets.values())) for name, space in self.spaces.items()}
         kernel_r = by_space[DENSITY_SPACE].kernel_r
         log_reference = log_density(kernel_r, len(reference))
         views = {
@@ -231,11 +239,17 @@ class Context:
         return self._fitted[1]
 
     def features(self, extractor: str, part: str) -> np.ndarray:
-        """Return features ``(N, D)`` of a part of the evidence: train, holdout, reference or synthetic."""
+        """Return features ``(N, D)`` of a part of the evidence: train, holdout, reference or synthetic.
+
+        Raises:
+            ValueError: a feature is not a finite number.
+        """
         key = (extractor, part)
         if key not in self._features:
-            images = getattr(self.evidence, part).images
-            self._features[key] = self.extractors[extractor].features(images)
+            found = self.extractors[extractor].features(getattr(self.evidence, part).images)
+            if not np.isfinite(found).all():
+                raise ValueError(f"{extractor}: features of the {part} images are not finite.")
+            self._features[key] = found
         return self._features[key]
 
     def equal_features(self, extractor: str) -> dict[str, np.ndarray]:

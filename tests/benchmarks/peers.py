@@ -13,26 +13,37 @@ of training images among clean ones; ``kde-0.6``, a kernel density of T; ``train
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from pools import ask_for_data, divided, generated, load
 
 from phantomset.data.records import ImageSet
 from phantomset.validators import gate
 from phantomset.validators.audit import examine
 from phantomset.validators.context import DENSITY_SPACE, Context
+from phantomset.validators.controls import jittered
 from phantomset.validators.finding import Evidence, Rules
+from phantomset.validators.ladder import elastic, to_uint8
 from phantomset.validators.measures.copying import authentic_share, copying_z
 
-sys.path.insert(0, str(Path(__file__).parent))
-from false_alarms import load, of_patients, synthetic
-
-KINDS = ("generator", "copies-1", "copies-10", "kde-0.6", "train")
 ATTACKS = 300
+
+
+def sets_of(train: ImageSet, others: ImageSet, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the images of each set that is judged, by name."""
+    clean, bend = generated(others.images, count, rng), elastic(1.0)
+    copies = [to_uint8(bend(image.astype(np.float64), image, rng)) for image in train.images[:10]]
+    return {
+        "generator": clean,
+        "copies-1": np.concatenate([copies[:1], clean[1:]]),
+        "copies-10": np.concatenate([copies, clean[10:]]),
+        "kde-0.6": jittered(train.images, count, 0.6, rng),
+        "train": train.images[:count],
+    }
 
 
 def tables(context: Context) -> dict[str, pd.DataFrame]:
@@ -151,23 +162,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="a MedMNIST file; seeded phantoms without")
-    parser.add_argument("--patients", type=int, default=600, help="in train, and in holdout")
-    parser.add_argument("--reference", type=int, default=400)
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
+    ask_for_data(parser)
     parser.add_argument("--out", type=Path, default=Path("peers.json"))
     options = parser.parse_args()
-    pool = load(options.data, 2 * options.patients + options.reference + 800, "patient", 32)
-    patients = np.random.default_rng(options.seed).permutation(np.unique(pool.patients))
-    cuts = np.cumsum([options.patients, options.patients, options.reference])
-    train, holdout, reference, others = (of_patients(pool, some) for some in np.split(patients, cuts))
+    train, holdout, reference, others = divided(load(options), options, 0)
+    rng = np.random.default_rng([options.seed, 1])
     rows = {}
-    for kind in KINDS:
-        options.kind = kind
-        images = synthetic(train, others, options, 0, np.random.default_rng([options.seed, 1]))
+    for kind, images in sets_of(train, others, options.count, rng).items():
         labels = np.resize(others.labels, len(images))
-        made = ImageSet(images, labels, np.full(len(images), -1), pool.label_names)
+        made = ImageSet(images, labels, np.full(len(images), -1), others.label_names)
         context = Context(Evidence(train, holdout, reference, made), Rules(), options.seed)
         sets = tables(context)
         rows[kind] = {name: asked(peer, sets) for name, peer in PEERS.items()}

@@ -350,6 +350,8 @@ def main() -> None:
             options.settings,
             options.members,
         ]
+        if options.epsilon is not None:
+            asked += [options.epsilon, options.clip_norm, options.critic_steps]
         key = f"{name} " + ("ceiling" if seed is None else f"{digest_of(asked)[:6]} seed {seed}")
         if key not in results:
             spaces = spaces or Spaces(train)

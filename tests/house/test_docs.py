@@ -1,5 +1,8 @@
 """The docs are held against the code: what can be chosen or typed has its section."""
 
+import ast
+import importlib
+import json
 import re
 from pathlib import Path
 
@@ -61,3 +64,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     """Each relative link of a page leads to a file."""
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.ipynb")), ids=lambda page: page.name)
+def test_notebooks_were_run_and_their_names_exist(page: Path) -> None:
+    """Each code cell was run, in order and without an error, and what it imports from here is still there."""
+    cells = [cell for cell in json.loads(page.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert not [out for cell in cells for out in cell["outputs"] if out["output_type"] == "error"]
+    for node in ast.walk(ast.parse("\n".join("".join(cell["source"]) + "\n" for cell in cells))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("phantomset."):
+            module = importlib.import_module(str(node.module))
+            assert not [name.name for name in node.names if not hasattr(module, name.name)]

@@ -1,11 +1,14 @@
 """`phantomset audit`: sets made anywhere, judged as a run's are; bad input is exit 2 or INCONCLUSIVE."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from phantomset.data.errors import SourceError
 from phantomset.pipelines.cli import call
@@ -113,6 +116,24 @@ def test_a_set_that_was_not_seen_whole_never_passes(places: dict[str, Path], jud
     assert verdict.status == "INCONCLUSIVE"
     assert any("1 images of the train set are of one grey" in reason for reason in verdict.reasons)
     assert len(judges.evidence.train) == 59
+
+
+def test_one_corrupt_file_among_ten_thousand(places: dict[str, Path], judges: Any) -> None:
+    """A ZIP file with an index, 10,000 pictures, one cut short: the others are judged, and nothing passes."""
+    places["train"] = places["train"].with_suffix(".zip")
+    rows = ["file_name,label,patient"]
+    with zipfile.ZipFile(places["train"], "w") as archive:
+        for number, image in enumerate(grains(10_000, 7)):
+            stream = io.BytesIO()
+            Image.fromarray(image).save(stream, format="PNG")
+            content = stream.getvalue()
+            archive.writestr(f"{number}.png", content[:60] if number == 5000 else content)
+            rows.append(f"{number}.png,{'xy'[number % 2]},p{number}")
+        archive.writestr("index.csv", "\n".join(rows))
+    verdict = audited(places).verdict
+    assert verdict.status == "INCONCLUSIVE"
+    assert any("1 files of the train set could not be read" in reason for reason in verdict.reasons)
+    assert len(judges.evidence.train) == 9999
 
 
 def test_real_images_are_brought_to_the_size_of_the_set(places: dict[str, Path], judges: Any) -> None:

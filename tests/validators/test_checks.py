@@ -1,15 +1,15 @@
 """Every check of the catalogue keeps the contract; each says what its question asks."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from phantomset.data import catalogue
 from phantomset.data.records import ImageSet
-from phantomset.validators import classifier, lessons
-from phantomset.validators.audit import CHECKS
+from phantomset.validators import classifier, gate, lessons
+from phantomset.validators.audit import CHECKS, examine
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Check, Evidence, Finding, Rules
 from phantomset.validators.gate import AXES, REQUIRED
@@ -125,6 +125,29 @@ def test_tiny_parts_are_inconclusive_with_a_number(check: str, needed: str) -> N
     waiting = [finding for finding in findings if finding.status == "INCONCLUSIVE"]
     assert waiting
     assert any(needed in finding.advice for finding in waiting)
+
+
+def test_a_holdout_that_is_train_under_other_names_is_noticed(evidence: Evidence) -> None:
+    """H a copy of T with patients' codes of its own: the pictures give it away, and what would do is said."""
+    holdout = replace(evidence.train, patients=evidence.train.patients + 10**6)
+    context = Context(replace(evidence, holdout=holdout), Rules(), 0)
+    finding = only("splits", context, "images in two parts")
+    assert (finding.status, finding.value) == ("INCONCLUSIVE", len(evidence.train))
+    assert "split again by patient" in finding.advice
+
+
+def test_features_that_are_not_numbers_never_pass(clean: Context) -> None:
+    """Extractors that answer NaN: nothing that looks at features passes, and the axis is INCONCLUSIVE."""
+    broken = {
+        name: replace(found, features=lambda images: np.full((len(images), 8), np.nan))
+        for name, found in clean.extractors.items()
+    }
+    context = Context(clean.evidence, Rules(), 0)
+    context.__dict__["_fitted"] = (broken, None)
+    verdict = gate.decide(examine(context, ("fidelity",)), Rules())
+    assert verdict.axes["fidelity"] == "INCONCLUSIVE"
+    looking = ("coverage", "diversity", "frechet", "kernel", "modes")
+    assert {f.status for f in verdict.findings if f.check in looking} == {"INCONCLUSIVE"}
 
 
 def test_a_foreign_holdout_is_noticed(evidence: Evidence) -> None:

@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from phantomset.data.records import ImageSet
 from phantomset.validators import distances, features
 from phantomset.validators.distances import Candidates, measure, pair_distances
 from phantomset.validators.features import Space, fit_spaces, high_pass, pixels, unit
 from phantomset.validators.ladder import LADDER, make_copies
+from phantomset.validators.measures.neighbours import nearest
 from phantomset.validators.wavelets import wavelet_features
 
 from .conftest import smooth_images
@@ -222,3 +224,20 @@ def test_large_images_are_averaged_down() -> None:
     assert small.shape == (1, 1, 32, 32)
     assert float(small.mean()) == pytest.approx(image.mean() / 255, rel=1e-5)
     assert features.LARGEST_PX == 32
+
+
+def test_fitting_on_training_patients_would_hide_a_leak() -> None:
+    """Half of S is half a training image each. In components fitted on R training patients are nearer to S
+    than holdout patients; fitted on T, whose images the components then keep whole, they are farther.
+    """
+    rng = np.random.default_rng(0)
+    train, holdout, reference, made = rng.integers(0, 256, (4, 120, 1, 16, 16)).astype(np.uint8)
+    made[:60] = made[:60] // 2 + train[:60] // 2
+    p = {}
+    for name, fitted_on in (("R", reference), ("T", train)):
+        space = next(space for space in fit_spaces(fitted_on) if space.name == "pca")
+        x, h, s = (space.candidates(images, torch.float32)[:, 0].numpy() for images in (train, holdout, made))
+        own, others = nearest(x, s)[0][:, 0], nearest(h, s)[0][:, 0]
+        p[name] = stats.mannwhitneyu(own, others, alternative="less").pvalue
+    assert p["R"] < 0.001
+    assert p["T"] > 0.05

@@ -9,13 +9,13 @@ from phantomset.validators.finding import Check, Finding, Status
 from phantomset.validators.measures.permutation import min_p, top_column
 from phantomset.validators.policy import ALPHA_REIDENTIFICATION, LEAST_HOLDOUT_FAMILY, PERMUTATIONS
 from phantomset.validators.scores import TOPS
-from phantomset.validators.verification import Verifier, closest, fit_verifier
+from phantomset.validators.verification import Verifier, closest
 
 LEAST_AUC = 0.95
 
 
 def _run(context: Context) -> Sequence[Finding]:
-    model = fit_verifier(context.evidence.reference, context.rng("reidentification", "fit"))
+    model = context.verifier
     if model is None:
         return [_not_evaluated(None, "Too few reference patients have several images to learn from.")]
     if model.auc < LEAST_AUC:

@@ -17,7 +17,7 @@ MOST_IMAGES = 4000
 
 
 def _run(context: Context) -> Sequence[Finding]:
-    return [_disjoint(context), _reference_size(context), _exchangeable(context)]
+    return [_disjoint(context), _twins(context), _reference_size(context), _exchangeable(context)]
 
 
 def _disjoint(context: Context) -> Finding:
@@ -39,6 +39,32 @@ def _disjoint(context: Context) -> Finding:
         baseline=0.0,
         advice=f"{shared} patients are in two parts; split again by patient and train anew."
         if shared
+        else "",
+    )
+
+
+def _twins(context: Context) -> Finding:
+    """Count pictures that stand in two parts, under whatever patients' names."""
+    evidence = context.evidence
+    parts = [
+        {image.tobytes() for image in part.images}
+        for part in (evidence.train, evidence.holdout, evidence.reference)
+    ]
+    twins = sum(len(parts[i] & parts[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    return Finding(
+        check="splits",
+        metric="images in two parts",
+        axis="privacy",
+        status="INCONCLUSIVE" if twins else "PASS",
+        value=float(twins),
+        unit="images",
+        direction="lower is better",
+        limit="0",
+        n=sum(map(len, parts)),
+        baseline=0.0,
+        advice=f"{twins} images are in two parts, so these hold the same people: remove duplicates, split "
+        "again by patient and train anew."
+        if twins
         else "",
     )
 

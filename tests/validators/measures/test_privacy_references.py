@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
+from phantomset.validators.measures import permutation
 from phantomset.validators.measures.copying import (
     authentic_share,
     closer_share,
@@ -165,8 +166,28 @@ def test_min_p_sees_eight_exposed_patients() -> None:
 
 def test_null_sums_draw_as_many_patients_as_train() -> None:
     """Each permutation labels exactly n_T patients."""
-    sums = null_sums(np.ones((50, 1)), 20, 100, np.random.default_rng(0))
-    np.testing.assert_array_equal(sums, np.full((100, 1), 20.0))
+    sums = list(null_sums(np.ones((50, 1)), 20, 1100, np.random.default_rng(0)))
+    np.testing.assert_array_equal(np.concatenate(sums), np.full((1100, 1), 20.0))
+
+
+def test_stopping_early_changes_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """50 permutations as extreme as what was seen are enough: the same answers at .05 and below as with all,
+    the same p where it is that low, and a p that is close where it is not.
+    """
+    rng = np.random.default_rng(3)
+    score = rng.standard_normal(200)
+    columns = [rank_column("a", score), top_column("top-16", score, 16)]
+    labels = [rng.permutation(np.arange(200) < 100) for _ in range(60)]
+    noisy = [score + shift * rng.standard_normal(200) for shift in (2, 4, 8, 12)]
+    labels += [values > np.median(values) for values in noisy]
+    early, whole = [], []
+    for enough, into in ((permutation.ENOUGH, early), (10**9, whole)):
+        monkeypatch.setattr(permutation, "ENOUGH", enough)
+        into += [min_p(columns, label, 999, np.random.default_rng(1)).p for label in labels]
+    assert [p <= 0.05 for p in early] == [p <= 0.05 for p in whole]
+    assert [p for p in early if p <= 0.05] == [p for p in whole if p <= 0.05]
+    assert sum(p <= 0.05 for p in whole) >= 2
+    np.testing.assert_allclose(early, whole, rtol=0.6)
 
 
 def test_bootstrap_agrees_with_the_normal_limit() -> None:
