@@ -90,7 +90,7 @@ def positive_control(context: Context) -> Sequence[Finding]:
 
 
 def _copies(context: Context) -> int:
-    """Return how many copies of a rung there are: with fewer patients `_train_positions` gave what there is."""
+    """Return how many copies of a rung there are: with few patients `_train_positions` gave what there is."""
     return min(COPIES, context.train_patients)
 
 

@@ -33,6 +33,9 @@ WIDTHS = {1: (64,), 2: (64, 48), 3: (96, 64, 48), 4: (128, 96, 64, 48), 5: (192,
 TAIL_WIDTH = 16
 """Channels of the generator's tail at full size."""
 
+BEYOND = 0.01
+"""What is left of an excess over the pixels' range, where the output is bounded: it shows the way back."""
+
 SMALLEST_PX, LARGEST_PX = 8, 256
 
 
@@ -42,6 +45,10 @@ class Settings(FamilySettings):
     latent: int = Field(64, ge=2, le=1024, description="dimensions of the noise and of the class embedding")
     widths: tuple[int, ...] | None = Field(
         None, description="channels of the stages, smallest map first; by size when not given"
+    )
+    bounded: bool = Field(
+        False,
+        description="hold the output to the pixels' range: for images with a wholly black or white ground",
     )
     gamma_start: float | None = Field(
         None, gt=0, description="weight of the gradient penalties at the start; by size when not given"
@@ -61,6 +68,7 @@ class Generator(nn.Module):
         self.pyramid = pyramid(spec)
         widths = stage_widths(settings, self.pyramid)
         self.latent = settings.latent
+        self.bounded = settings.bounded
         self.embedding = nn.Embedding(class_count, settings.latent)
         self.style = nn.Linear(2 * settings.latent, widths[0])
         self.basis = nn.Parameter(torch.randn(1, widths[0], *self.pyramid.start))
@@ -74,14 +82,18 @@ class Generator(nn.Module):
         scale_weights(self.tail_mid, gain=2.0**0.5)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Return images ``(B, C, H, W)``, nominally in [-1, 1] but not limited, for noise ``(B, latent)``."""
+        """Return images ``(B, C, H, W)``, nominally in [-1, 1], for noise ``(B, latent)``."""
         style = self.style(torch.cat([z, self.embedding(labels)], dim=1))
         x = self.blocks[0](style[:, :, None, None] * self.basis)
         for bridge, block in zip(self.bridges, self.blocks[1:], strict=True):
             x = block(_doubled(bridge(x)))
         x = functional.leaky_relu(_doubled(self.tail_in(x)), SLOPE)
         x = functional.leaky_relu(self.tail_mid(x), SLOPE)
-        return self.pyramid.crop(self.tail_out(x))
+        x = self.pyramid.crop(self.tail_out(x))
+        if not self.bounded:
+            return x
+        within = x.clamp(-1, 1)
+        return within + BEYOND * (x - within)
 
 
 class Critic(nn.Module):
