@@ -81,15 +81,16 @@ def main() -> None:
     """Print the curve and the false alarms."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", type=Path, required=True)
+    parser.add_argument("--contrasts", nargs="*", type=int, default=CONTRASTS)
     parser.add_argument("--pictures", type=int, default=48, help="a contrast")
     parser.add_argument("--free", type=int, default=100, help="pictures without drawn text")
     asked = parser.parse_args()
-    pool, chance = grounds(asked.data, max(asked.pictures, asked.free)), np.random.default_rng(0)
+    pool = grounds(asked.data, max(asked.pictures, asked.free))
     print(f"{reader.version()}; {asked.pictures} pictures a contrast, sizes {SIZES} px, both polarities")
     by_size: dict[int, list[bool]] = {size: [] for size in SIZES}
     started, total = time.process_time(), 0
-    for contrast in CONTRASTS:
-        found: list[bool] = []
+    for contrast in asked.contrasts:
+        found, chance = list[bool](), np.random.default_rng([0, contrast])
         for number in range(asked.pictures):
             size, sign = SIZES[number % len(SIZES)], 1 if number // len(SIZES) % 2 else -1
             picture = drawn(pool[number], contrast, size, sign, chance)
@@ -103,14 +104,14 @@ def main() -> None:
         print(
             f"contrast {contrast:>3}: {sum(found)} of {len(found)} found ({np.mean(found):.3f})", flush=True
         )
-    for size, each in by_size.items():
+    for size, each in by_size.items() if max(asked.contrasts, default=0) >= 40 else ():
         print(f"size {size:>2} px, contrast 40 and above: {sum(each)} of {len(each)}")
     alarms = [is_found(picture) for picture in pool[: asked.free]]
     total += len(alarms)
     print(
         f"false alarms: {sum(alarms)} of {len(alarms)} pictures, at {[i for i, a in enumerate(alarms) if a]}"
     )
-    print(f"{(time.process_time() - started) / total:.2f} CPU seconds a picture")
+    print(f"{(time.process_time() - started) / max(total, 1):.2f} CPU seconds a picture")
 
 
 if __name__ == "__main__":
