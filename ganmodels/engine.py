@@ -14,7 +14,7 @@ from phantomset.data.catalogue import load
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
-from phantomset.ganmodels import checkpoint, ensemble
+from phantomset.ganmodels import checkpoint, ensemble, processes
 from phantomset.ganmodels.family import Family, FamilySettings
 from phantomset.ganmodels.plan import Progress, TrainingPlan, device_of, is_bf16
 from phantomset.ganmodels.privacy.stepper import PrivateStepper, require_private
@@ -50,7 +50,8 @@ def train(
 
     If the folder holds an unfinished run with the same images, settings and plan, it goes on from there, on
     the same machine to the very bits of a run that never stopped; a finished one yields its end at once.
-    Stopping (closing the iterator, Ctrl-C, an orchestrator's exception) saves first.
+    Stopping (closing the iterator, Ctrl-C, an orchestrator's exception) saves first. Under ``torchrun`` its
+    processes train one model together, see `processes`.
 
     Args:
         images: to learn.
@@ -71,15 +72,18 @@ def train(
     _require_variety(images, family)
     plan = replace(plan, members=ensemble.member_count(plan, chosen, len(images)))
 
-    def one(plan: TrainingPlan, folder: Path) -> Iterator[Progress]:
-        return _train_one(images, chosen, settings, plan, folder, device_of(device), held_out)
+    target = processes.own_device(device_of(device))
 
-    if plan.members == 1:
-        yield from one(plan, folder)
-    else:
-        described = identity(images, chosen.name, settings, plan, device_of(device), held_out)
-        checkpoint.settle_identity(folder, described)
-        yield from ensemble.train_in_turn(plan, folder, one)
+    def one(plan: TrainingPlan, folder: Path) -> Iterator[Progress]:
+        return _train_one(images, chosen, settings, plan, folder, target, held_out)
+
+    with processes.joined(folder, target) as own:
+        if plan.members == 1:
+            yield from one(plan, own)
+        else:
+            described = identity(images, chosen.name, settings, plan, target, held_out)
+            checkpoint.settle_identity(own, described)
+            yield from ensemble.train_in_turn(plan, own, one)
 
 
 def _train_one(
@@ -95,6 +99,11 @@ def _train_one(
     stored, differing = checkpoint.settle_identity(folder, described)
     with Crew(_threads(plan)) as crew:
         shards = stored["machine"]["shards"]
+        if processes.count() > shards:
+            raise ModelError(
+                f"train: {processes.count()} processes for a batch of {shards} parts; start at most "
+                f"{shards}. The number of parts is settled when a run begins."
+            )
         stepper = _stepper(images, chosen, settings, plan, target, crew, shards, held_out, stored)
         yield from Run(images, chosen, settings, plan, folder, target, stepper, crew).go(differing)
 
@@ -203,7 +212,7 @@ def identity(
             "precision": "bf16" if plan.privacy is None and is_bf16(plan.precision, device) else "fp32",
         },
         "machine": {
-            "shards": shard_count(_threads(plan), plan.batch_size, device),
+            "shards": max(shard_count(_threads(plan), plan.batch_size, device), processes.count()),
             "device": device.type,
             "capability": torch.backends.cpu.get_cpu_capability(),
             "amx": bool(torch.cpu.get_capabilities().get("amx_bf16", False)),

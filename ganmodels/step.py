@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.seeds import seed_of
-from phantomset.ganmodels import recovery
+from phantomset.ganmodels import processes, recovery
 from phantomset.ganmodels.augment import augmentation
 from phantomset.ganmodels.family import Batch, Family, FamilySettings, Player
 from phantomset.ganmodels.feed import Feed
@@ -62,7 +62,7 @@ class Stepper:
         self._feed = Feed(images, plan.batch_size, plan.seed, plan.class_sampling, device)
         self._held_out = Feed(held_out, plan.batch_size, plan.seed, "natural", device) if held_out else None
         self._numbers: dict[str, list[Tensor]] = {}
-        self._last: list[Shard] = []
+        self._last: tuple[Tensor, Tensor, list[Shard]]
         self._skips = torch.zeros((), device=device)
         self.new_skips = 0
 
@@ -75,14 +75,16 @@ class Stepper:
         """Show one batch to every player in order, then move the averages."""
         counters, plan = self.state.counters, self._plan
         self._family.prepare(self.state.networks)
-        shards = self._split(*self._feed.batch(counters.step))
+        images, labels = self._feed.batch(counters.step)
+        shards = self._split(images, labels)
         broken = [self._move(player, shards) for player in self.state.players]
         self._skips += torch.stack(broken).any()
         counters.step += 1
         self.state.average(counters.step * plan.batch_size, plan.batch_size)
-        self._last = shards
+        self._last = images, labels, shards
 
     def _split(self, images: Tensor, labels: Tensor) -> list[Shard]:
+        """Return the parts of a batch that this process computes."""
         counters, plan = self.state.counters, self._plan
         parts = zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True)
         progress = counters.step / plan.steps
@@ -105,7 +107,7 @@ class Stepper:
                 {},
                 len(part) / len(images),
             )
-            for number, (part, part_labels) in enumerate(parts)
+            for number, (part, part_labels) in processes.own(list(enumerate(parts)))
         ]
 
     def _move(self, player: Player, shards: list[Shard]) -> Tensor:
@@ -126,13 +128,22 @@ class Stepper:
             gradients = torch.autograd.grad(numbers["loss"] * shard.share, parameters, materialize_grads=True)
             return list(gradients), {name: value.detach() * shard.share for name, value in numbers.items()}
 
-        done = self._crew.map(work, shards)
+        done = self._gathered(self._crew.map(work, shards))
         gradients, numbers = done[0]
         for more, values in done[1:]:
             for total, part in zip(gradients, more, strict=True):
                 total.add_(part)
             numbers = {name: numbers[name] + value for name, value in values.items()}
         return gradients, numbers
+
+    def _gathered(
+        self, done: list[tuple[list[Tensor], dict[str, Tensor]]]
+    ) -> list[tuple[list[Tensor], dict[str, Tensor]]]:
+        """Return gradients and numbers of all parts of a batch, from those that this process computed."""
+        names, cut = list(done[0][1]), len(done[0][0])
+        rows = [[*gradients, *numbers.values()] for gradients, numbers in done]
+        every = processes.gathered(rows, self.parts)
+        return [(row[:cut], dict(zip(names, row[cut:], strict=True))) for row in every]
 
     def _take(self, player: Player, gradients: list[Tensor], numbers: dict[str, Tensor]) -> Tensor:
         """Step along the gradients, if they and the loss are numbers; keep the statistics."""
@@ -173,17 +184,19 @@ class Stepper:
 
     def read(self) -> tuple[dict[str, float], Check]:
         """Return the means of all statistics since the last call, and the check of the last batch."""
-        numbers, last = self._means(), self._last
-        shared = {
-            name: torch.cat([shard.shared[name].detach() for shard in last])
-            for name in WATCHED
-            if name in last[0].shared
-        }
-        images = torch.cat([shard.batch.images for shard in last])
-        labels = torch.cat([shard.batch.labels for shard in last])
+        numbers, (images, labels, shards) = self._means(), self._last
+        sizes = [len(part) for part in images.tensor_split(self.parts)]
+        shared = {name: self._whole(name, shards, sizes) for name in WATCHED if name in shards[0].shared}
         if self._held_out is not None and "fakes" in shared and "critic" in self.state.networks:
             numbers |= self._compare(self._held_out, images, labels, shared["fakes"])
         return numbers, look(images, labels, shared)
+
+    def _whole(self, name: str, shards: list[Shard], sizes: list[int]) -> Tensor:
+        """Return what the parts of the last batch left under a name, in the order of its images."""
+        mine = [shard.shared[name].detach() for shard in shards]
+        filled = [[torch.cat([each, each[:1]])[: sizes[0]]] for each in mine]  # some are one image short
+        every = processes.gathered(filled, self.parts)
+        return torch.cat([part[:size] for (part,), size in zip(every, sizes, strict=True)])
 
     def _means(self) -> dict[str, float]:
         """Return the means of all statistics since the last call; count the skipped batches."""
