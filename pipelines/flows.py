@@ -6,6 +6,7 @@ view; `runs/` is the truth.
 """
 
 import time
+import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
@@ -28,6 +29,8 @@ from prefect.artifacts import (  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.client.schemas.schedules import CronSchedule  # noqa: E402
 from prefect.exceptions import TerminationSignal  # noqa: E402
+from prefect.flow_runs import suspend_flow_run  # noqa: E402
+from prefect.runtime import deployment  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 from prefect.types.entrypoint import EntrypointType  # noqa: E402
 
@@ -116,9 +119,13 @@ def _run(recipe: Recipe, workspace: str | None, device: str, until: Stage) -> St
 
 
 def _deployed(recipe: Recipe, workspace: str | None, device: str, until: Stage) -> State[Any]:
-    """Run in a process that Prefect started: what a command line would have chosen is chosen here."""
+    """Run in a process that Prefect started: what a command line would have chosen is chosen here.
 
-    def work() -> State[Any]:
+    A set that waits for a sign-off suspends the run, which ends the process. Resumed in Prefect, it begins
+    anew, finds every stage done, and publishes; or waits again, where somebody has still to sign.
+    """
+
+    def work() -> Outcome:
         machine = compute.choose(device)
         with places.held(Path(workspace) if workspace else None) as workspace_:
             whole = places.recall(recipe, workspace_)
@@ -127,11 +134,14 @@ def _deployed(recipe: Recipe, workspace: str | None, device: str, until: Stage) 
             token = _CALL.set(call)
             try:
                 job = replace(job, watch=_with_artifact(job.watch))
-                return _state(stages.run(job, until, _as_subflow))
+                return stages.run(job, until, _as_subflow)
             finally:
                 _CALL.reset(token)
 
-    return _sanitised(work)
+    outcome: Outcome = _sanitised(work)
+    if outcome.awaits and deployment.id:
+        suspend_flow_run(key=str(uuid.uuid4()))  # under a key that was used, Prefect would go on
+    return _state(outcome)
 
 
 def _state(outcome: Outcome) -> State[Any]:

@@ -18,6 +18,13 @@ def workspace_path(root: Path | None) -> Path:
     return (root or Path(os.environ.get("PHANTOMSET_WORKSPACE", "phantomset-workspace"))).absolute()
 
 
+def near(place: Path | None) -> str:
+    """Return a path as a person would type it: from the working folder, where it lies below."""
+    if place is None:
+        return "-"
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)
+
+
 @contextlib.contextmanager
 def held(root: Path | None) -> Generator[Workspace]:
     """Open the workspace and hold its lock; one that was made for input that is wrong goes away again.

@@ -33,6 +33,9 @@ NOT_ALWAYS: dict[str, str] = {
 }
 """What cannot be measured on every set: printed, unless the check of that name spoke."""
 
+LEAST_TOLD = 10
+"""Smaller counts of real things are not told in public."""
+
 K95_BANDS = ((0.01, "<= 1% of T"), (0.03, "<= 3% of T"))
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
@@ -189,6 +192,7 @@ def _coarse(finding: Finding) -> dict[str, Any]:
         "status": finding.status,
         "value": rounded(finding.value),
         "baseline": rounded(finding.baseline),
+        "n": two_digits(finding.n) if finding.n >= LEAST_TOLD else None,
         "unit": finding.unit,
         "direction": finding.direction,
         "limit": finding.limit,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from typer._click.exceptions import ClickException
@@ -18,8 +18,11 @@ from phantomset.pipelines.cli.look import AsJson, Place, print_json
 
 if TYPE_CHECKING:
     from phantomset.pipelines.cli.asking import Drawing
+    from phantomset.pipelines.cli.launch import Machinery
     from phantomset.pipelines.recipes.recipe_file import RecipeFile
     from phantomset.pipelines.stages import Stage
+
+    Reader = Callable[[Machinery], RecipeFile]
 
 STOPPED = "interrupted; the same command resumes"
 
@@ -38,6 +41,9 @@ Set = Annotated[
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to train and judge.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; default: as many as there are.")]
 Plain = Annotated[bool, typer.Option("--plain", help="Run without Prefect; digests are the same.")]
+Machine = tuple[Path | None, str, int | None, bool]
+"""Workspace, device, threads, plain: what `Machinery` is made of, once it may be imported."""
+
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Another seed: other phantoms, other chance.")]
 
 
@@ -68,10 +74,13 @@ def demo(
     as_json: AsJson = False,
 ) -> int:
     """Run the whole pipeline on phantoms, offline: from DICOM files to a release, or to its refusal."""
-    from phantomset.pipelines.cli.launch import Machinery, demo_recipe
 
-    machinery = Machinery(workspace, device, threads, plain)
-    return _run(lambda: demo_recipe(leaky, seed, override or [], machinery), machinery, "publish", as_json)
+    def read(machinery: "Machinery") -> "RecipeFile":
+        from phantomset.pipelines.cli.launch import demo_recipe
+
+        return demo_recipe(leaky, seed, override or [], machinery)
+
+    return _run(read, (workspace, device, threads, plain), "publish", as_json)
 
 
 @app.command()
@@ -86,13 +95,8 @@ def run(
     as_json: AsJson = False,
 ) -> int:
     """Run all stages of a recipe: ingest, train, generate, validate, publish or block."""
-    from phantomset.pipelines.cli.launch import Machinery
-    from phantomset.pipelines.recipes import recipe_file
-
-    machinery = Machinery(workspace, device, threads, plain)
-    if dry_run:
-        return _dry_run(recipe_file.read(recipe, override or []), machinery, as_json)
-    return _run(lambda: recipe_file.read(recipe, override or []), machinery, "publish", as_json)
+    read, machine = _reader(recipe, override), (workspace, device, threads, plain)
+    return _dry_run(read, machine, as_json) if dry_run else _run(read, machine, "publish", as_json)
 
 
 def _up_to(stage: "Stage", summary: str) -> None:
@@ -107,11 +111,7 @@ def _up_to(stage: "Stage", summary: str) -> None:
         plain: Plain = False,
         as_json: AsJson = False,
     ) -> int:
-        from phantomset.pipelines.cli.launch import Machinery
-        from phantomset.pipelines.recipes import recipe_file
-
-        machinery = Machinery(workspace, device, threads, plain)
-        return _run(lambda: recipe_file.read(recipe, override or []), machinery, stage, as_json)
+        return _run(_reader(recipe, override), (workspace, device, threads, plain), stage, as_json)
 
     app.command(name=stage, help=summary)(command)
 
@@ -148,13 +148,10 @@ def generate(
 ) -> int:
     """The same, and make the labelled synthetic set: of what, how many, how typical."""
     from phantomset.pipelines.cli import asking
-    from phantomset.pipelines.cli.launch import Machinery
-    from phantomset.pipelines.recipes import recipe_file
 
     given = [*asking.overrides(where, count, truncation), *(override or [])]
-    machinery = Machinery(workspace, device, threads, plain)
-    drawing = asking.Drawing(grid, towards, fine)
-    return _run(lambda: recipe_file.read(recipe, given), machinery, "generate", as_json, drawing)
+    machine = (workspace, device, threads, plain)
+    return _run(_reader(recipe, given), machine, "generate", as_json, asking.Drawing(grid, towards, fine))
 
 
 @app.command()
@@ -186,19 +183,31 @@ def translate(
     return OK
 
 
+def _reader(recipe: str, override: list[str] | None) -> "Reader":
+    """Return what reads a recipe; unlike the demo's it needs no place to write."""
+
+    def read(_machinery: "Machinery") -> "RecipeFile":
+        from phantomset.pipelines.recipes import recipe_file
+
+        return recipe_file.read(recipe, override or [])
+
+    return read
+
+
 def _run(
-    read: "Callable[[], RecipeFile]",
-    machinery: Any,
+    read: "Reader",
+    machine: Machine,
     until: "Stage",
     as_json: bool,
     drawing: "Drawing | None" = None,
 ) -> int:
     """Run a recipe, print what came of it, and return the exit code."""
     from phantomset.pipelines.cli import console, summary
-    from phantomset.pipelines.cli.launch import launch
+    from phantomset.pipelines.cli.launch import Machinery, launch
 
+    machinery = Machinery(*machine)
     with console.watching() as watch:
-        chosen = read()
+        chosen = read(machinery)
         outcome, workspace, ledger = launch(chosen, machinery, watch, until)
     pictures = drawing.draw(chosen.recipe, workspace, outcome) if drawing else []
     if as_json:
@@ -211,11 +220,12 @@ def _run(
     return summary.exit_code(outcome)
 
 
-def _dry_run(chosen: "RecipeFile", machinery: Any, as_json: bool) -> int:
+def _dry_run(read: "Reader", machine: Machine, as_json: bool) -> int:
     """Check recipe, source and machine, and say what a run would take."""
-    from phantomset.pipelines.cli import launch
+    from phantomset.pipelines.cli.launch import Machinery, dry_run
 
-    answer = launch.dry_run(chosen, machinery)
+    machinery = Machinery(*machine)
+    answer = dry_run(read(machinery), machinery)
     if as_json:
         print_json({"exit_code": OK, **answer})
     else:

@@ -1,12 +1,17 @@
 """Commands for people: the keys that they sign with, their sign-off, and a waiver of fidelity."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from phantomset.data.errors import BAD_INPUT, OK
 from phantomset.pipelines.cli.look import AsJson, Place, print_json
+
+if TYPE_CHECKING:
+    from phantomset.pipelines.releases.signing import Signer
+    from phantomset.pipelines.releases.signoff import Request
 
 keys = typer.Typer(name="keys", help="The key that releases are signed with.", no_args_is_help=True)
 
@@ -74,30 +79,19 @@ def sign_off(
     as_json: AsJson = False,
 ) -> int:
     """Let a set out that passed and waits for people: by name and function, signed with one's own key."""
-    from phantomset.data.errors import ReleaseError
     from phantomset.pipelines.places import existing
-    from phantomset.pipelines.releases import signing, signoff
+    from phantomset.pipelines.releases import signoff
 
     place = existing(workspace)
     waiting = signoff.waiting(place)
     if recipe is None:
-        if as_json:
-            print_json(
-                {"exit_code": OK, "waiting": [[one.recipe, one.needed, one.report] for one in waiting]}
-            )
-        for one in [] if as_json else waiting:
-            signed = len(signoff.given(place, one))
-            typer.echo(f"{one.recipe}: {signed} of {one.needed} signed; read {one.report}")
-        if not waiting and not as_json:
-            typer.echo("nothing waits for a sign-off in this workspace")
-        return OK
-    mine = [one for one in waiting if one.recipe == recipe]
-    if not mine:
-        there = ", ".join(sorted({one.recipe for one in waiting})) or "nothing does"
-        raise ReleaseError(f"sign-off {recipe}: does not wait for one; what waits: {there}")
-    signer = signing.signer(key)
-    if signer is None:
-        raise ReleaseError("sign-off: needs a key of yours. Make one: phantomset keys new --name 'YOUR NAME'")
+        rows = [[one.recipe, one.needed, one.report] for one in waiting]
+        given = [f"{len(signoff.given(place, one))} of {one.needed} signed" for one in waiting]
+        lines = [
+            f"{one.recipe}: {signed}; read {one.report}" for one, signed in zip(waiting, given, strict=True)
+        ]
+        return _list("waiting", rows, lines or ["nothing waits for a sign-off in this workspace"], as_json)
+    mine, signer = _to_sign("sign-off", recipe, waiting, "does not wait for one; what waits: {}", key)
     signed = [signoff.sign(place, one, by, role, signer) for one in mine]
     left = max(one.needed - len(signoff.given(place, one)) for one in mine)
     if as_json:
@@ -133,33 +127,56 @@ def waive(
     """Let a set out that failed in fidelity alone, for a reason, until a day. For privacy there is none."""
     from dataclasses import asdict
 
-    from phantomset.data.errors import ReleaseError
     from phantomset.pipelines.places import existing
-    from phantomset.pipelines.releases import signing, waiver
+    from phantomset.pipelines.releases import waiver
 
     place = existing(workspace)
     known = waiver.open_ones(place)
     if recipe is None:
-        if as_json:
-            print_json({"exit_code": OK, "waivable": [[one.recipe, one.report] for one in known]})
-        for one in [] if as_json else known:
-            typer.echo(f"{one.recipe}: failed in fidelity alone; read {one.report}")
-        if not known and not as_json:
-            typer.echo("no set of this workspace failed in fidelity alone")
-        return OK
-    mine = [one for one in known if one.recipe == recipe]
-    if not mine:
-        there = ", ".join(sorted({one.recipe for one in known})) or "nothing"
-        raise ReleaseError(
-            f"waive {recipe}: no set of it failed in fidelity alone; what did: {there}. "
-            "Privacy, controls and utility cannot be waived."
+        rows = [[one.recipe, one.report] for one in known]
+        lines = [f"{one.recipe}: failed in fidelity alone; read {one.report}" for one in known]
+        return _list(
+            "waivable", rows, lines or ["no set of this workspace failed in fidelity alone"], as_json
         )
-    signer = signing.signer(key)
-    if signer is None:
-        raise ReleaseError("waive: needs a key of yours. Make one: phantomset keys new --name 'YOUR NAME'")
+    refused = (
+        "no set of it failed in fidelity alone; what did: {}. Privacy, controls and utility cannot be waived."
+    )
+    mine, signer = _to_sign("waive", recipe, known, refused, key)
     made = [waiver.sign(place, one, (by, role), reason, until, signer) for one in mine]
     if as_json:
         print_json({"exit_code": OK, **asdict(made[0])})
     else:
         typer.echo(f"waived by {made[0].name} until {made[0].until}; now run the recipe again")
     return OK
+
+
+def _list(name: str, rows: Sequence[Sequence[Any]], lines: Sequence[str], as_json: bool) -> int:
+    """Print what could be signed: as JSON under a name, or in words."""
+    if as_json:
+        print_json({"exit_code": OK, name: rows})
+    for line in [] if as_json else lines:
+        typer.echo(line)
+    return OK
+
+
+def _to_sign(
+    command: str, recipe: str, requests: "Sequence[Request]", refused: str, key: Path | None
+) -> "tuple[list[Request], Signer]":
+    """Return a recipe's requests, and the person's own key.
+
+    Raises:
+        ReleaseError: nothing of this recipe is asked for (told by ``refused``), or there is no key.
+    """
+    from phantomset.data.errors import ReleaseError
+    from phantomset.pipelines.releases import signing
+
+    mine = [one for one in requests if one.recipe == recipe]
+    if not mine:
+        there = ", ".join(sorted({one.recipe for one in requests})) or "nothing"
+        raise ReleaseError(f"{command} {recipe}: {refused.format(there)}")
+    signer = signing.signer(key)
+    if signer is None:
+        raise ReleaseError(
+            f"{command}: needs a key of yours. Make one: phantomset keys new --name 'YOUR NAME'"
+        )
+    return mine, signer

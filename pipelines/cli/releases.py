@@ -89,10 +89,11 @@ def releases_verify(
     code = BAD_INPUT if found.problems else OK
     if as_json:
         answer = {"exit_code": code, "path": str(folder), "problems": list(found.problems)}
+        answer["warnings"] = list(found.warnings)
         print_json({**answer, "signature": found.signature, "signer": found.signer})
         return code
-    for problem in found.problems:
-        typer.echo(f"phantomset: {problem}", err=True)
+    for line in [*found.problems, *(f"warning: {warning}" for warning in found.warnings)]:
+        typer.echo(f"phantomset: {line}", err=True)
     state = "not as published" if found.problems else "all as published"
     typer.echo(f"{target}: {found.files:,} files, {state}; {found.sentence()}")
     return code

@@ -17,6 +17,7 @@ from phantomset.pipelines.draft import Counts
 from phantomset.pipelines.judgement.auditing import Audited
 from phantomset.pipelines.judgement.judging import Judgement, counts
 from phantomset.pipelines.ledger import RunLedger
+from phantomset.pipelines.places import near
 from phantomset.pipelines.stages import Outcome
 from phantomset.validators.finding import Finding, Verdict
 
@@ -180,14 +181,14 @@ def _places(outcome: Outcome, ledger: RunLedger) -> list[Text]:
     for name, place in (("release", outcome.released), ("reasons", outcome.blocked)):
         if place is not None:
             lines += [
-                Text(f"  {name:<14} {_near(place)}"),
-                Text(f"  {'report':<14} {_near(place / 'report.html')}"),
+                Text(f"  {name:<14} {near(place)}"),
+                Text(f"  {'report':<14} {near(place / 'report.html')}"),
             ]
     if outcome.judgement:
-        lines.append(Text(f"  {'for reviewers':<14} {_near(outcome.judgement.report)} (restricted)"))
+        lines.append(Text(f"  {'for reviewers':<14} {near(outcome.judgement.report)} (restricted)"))
     if grid := sample_grid(outcome):
-        lines.append(Text(f"  {'sample grid':<14} {_near(grid)} (restricted)"))
-    lines.append(Text(f"  {'run':<14} {_near(ledger.folder)}"))
+        lines.append(Text(f"  {'sample grid':<14} {near(grid)} (restricted)"))
+    lines.append(Text(f"  {'run':<14} {near(ledger.folder)}"))
     return lines
 
 
@@ -230,10 +231,3 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _metric(finding: Finding) -> str:
     return finding.metric if finding.group == "all" else f"{finding.metric} ({finding.group})"
-
-
-def _near(place: Path | None) -> str:
-    """Return a path as a person would type it: from the working folder, where it lies below."""
-    if place is None:
-        return "-"
-    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)

@@ -70,7 +70,13 @@ def judge(
 ) -> tuple[Judgement, bool]:
     """Return the judgement of a set, and whether it was judged now; an equal judgement is made once."""
     gate = recipe.gate
-    rules = Rules(gate.privacy, gate.fidelity, gate.conclusive, gate.utility, gate.cross_fit)
+    rules = Rules(
+        privacy=gate.privacy,
+        fidelity=gate.fidelity,
+        conclusive=gate.conclusive,
+        utility=gate.utility,
+        cross_fit=gate.cross_fit,
+    )
     seed, brought = seed_of(recipe.seed, "validate"), making.weights_of(recipe)
     code = code_digest("validators")
     book = lineage.Lineage(key_folder() / LEDGER)
@@ -114,6 +120,13 @@ def judge(
         and book.clears(case, settled.verdict, anchors)
     )
     return dataclasses.replace(found, is_waivable=is_waivable), made
+
+
+def judgements(workspace: Workspace) -> dict[str, Verdict]:
+    """Return a workspace's settled verdicts by the name of their folder, the newest first. Restricted."""
+    paths = workspace.restricted("findings").glob("*/verdict.json")
+    newest_first = sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return {path.parent.name: _VERDICT.validate_json(path.read_bytes()) for path in newest_first}
 
 
 def _case(recipe: Recipe, workspace: Workspace, material: Material) -> lineage.Case:

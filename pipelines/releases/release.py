@@ -11,7 +11,7 @@ from phantomset.data import catalogue
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import PhantomsetError, ReleaseError
 from phantomset.data.workspace import Workspace, write_json
-from phantomset.pipelines import report
+from phantomset.pipelines import places, report
 from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.publisher import About, Publisher, class_folders, divided
 from phantomset.pipelines.redact import public_recipe, source_places
@@ -74,7 +74,7 @@ class Release:
             "classes": ", ".join(f"{name} {count:,}" for name, count in classes.items()),
             **{key: str(self.manifest.get(key, "")) for key in ("semver", "licence", "created", "set")},
             "formats": ", ".join(self.manifest.get("formats", ())),
-            "report": str(self.path / "report.html"),
+            "report": places.near(self.path / "report.html"),
         }
         return shown(f"{self.name} v{self.version}", facts)
 

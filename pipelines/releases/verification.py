@@ -1,13 +1,16 @@
 """What a receiver asks of a release: is it whole, whose is it, and was it taken back? Works offline."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from phantomset.data.digest import digest_of_file
-from phantomset.pipelines.releases import manifest, retraction
+from phantomset.pipelines.draft import WAIVABLE
+from phantomset.pipelines.releases import manifest, retraction, statements
 from phantomset.pipelines.releases.signing import Damaged, PublicKey, opened
+from phantomset.validators.notebook import shown
 
 Signature = Literal["valid", "not checked", "unsigned", "invalid"]
 
@@ -21,12 +24,14 @@ class Verification:
         signature: "valid" by the key that was given; "not checked" where none was; "unsigned"; "invalid".
         signer: fingerprint of the key that the release names; "" where it is unsigned.
         files: how many files the manifest lists.
+        warnings: what a receiver should know of a release that holds, such as a waiver that has ended.
     """
 
     problems: tuple[str, ...]
     signature: Signature
     signer: str
     files: int
+    warnings: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """Return in words whose the release is."""
@@ -36,6 +41,12 @@ class Verification:
             "unsigned": "not signed: whoever can write here can have changed it together with its checksums",
             "invalid": "the signature does not hold",
         }[self.signature]
+
+    def _repr_html_(self) -> str:
+        """Return the answer as a notebook shows it: whole or not, by whom, and each problem and warning."""
+        facts = {"files": f"{self.files:,}", "signature": self.sentence()}
+        title = "Not as published" if self.problems else "All as published"
+        return shown(title, facts, [*self.problems, *self.warnings])
 
 
 def verify(folder: Path, public: PublicKey | None = None, retractions: Path | None = None) -> Verification:
@@ -65,7 +76,19 @@ def verify(folder: Path, public: PublicKey | None = None, retractions: Path | No
     signature: Signature = "not checked" if signer else "unsigned"
     if public:
         signature = "invalid" if wrong else "valid"
-    return Verification(tuple(problems), signature, signer, len(content.get("files", ())))
+    files = len(content.get("files", ()))
+    return Verification(tuple(problems), signature, signer, files, tuple(_ended(content)))
+
+
+def _ended(content: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence where a waiver let the release out and its last day is past."""
+    waiver: Any = content.get("waiver")
+    until = str(cast("dict[str, Any]", waiver).get("until", "")) if isinstance(waiver, dict) else ""
+    if until and until < statements.today():
+        yield (
+            f"it did not pass in {WAIVABLE}, and the waiver that let it out ended on {until}: "
+            "use a later version, or ask the publisher"
+        )
 
 
 def _attested(folder: Path, content: dict[str, Any], public: PublicKey | None) -> list[str]:
@@ -92,8 +115,13 @@ def _attested(folder: Path, content: dict[str, Any], public: PublicKey | None) -
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest; nothing where it is missing, or has not the form of one."""
     try:
         content: Any = json.loads((folder / manifest.MANIFEST).read_bytes())
-        return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
-    except (OSError, ValueError, RecursionError):
+        lists: list[Any] = [content.get("files", []), content.get("attestations", [])]
+    except (OSError, ValueError, RecursionError, AttributeError):
         return {}
+    has_form = all(isinstance(each, list) for each in lists) and all(
+        isinstance(each, str) for each in lists[1]
+    )
+    return content if has_form else {}

@@ -12,7 +12,7 @@ from phantomset.pipelines.draft import Draft, Waiver, set_digest
 from phantomset.pipelines.redact import coarse_text, public_recipe
 from phantomset.pipelines.report import words
 from phantomset.validators.finding import Axis, Finding
-from phantomset.validators.gate import REQUIRED, coarse_power
+from phantomset.validators.gate import NOT_ALWAYS, REQUIRED, coarse_power
 
 SEVERITY = ("FAIL", "INCONCLUSIVE", "NOT_EVALUATED", "PASS", "REPORTED")
 """Which status speaks for a check with several findings: the first that occurs."""
@@ -110,7 +110,7 @@ def public_view(draft: Draft) -> PublicView:
         promise=words.promise(told.get("differential_privacy")),
         reasons=_reasons(draft, outcomes),
         outcomes=outcomes,
-        not_evaluated=_not_evaluated(draft, outcomes),
+        not_evaluated=_not_evaluated(outcomes),
         axes=tuple((words.AXES[axis], draft.verdict.axes.get(axis, "INCONCLUSIVE")) for axis in words.AXES),
         power=coarse_power(str(told.get("power", ""))),
         band=_band(str(told.get("k95_band", ""))),
@@ -224,12 +224,13 @@ def _reasons(draft: Draft, outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
     )
 
 
-def _not_evaluated(draft: Draft, outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
-    """Return what was not asked: checks of the suite, then what the suite itself leaves out."""
+def _not_evaluated(outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
+    """Return what was not asked: checks that said so, then those that cannot always ask and said nothing."""
     asked = [item.question for item in outcomes if item.status == "NOT_EVALUATED"]
     asked += [f"In part, for groups too small: {item.question}" for item in outcomes if item.is_partial]
-    beyond: Sequence[str] = draft.public_verdict.get("not_evaluated", ())
-    return tuple(dict.fromkeys([*asked, *map(words.capital, beyond)]))
+    known = {item.check for item in outcomes}
+    beyond = [words.capital(text) for name, text in NOT_ALWAYS.items() if name not in known]
+    return tuple(dict.fromkeys([*asked, *beyond]))
 
 
 def _is_public_figure(finding: Finding) -> bool:
@@ -239,7 +240,7 @@ def _is_public_figure(finding: Finding) -> bool:
 def _figure(finding: Finding) -> Figure:
     return Figure(
         metric=finding.metric,
-        group=SPACES.get(finding.group, "all classes" if finding.group == "all" else finding.group),
+        group=_group(finding),
         value=two_digits(finding.value or 0.0),
         baseline="" if finding.baseline is None else two_digits(finding.baseline),
         limit=round_text(finding.limit),
@@ -248,6 +249,13 @@ def _figure(finding: Finding) -> Figure:
         baseline_share=_share(finding.baseline, finding.bounds),
         reading=words.how_to_read(finding.check, finding.metric),
     )
+
+
+def _group(finding: Finding) -> str:
+    """Return of what a figure is; one in a feature space is nothing without its extractor and n."""
+    if finding.group in SPACES:
+        return SPACES[finding.group] + (f", n {coarse_text(finding.n)}" if finding.n else "")
+    return "all classes" if finding.group == "all" else finding.group
 
 
 def _share(value: float | None, bounds: tuple[float, float] | None) -> float | None:

@@ -4,7 +4,8 @@
 
 The images are smooth blobs with noise, so that PNG has something to do. Publishing runs in a process of its
 own, whose greatest resident memory is the figure; loading reads every image of the release once, in one
-process, by each reader in turn. ImageFolder is torchvision's, on the same files.
+process, by each reader in turn: one by one, and in batches as torch's DataLoader asks for them. ImageFolder
+is torchvision's, on the same files.
 """
 
 import argparse
@@ -16,11 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 FORMS = ("folder", "parquet", "webdataset")
+BATCH = 256
 
 
 def images(count: int, size_px: int) -> np.ndarray:
@@ -73,29 +77,34 @@ def rate(open_it: Callable[[], Iterable[object]]) -> dict[str, float]:
 
 
 def readers(folder: Path, cache: Path) -> dict[str, Callable[[], Iterable[object]]]:
-    """Return each reader: it opens the release and gives every image with its label."""
+    """Return each reader: it opens the release and gives every image with its label, decoded."""
     import datasets
+    from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
 
     from phantomset.pipelines.releases.loading import ReleaseDataset
 
     datasets.disable_progress_bars()
 
-    def hugging_face() -> Iterable[object]:
-        found = datasets.load_dataset(
-            "parquet", data_files=str(folder / "data" / "*"), split="train", cache_dir=cache
-        )
-        return ((row["image"].load(), row["label"]) for row in found)
+    def hugging_face() -> Any:
+        files = str(folder / "data" / "*")
+        return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
 
-    def ours() -> Iterable[object]:
-        found = ReleaseDataset(folder)
-        return (found[index] for index in range(len(found)))
-
-    return {
+    opened: dict[str, Callable[[], Any]] = {
         "ImageFolder": lambda: ImageFolder(folder / "images"),
         "datasets": hugging_face,
-        "ReleaseDataset": ours,
+        "ReleaseDataset": lambda: ReleaseDataset(folder),
     }
+
+    def one_by_one(name: str) -> Iterable[object]:
+        return iter(opened[name]())
+
+    def in_batches(name: str) -> Iterable[object]:
+        batches = DataLoader(opened[name](), batch_size=BATCH, collate_fn=list)
+        return (row for batch in batches for row in batch)
+
+    ways = {"one by one": one_by_one, "in batches": in_batches}
+    return {f"{name}, {word}": partial(way, name) for word, way in ways.items() for name in opened}
 
 
 def main() -> None:

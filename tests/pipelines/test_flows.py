@@ -12,10 +12,14 @@ import pytest
 import yaml
 
 from phantomset.data.errors import InputError, Interrupted
+from phantomset.data.workspace import Workspace
 from phantomset.pipelines import compute, flows, stages
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes import recipe_file
+from phantomset.pipelines.releases import release, signoff
 from phantomset.pipelines.stages import Job, Outcome, Watch
+
+from .people import key
 
 ROOT = Path(__file__).parents[2]
 
@@ -184,6 +188,39 @@ def test_a_deployed_run_chooses_for_itself_and_finds_kept_back_paths(
     lost = small(source={"format": "folder", "path": "/x/y", "labels": {"from": "folder"}}).without_paths()
     with pytest.raises(flows.Refused, match="RecipeError"):
         flows.phantomset(lost, workspace=str(tmp_path / "w"))
+
+
+def test_a_deployed_run_is_suspended_until_people_have_signed(
+    small: Callable[..., Recipe],
+    judges: Any,
+    without_server: list[tuple[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A PASS that waits suspends the run, as often as it is resumed; when it is signed it is published."""
+
+    class Suspended(BaseException):
+        """As Prefect's own signal it is no `Exception`."""
+
+    keys: list[str] = []
+
+    def suspend(key: str) -> None:
+        keys.append(key)
+        raise Suspended
+
+    monkeypatch.setattr(flows, "deployment", SimpleNamespace(id="of-a-server"))
+    monkeypatch.setattr(flows, "suspend_flow_run", suspend)
+    recipe, place = small(gate={"sign_off": "one"}), tmp_path / "w"
+    for _ in range(2):
+        with pytest.raises(Suspended):
+            flows.phantomset(recipe, workspace=str(place), device="cpu")
+    assert len(set(keys)) == 2
+    workspace = Workspace.open(place)
+    assert release.list_releases(workspace) == []
+    (request,) = signoff.waiting(workspace)
+    signoff.sign(workspace, request, "Anna Grey", "data protection officer", key(tmp_path / "a"))
+    assert flows.phantomset(recipe, workspace=str(place), device="cpu").name == "Published"
+    assert len(release.list_releases(workspace)) == 1
 
 
 def test_errors_of_a_deployed_run_are_sanitised(

@@ -115,7 +115,7 @@ def test_the_public_report_is_coarse(status: str) -> None:
     assert "fewer than 10" in page.text
     assert "about 2,400" in page.text
     assert "kept-back" in page.text
-    assert "texture features 0.018 real" in page.text
+    assert "texture features, n about 1,200 0.018 real" in page.text
 
 
 def test_a_group_too_small_does_not_hide_the_others() -> None:
@@ -132,6 +132,23 @@ def test_a_group_too_small_does_not_hide_the_others() -> None:
             "In part, for groups too small" in text,
         )
     assert told == {"none": ("not", False), "part": ("passed", True)}
+
+
+def test_each_question_is_named_once_under_not_evaluated() -> None:
+    """What cannot always be asked is named by its check; where that said nothing, by the suite."""
+    made = draft()
+    asked = Finding("white_box", "attacks on the model itself", "privacy", "NOT_EVALUATED")
+    verdict = dataclasses.replace(made.verdict, findings=(*made.verdict.findings, asked))
+    for judged, named in (
+        (made, "ttacks on the model itself"),
+        (dataclasses.replace(made, verdict=verdict), ""),
+    ):
+        text = Page(report.public_html(judged)).text.partition("Not evaluated These questions")[2]
+        listed = text.partition("Fidelity and utility in figures")[0]
+        assert listed.count("the model itself") == 1, listed
+        assert ("the model itself (P8)" in listed) == bool(named)
+        assert listed.count("as a second image of them would") == 1
+        assert "re-identification" not in listed
 
 
 @pytest.mark.parametrize("status", STATUSES)

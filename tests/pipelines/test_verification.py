@@ -83,6 +83,25 @@ def test_every_flipped_byte_is_found(
     assert verify(folder, public).problems == ()
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *("", "[]", "3", "null", '"files"', "{}", '{"files": 3}', '{"files": [3], "folders": []}'),
+        *('{"files": [], "folders": [], "attestations": 3}', '{"files": [], "folders": [], "waiver": 3}'),
+        *('{"files": [], "folders": [], "attestations": [[1]]}', '{"files": {}, "folders": {}}', "[" * 9_999),
+    ],
+)
+def test_a_manifest_of_another_form_is_told(
+    odd: str, workspace: Workspace, public: signing.PublicKey
+) -> None:
+    """Whatever stands in the manifest's place: problems, and no traceback."""
+    folder = published(workspace)
+    (folder / manifest.MANIFEST).chmod(0o644)
+    (folder / manifest.MANIFEST).write_text(odd)
+    for key in (public, None):
+        assert verify(folder, key).problems
+
+
 def test_every_missing_and_added_file_is_found(workspace: Workspace, public: signing.PublicKey) -> None:
     """Each file taken away, and a file, a hidden one and a folder put into each folder: all are named."""
     folder = published(workspace)

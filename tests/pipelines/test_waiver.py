@@ -81,6 +81,25 @@ def test_a_waiver_ends(tmp_path: Path) -> None:
         )
 
 
+def test_verify_warns_when_a_waiver_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On its last day a waiver holds; a day later `verify` warns, and the release is as whole as before."""
+    held = Waiver(*WHO, "2030-01-01", "2030-02-01", WHY)
+    made = dataclasses.replace(judged(fidelity="FAIL"), waiver=held)
+    monkeypatch.setattr(statements, "today", lambda: "2030-02-01")
+    folder = release.publish(Workspace.open(tmp_path / "workspace"), made).path
+    assert cli.call(["releases", "verify", str(folder)]) == 0
+    assert "warning" not in capsys.readouterr().err
+    monkeypatch.setattr(statements, "today", lambda: "2030-02-02")
+    assert cli.call(["releases", "verify", str(folder)]) == 0
+    assert "warning: it did not pass in fidelity" in capsys.readouterr().err
+    assert cli.call(["releases", "verify", str(folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["problems"] == []
+    assert "ended on 2030-02-01" in told["warnings"][0]
+
+
 def test_a_run_is_blocked_waived_and_published(
     small: Callable[..., Any], job: Callable[..., Any], judges: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:

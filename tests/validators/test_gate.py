@@ -139,9 +139,10 @@ def test_public_form_is_coarse(evidence: Evidence) -> None:
         restricted=True,
         details={"pair": [17, 4711]},
     )
-    fidelity = Finding("coverage", "coverage", "fidelity", "PASS", 0.87654, baseline=0.91234)
+    fidelity = Finding("coverage", "coverage", "fidelity", "PASS", 0.87654, baseline=0.91234, n=1_163)
+    few = Finding("coverage", "coverage", "fidelity", "PASS", 0.8, n=7)
     control = Finding("family_control", "k", "controls", "PASS", 20, details={"k95_share": 0.0123})
-    findings = [*GOOD, secret, fidelity, control]
+    findings = [*GOOD, secret, few, fidelity, control]
     public = gate.public(gate.decide(findings, Rules(privacy="strict", fidelity="demo")), evidence)
     text = json.dumps(public)
     assert not [word for word in ("0.123456", "hush", "4711", "0.0123") if word in text]
@@ -149,7 +150,8 @@ def test_public_form_is_coarse(evidence: Evidence) -> None:
     assert public["patients"] == {"train": 300, "holdout": 300, "reference": 310}
     assert public["k95_band"] == "<= 3% of T"
     assert public["rules"] == {"privacy": "strict", "fidelity": "demo"}
-    assert {"value": 0.88, "baseline": 0.91}.items() <= public["fidelity"][-1].items()
+    assert {"value": 0.88, "baseline": 0.91, "n": 1_200}.items() <= public["fidelity"][-1].items()
+    assert public["fidelity"][-2]["n"] is None
     assert any("re-identification" in text for text in public["not_evaluated"])
     assert "not called anonymous" in public["says"]
 
