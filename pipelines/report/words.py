@@ -115,6 +115,11 @@ METRICS: tuple[tuple[str, str], ...] = (
         "The share of a class's images in which a classifier of real images sees the class.",
     ),
     (
+        r"[Cc]alibration",
+        "How far a classifier's certainty lies from how often it is right: 0 is honest. Beside it stands the "
+        "same for one that learned from real images.",
+    ),
+    (
         r"TSTR|TRTR|trained on synthetic",
         "A classifier that learned from synthetic images alone (TSTR) beside one that learned from real ones "
         "(TRTR), both tested on unseen real images. What counts is how much is lost between the two.",

@@ -3,6 +3,7 @@
     python faults.py killed ROOT SEED    publishes, each time killed at another step; prints what others saw
     python faults.py full ROOT SEED      publishes, each time with a disk that is full from some step on
     python faults.py together ROOT SEED  several at once, under one name
+    python faults.py watched ROOT SEED   publishes in every form; prints which restricted places were touched
 
 A step is what Python's audit events tell of the file system: opening, renaming, making, removing.
 """
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import drafts
 
+from phantomset.data import catalogue
 from phantomset.data.errors import ReleaseError
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines.releases import manifest, release
@@ -144,10 +146,32 @@ def together(workspace: Workspace, chance: random.Random) -> list[dict[str, Any]
     return [{"codes": [ended(pid) for pid in running], "seen": seen(workspace)}]
 
 
+def watched(workspace: Workspace, chance: random.Random) -> list[dict[str, Any]]:
+    """Publish in every form beside a real image, and tell which restricted folders were looked into."""
+    restricted, real = workspace.root / "restricted", workspace.restricted("objects", "real.png")
+    real.write_bytes(chance.randbytes(100))
+    touched: set[str] = set()
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in {"open", "os.listdir", "os.scandir", "os.link", "os.symlink"}:
+            path = Path(os.fsdecode(arguments[0])) if isinstance(arguments[0], str | bytes) else Path()
+            if path.is_relative_to(restricted):
+                touched.update(path.relative_to(restricted).parts[:1])
+
+    recipe = drafts.draft().recipe
+    formats = list(catalogue.names("phantomset.pipelines.publishers"))
+    recipe = {**recipe, "publish": {**recipe["publish"], "formats": formats}}
+    sys.addaudithook(note)
+    made = release.publish(workspace, drafts.draft(synthetic=drafts.images(9, 1), recipe=recipe))
+    answer = {"touched": sorted(touched), "formats": made.manifest["formats"]}
+    real.read_bytes()  # the wire must trip
+    return [{**answer, "then": sorted(touched)}]
+
+
 def main() -> None:
-    """Run one of the three and print its answers."""
+    """Run one of these and print its answers."""
     mode, root, seed = sys.argv[1:]
-    act = {"killed": killed, "full": full, "together": together}[mode]
+    act = {"killed": killed, "full": full, "together": together, "watched": watched}[mode]
     print(json.dumps(act(Workspace.open(Path(root)), random.Random(int(seed)))))
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from phantomset.data import catalogue
+
 from . import faults
 
 
@@ -46,3 +48,11 @@ def test_publishers_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     ((answer,), said) = answers("together", tmp_path)
     assert answer["codes"] == [0] * 4, said
     assert answer["seen"] == {f"together/v{number}": [] for number in (1, 2, 3, 4)}
+
+
+def test_publishing_looks_at_no_real_image(tmp_path: Path) -> None:
+    """A tripwire on every opening and listing: of the restricted part its own record alone is touched."""
+    ((answer,), said) = answers("watched", tmp_path)
+    assert answer["touched"] == ["released"], said
+    assert answer["then"] == ["objects", "released"]
+    assert len(answer["formats"]) == len(list(catalogue.names("phantomset.pipelines.publishers")))
