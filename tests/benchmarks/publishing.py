@@ -97,7 +97,8 @@ def readers(folder: Path, cache: Path) -> dict[str, Callable[[], Iterable[object
     }
 
     def one_by_one(name: str) -> Iterable[object]:
-        return iter(opened[name]())
+        found = opened[name]()
+        return (found[index] for index in range(len(found)))
 
     def in_batches(name: str) -> Iterable[object]:
         batches = DataLoader(opened[name](), batch_size=BATCH, collate_fn=list)
