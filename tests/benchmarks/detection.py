@@ -37,12 +37,24 @@ from phantomset.validators.context import Context
 from phantomset.validators.controls import jittered
 from phantomset.validators.distances import Candidates
 from phantomset.validators.finding import Evidence, Rules
-from phantomset.validators.ladder import LADDER, Rung, make_copies
+from phantomset.validators.ladder import LADDER, Rung, blend, elastic, make_copies, shift, warp
 from phantomset.validators.measures.permutation import min_p
 from phantomset.validators.measures.rates import clopper_pearson
 from phantomset.validators.policy import ALPHA_FAMILY, ALPHA_SCAN
 from phantomset.validators.scan import scan
 from phantomset.validators.scores import Nearness, attack_scores, concentrated_columns, planted, whole
+
+BEYOND = (
+    Rung("negative", lambda image, _other, _rng: 255 - image, 0),
+    Rung("upside down", lambda image, _other, _rng: image[:, ::-1], 0),
+    Rung("quarter turn", lambda image, _other, _rng: np.rot90(image, 1, (1, 2)), 0),
+    Rung("rotation 10 degrees", warp(degrees=10), 0),
+    Rung("zoom 1.3", warp(zoom=1.3), 0),
+    Rung("shift 5 px", shift(5, -4), 0),
+    Rung("blend 40/60", blend(0.4), 0),
+    Rung("elastic 3 px", elastic(3), 0),
+)
+"""What the ladder does not ask for: copies that somebody might try to get past the gate. Square images."""
 
 REPORTED_DOSES = (1, 3, 5, 10, 20, 50)
 LEAST_FOR_FAMILY = 10
@@ -61,6 +73,11 @@ class Planting(Context):
         return max(*REPORTED_DOSES, len(self.evidence.synthetic) // 20)
 
 
+def rungs_of(options: argparse.Namespace) -> tuple[Rung, ...]:
+    """Return what is planted: the ladder, or what lies beyond it."""
+    return BEYOND if options.beyond else LADDER
+
+
 def doses(rung: Rung) -> tuple[int, ...]:
     """Return how many copies are planted at a time."""
     return (rung.dose,) if rung.dose else REPORTED_DOSES
@@ -75,7 +92,7 @@ def extra_sets(train: ImageSet, options: argparse.Namespace, number: int) -> dic
     """Return everything that is planted or takes the set's place."""
     rng = np.random.default_rng([options.seed, number, 3])
     copies = []
-    for rung in LADDER:
+    for rung in rungs_of(options):
         _, first = np.unique(train.patients, return_index=True)
         chosen = rng.permutation(first)[: pool_size(rung, options.picks)]
         copies.append(make_copies(rung, train.images, chosen, rng))
@@ -92,7 +109,7 @@ def extra_sets(train: ImageSet, options: argparse.Namespace, number: int) -> dic
 def picks_of(options: argparse.Namespace, rng: np.random.Generator) -> Iterator[tuple[Rung, int, np.ndarray]]:
     """Yield each rung, dose, and which of all copies are planted."""
     start = 0
-    for rung in LADDER:
+    for rung in rungs_of(options):
         size = pool_size(rung, options.picks)
         for _ in range(options.picks if not rung.dose else 1):
             order = start + rng.permutation(size)
@@ -161,6 +178,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON lines; a rerun goes on")
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--picks", type=int, default=4, help="of each dose in a split")
+    parser.add_argument("--beyond", action="store_true", help="plant what the ladder does not ask for")
     parser.add_argument("--gan-images", type=int, default=0, help="shown to the over-fitted GAN; 0: no GAN")
     options = parser.parse_args()
     done: Path = options.out

@@ -32,6 +32,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
         policy="standard",
         controls_on=0,
         picks=1,
+        beyond=False,
         gan_images=0,
     )
 
