@@ -115,9 +115,11 @@ def main() -> None:
     known = np.isin(patients, np.unique(train.patients)[:OVERFITTED_PATIENTS])
     everything = [Candidates(images, tail=len(images))]
     q = {name: measure(spaces[name], real[first], reference, everything).tables[0].tail for name in SPACES}
+    trained = np.isin(patients, train.patients)
     for name, values in q.items():
-        share = known[values[:, len(clean) :].argmin(0)].mean()
-        print(f"{name}: nearest to an image of the GAN is one of its {known.sum()} patients: {share:.2f}")
+        closest = values[:, len(clean) :].argmin(0)
+        shares = f"{known[closest].mean():.2f}, a training patient: {trained[closest].mean():.2f}"
+        print(f"{name}: nearest to an image of the GAN is one of its {known.sum()} patients: {shares}")
     found = defaultdict(list)
     for _ in range(options.draws):
         is_train = known.copy()
