@@ -170,7 +170,7 @@ def family_control(context: Context) -> Sequence[Finding]:
     """Plant k bent copies with the scan off; find the least k that the attack family notices."""
     pool = np.arange(len(LADDER) * _copies(context), context.view(PLANTED).size)
     exposed = min(context.exposed, context.synthetic_tail, len(pool))
-    hits = {exposed: _family_hits(context, pool, exposed)}
+    hits = {k: _family_hits(context, pool, k) for k in (0, exposed)}
     if hits[exposed] >= POWER * SEARCH_REPEATS:
         low, high = 1, exposed  # bisection: noticing grows with k
         while low < high:
@@ -202,7 +202,9 @@ def _family_finding(context: Context, exposed: int, hits: dict[int, int], k95: i
     passed = k95 is not None and exposed == context.exposed
     details: dict[str, object] = {"hits_by_k": dict(sorted(hits.items()))}
     advice = ""
-    if passed:
+    if hits[0] >= POWER * SEARCH_REPEATS:
+        details["power"] = "The attack family alarms on the set as it is: planted copies say nothing more."
+    elif passed:
         details["k95_share"] = k / n
         details["power"] = (
             f"Would have caught {k} exposed patients of {n:,} without the copy scan: "
