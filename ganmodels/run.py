@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phantomset.data.errors import ModelError
+from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.workspace import write_atomically
 from phantomset.ganmodels import checkpoint, recovery, stability
@@ -78,6 +78,11 @@ class Run:
                 if is_check or time.monotonic() - self._clock > REPORT_SECONDS:
                     yield self._progress()
             self._finish()
+        except OSError as error:
+            raise WorkspaceError(
+                f"train: cannot write to {self._folder} ({error.strerror}). Free space there and run again: "
+                "it goes on from the last checkpoint."
+            ) from None
         except BaseException:
             if kept[1]["step"] > max(checkpoint.steps(self._folder), default=-1):
                 checkpoint.save(self._folder, *kept)

@@ -1,10 +1,12 @@
 """Training speed: the engine against a plain loop over the same networks, in one process, in turns.
 
-    python tests/benchmarks/throughput.py [--threads 1] [--rounds 3] [--seconds 8] [--size-px 28]
+    python tests/benchmarks/throughput.py [--threads 1] [--rounds 3] [--seconds 8] [--size-px 28] [--monai]
 
 The plain loop is what the paper's description gives when typed in: float32, NCHW, exact penalties at every
 step, images through a DataLoader, fresh fakes for each player, Adam as it comes. Rounds take turns, so that
 a machine that is busy elsewhere slows both. Rates are in images a second of wall time and of CPU time.
+``--monai`` adds MONAI's GanTrainer over the same networks and batch, without penalties and with exact R1 and
+R2 in its loss; it needs pytorch-ignite.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from monai_gan import MonaiGan
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -86,44 +89,61 @@ def rate(step: Callable[[], None], seconds: float) -> tuple[float, float]:
     return steps * BATCH / (time.perf_counter() - wall), steps * BATCH / (time.process_time() - cpu)
 
 
+def monai(images: ImageSet, gamma: float) -> MonaiGan:
+    """Return MONAI's loop over fresh networks."""
+    settings = r3gan.Settings()
+    torch.manual_seed(0)
+    networks = r3gan.build(settings, ImageSpec(*images.images.shape[1:]), 2)
+    real = torch.from_numpy(images.images).float() / 127.5 - 1
+    return MonaiGan(networks["generator"], networks["critic"], real, settings.latent, BATCH, gamma)
+
+
+def monai_rate(loop: MonaiGan, seconds: float) -> tuple[float, float]:
+    """Return MONAI's images a second, as `rate`."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    shown = loop.run(seconds) * BATCH
+    return shown / (time.perf_counter() - wall), shown / (time.process_time() - cpu)
+
+
 def main() -> None:
-    """Print the rates of both, their ratio, and the engine's peak memory."""
+    """Print the rates of all, how often the engine's they go into it, and the engine's peak memory."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--size-px", type=int, default=28)
+    parser.add_argument("--monai", action="store_true", help="also MONAI's GanTrainer")
     arguments = parser.parse_args()
     images = images_of_noise(arguments.size_px)
     plan = TrainingPlan(1_000_000, BATCH, threads=arguments.threads)
     device = torch.device("cpu")
-    engine_rates: list[tuple[float, float]] = []
-    plain_rates: list[tuple[float, float]] = []
-    peak = 0
-    plain = PlainLoop(images)
     shards = shard_count(arguments.threads, BATCH, device)
+    rates: dict[str, list[tuple[float, float]]] = {}
+    peak, plain = 0, PlainLoop(images)
+    loops = {"monai": monai(images, 0.0), "monai_penalised": monai(images, 10.0)} if arguments.monai else {}
     for _ in range(arguments.rounds):
         with Crew(arguments.threads) as crew:
             stepper = Stepper(images, r3gan.FAMILY, r3gan.Settings(), plan, device, crew, shards)
             rate(stepper.step, 1.0)
-            engine_rates.append(rate(stepper.step, arguments.seconds))
+            rates.setdefault("engine", []).append(rate(stepper.step, arguments.seconds))
         peak = peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         torch.set_num_threads(arguments.threads)
         rate(plain.step, 1.0)
-        plain_rates.append(rate(plain.step, arguments.seconds))
-    best = [
-        [statistics.median(column) for column in zip(*rows, strict=True)]
-        for rows in (engine_rates, plain_rates)
-    ]
+        rates.setdefault("plain", []).append(rate(plain.step, arguments.seconds))
+        for name, loop in loops.items():
+            loop.run(1.0)
+            rates.setdefault(name, []).append(monai_rate(loop, arguments.seconds))
+    best = {
+        name: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for name, rows in rates.items()
+    }
     result = {
         "threads": arguments.threads,
         "size_px": arguments.size_px,
-        "engine_images_per_second": round(best[0][0]),
-        "engine_images_per_cpu_second": round(best[0][1]),
-        "plain_images_per_second": round(best[1][0]),
-        "plain_images_per_cpu_second": round(best[1][1]),
-        "ratio_wall": round(best[0][0] / best[1][0], 2),
-        "ratio_cpu": round(best[0][1] / best[1][1], 2),
+        **{f"{name}_images_per_second": round(wall) for name, (wall, _) in best.items()},
+        **{f"{name}_images_per_cpu_second": round(cpu) for name, (_, cpu) in best.items()},
+        **{f"engine_over_{name}": round(best["engine"][0] / wall, 2) for name, (wall, _) in best.items()},
+        **{f"engine_over_{name}_cpu": round(best["engine"][1] / cpu, 2) for name, (_, cpu) in best.items()},
         "engine_peak_memory_mib": peak,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -198,6 +199,24 @@ def test_a_run_that_cannot_be_saved_is_given_up(
     assert found.images_seen == 8 * 320
     assert [event["code"] for event in found.events] == ["divergence"] * 8 + ["given-up"]
     assert "not publish" in found.events[-1]["advice"]
+
+
+def test_a_disk_that_fills_up_while_training(small: ImageSet, run: Run, tmp_path: Path) -> None:
+    """A write that fails half-way is told with advice; once there is room, the run ends as if it had not."""
+    _all(run(small, tmp_path / "straight"))
+    progress = run(small, tmp_path / "full")
+    next(progress)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, unlimited[1]))  # bytes a file: the line in hand is cut
+    try:
+        with pytest.raises(WorkspaceError, match="Free space there and run again"):
+            _all(progress)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    _all(run(small, tmp_path / "full"))
+    assert _equal(tmp_path / "straight", tmp_path / "full")
+    lines = [(tmp_path / name / "train.jsonl").read_text() for name in ("straight", "full")]
+    assert lines[0] == lines[1]
 
 
 def test_another_run_in_the_folder_is_refused(small: ImageSet, run: Run, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_pairs_are_learned(datasets: Path, device: str, tmp_path: Path) -> None:
     noisy = np.clip(clean + noise, 0, 255).round().astype(np.uint8)
     pairs = np.concatenate([noisy, clean], axis=1)
     labels = np.zeros(len(pairs), np.int64)
-    settings = load(PACKAGE, "pix2pix").Settings(width=16, learning_rate=1e-3)
+    settings = load(PACKAGE, "pix2pix").Settings(width=16)
     learn = ImageSet(pairs[:800], labels[:800], np.arange(800), ("pair",))
     plan = TrainingPlan(12_800, batch_size=16, threads=1)
     for _ in train(learn, "pix2pix", settings, plan, tmp_path, device):
