@@ -11,6 +11,7 @@ import numpy as np
 from phantomset.data import catalogue, cohorts
 from phantomset.data.burned_in.screen import NOT_SCREENED, TextScreen, screen_for
 from phantomset.data.cohorts import load_cohort as load_cohort
+from phantomset.data.decoding import cluster
 from phantomset.data.decoding.journal import open_journal
 from phantomset.data.decoding.one_file import FORMAT, Finished, finish
 from phantomset.data.decoding.workers import Job, decode_all
@@ -48,7 +49,7 @@ def ingest(
     deidentify: DeidentifySettings,
     workspace: Workspace,
     report: Callable[[int], None] | None = None,
-    workers: int | None = None,
+    workers: int | str | None = None,
     duplicates: DuplicateSettings = _DUPLICATES,
 ) -> Cohort:
     """Return the cohort of a source; an input that was ingested before is not read again.
@@ -61,7 +62,8 @@ def ingest(
         deidentify: the recipe's section ``deidentify``.
         workspace: where the restricted part lies.
         report: called with the number of files seen so far, after each.
-        workers: processes that decode; None: one a CPU; 0: none. It decides nothing about the cohort.
+        workers: processes that decode; None: one a CPU; 0: none; "dask" or the address of a Dask scheduler.
+            It decides nothing about the cohort.
         duplicates: the recipe's section ``duplicates``.
 
     Raises:
@@ -156,7 +158,7 @@ def _finished(
     context: ReadContext,
     workspace: Workspace,
     pack: PackWriter,
-    workers: int | None,
+    workers: int | str | None,
 ) -> Iterator[Finished]:
     """Yield all images and rejections of the input; files that are not known yet are decoded by workers."""
     if isinstance(source, Source):
@@ -169,7 +171,10 @@ def _finished(
         source, tree, settings, image, ReadContext(context.deidentify, context.limits, screen=context.screen)
     )
     with open_journal(workspace, job, pack) as journal:
-        for each, answer in decode_all(job, map(journal.marked, listed), workers):
+        files = map(journal.marked, listed)
+        on_cluster = isinstance(workers, str)
+        answers = cluster.decode_all(job, files, workers) if on_cluster else decode_all(job, files, workers)
+        for each, answer in answers:
             before = pack.sealed
             yield from journal.settled(each, answer)
             if pack.sealed > before:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from phantomset.data.errors import ModelError
+from phantomset.data.errors import InputError, ModelError
 
 PLAINLY_SLOWER = 0.8
 """All threads on a quiet machine reach 1.3 times the speed of one; on a crowded one a tenth of it."""
@@ -21,18 +21,21 @@ class Machine:
         device: "cpu" or "cuda".
         threads: CPU threads.
         is_fixed: the caller asked for that number; otherwise training may find that fewer are faster here.
+        workers: what decodes the input: processes, "dask" or a scheduler's address; None: a process a CPU.
     """
 
     device: str
     threads: int
     is_fixed: bool = False
+    workers: int | str | None = None
 
 
-def choose(device: str = "auto", threads: int | None = None) -> Machine:
+def choose(device: str = "auto", threads: int | None = None, workers: str | None = None) -> Machine:
     """Return the machine of this run, and tell torch.
 
     Raises:
         ModelError: the device is unknown or absent, or the threads are not between 1 and 1,024.
+        InputError: ``workers`` is neither a number from 1 to 1,024, "dask", nor an address.
     """
     if device not in DEVICES:
         raise ModelError(f"device: {device!r} is unknown; choose one of {', '.join(DEVICES)}")
@@ -47,10 +50,29 @@ def choose(device: str = "auto", threads: int | None = None) -> Machine:
             "Use --device cpu or auto, or install a CUDA build of torch and a driver (`phantomset doctor`)."
         )
     machine = Machine(
-        "cuda" if device != "cpu" and has_cuda else "cpu", threads or default_threads(), threads is not None
+        "cuda" if device != "cpu" and has_cuda else "cpu",
+        threads or default_threads(),
+        threads is not None,
+        decoders(workers),
     )
     torch.set_num_threads(machine.threads)
     return machine
+
+
+def decoders(workers: str | None) -> int | str | None:
+    """Return what decodes the input, as `phantomset.data.ingest` takes it.
+
+    Raises:
+        InputError: it is neither a number from 1 to 1,024, "dask", nor an address.
+    """
+    if workers is None or workers == "dask" or workers.startswith(("tcp://", "tls://")):
+        return workers
+    if workers.isdecimal() and 1 <= int(workers) <= 1_024:
+        return int(workers)
+    raise InputError(
+        f"workers: {workers!r} is unknown; give a number of processes from 1 to 1,024, dask, or the address "
+        "of a Dask scheduler, such as tcp://10.0.0.7:8786"
+    )
 
 
 def default_threads() -> int:

@@ -162,8 +162,9 @@ def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
         seen = files
         job.watch.files(files)
 
+    workers, duplicates = job.machine.workers, recipe.duplicates
     cohort = ingesting.ingest(
-        recipe.source, recipe.image, recipe.deidentify, job.workspace, count, duplicates=recipe.duplicates
+        recipe.source, recipe.image, recipe.deidentify, job.workspace, count, workers, duplicates
     )
     mixed = cohort if recipe.translate is None else translation.unlabelled(cohort)
     split = split_cohort(mixed, recipe.split, job.workspace)

@@ -48,18 +48,14 @@ class Journal:
         return replace(listed, known=row[0]) if self._pack.has(digests) else listed
 
     def settled(self, listed: Listed, answer: Answer) -> list[Finished]:
-        """Return what a file holds: as it was decoded now, or as it was found before.
-
-        Patients and links come back as keyed names, whichever it was.
-        """
+        """Return what a file holds: as it was decoded now, or as it was found before."""
         if answer.finished is None:
             row = self._row(listed)
             return [_restored(item, listed) for item in json.loads(row[1])] if row else []
-        finished = [each.keyed() for each in answer.finished]
         if answer.content:
-            found = json.dumps([_plain(each) for each in finished])
+            found = json.dumps([_plain(each) for each in answer.finished])
             self._new.append((_name(listed), self._choices, answer.content, found))
-        return [each.told(listed) for each in finished]
+        return [each.told(listed) for each in answer.finished]
 
     def seal(self) -> None:
         """Seal what the pack holds, then remember the files: in this order, and never the other."""

@@ -126,7 +126,7 @@ def decode_file(
     image: ImageSettings,
     context: ReadContext,
 ) -> Answer:
-    """Return all images of one file, or one rejection.
+    """Return all images of one file, or one rejection; patients and links by keyed names.
 
     Raises:
         SourceError: an image's sides do not fit the recipe.
@@ -145,7 +145,7 @@ def decode_file(
         for each in finish(found, image, settings.neighbours, screen):
             if isinstance(each.item, Rejected) and each.item.code == _TEXT:
                 raise Unfit(_TEXT)  # a name on one frame is a name on all
-            finished.append(each)
+            finished.append(each.keyed())
         return Answer(finished, name)
     except Unfit as unfit:
         code = unfit.code

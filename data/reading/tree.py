@@ -1,5 +1,6 @@
 """The way into a folder or an archive: regular files only, read once, bounded, in an order of its own."""
 
+import errno
 import hashlib
 import itertools
 import os
@@ -53,7 +54,7 @@ class Tree:
         """
         if member.code:
             raise Unfit(member.code)
-        return read_file(self.root / member.key, self.limits)
+        return read_file(self.root / member.key, self.limits, self.root)
 
     def fingerprint(self, excluded: frozenset[str] = frozenset()) -> str:
         """Return the digest of all paths and contents."""
@@ -118,10 +119,12 @@ class Archive(Tree):
                 "a decompression bomb. Make it again with an ordinary ZIP program."
             )
         self._seen = Counter(info.filename for info in infos)
+        # two names that differ in the case of letters are one on some disks: which is meant is not guessed
+        self._folded = Counter(info.filename.casefold() for info in infos)
         self._infos = {info.filename: info for info in infos}
 
     def members(self) -> list[Member]:
-        """Return the files, sorted by the bytes of their names; two with one name are both refused."""
+        """Return the files, sorted by the bytes of their names; two of one name, in any case, are refused."""
         found = [
             Member(name, info.file_size, self._refusal(info))
             for name, info in self._infos.items()
@@ -161,7 +164,7 @@ class Archive(Tree):
             return "PATH_ESCAPE"
         if stat.S_ISLNK(info.external_attr >> 16):
             return "LINK_REFUSED"
-        if self._seen[info.filename] > 1:
+        if self._folded[info.filename.casefold()] > 1:
             return "NAME_COLLISION"
         if info.flag_bits & 0x1:
             return "ENCRYPTED"
@@ -201,17 +204,17 @@ def open_tree(path: Path, limits: Limits, archives: bool = True) -> Tree:
     return tree
 
 
-def read_file(path: Path, limits: Limits) -> bytes:
-    """Return the bytes of a regular file, read once.
+def read_file(path: Path, limits: Limits, root: Path | None = None) -> bytes:
+    """Return the bytes of a regular file, read once; one below ``root`` over no folder that is a link.
 
     Raises:
         Unfit: it is a link, a special file, too large, unreadable, or changed meanwhile.
     """
     try:
-        # O_NONBLOCK: a pipe that took the file's place must not hang the run
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = _open(path, root or path.parent)
     except OSError as error:
-        raise Unfit("LINK_REFUSED" if path.is_symlink() else "READ_DENIED") from error
+        is_link = error.errno in (errno.ELOOP, errno.ENOTDIR)
+        raise Unfit("LINK_REFUSED" if is_link else "READ_DENIED") from error
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -263,6 +266,21 @@ def missing(path: Path, wanted: str, error: OSError) -> SourceError:
     """Return the error for an input that is not there or cannot be read."""
     found = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
     return SourceError(f"source.path: {path} {found}; expected {wanted}. Mend the recipe's source.path.")
+
+
+def _open(path: Path, root: Path) -> int:
+    """Open a file folder by folder: one that became a link since the listing leads nowhere."""
+    *folders, name = path.relative_to(root).parts
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            below = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = below
+        # O_NONBLOCK: a pipe that took the file's place must not hang the run
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 def _read_all(descriptor: int, size: int) -> bytes:

@@ -40,9 +40,13 @@ Set = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to train and judge.")]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="CPU threads; default: as many as there are.")]
+Workers = Annotated[
+    str | None,
+    typer.Option(metavar="N|dask|ADDRESS", help="What decodes the input; default: a process a CPU."),
+]
 Plain = Annotated[bool, typer.Option("--plain", help="Run without Prefect; digests are the same.")]
-Machine = tuple[Path | None, str, int | None, bool]
-"""Workspace, device, threads, plain: what `Machinery` is made of, once it may be imported."""
+Machine = tuple[Path | None, str, int | None, bool, str | None]
+"""Workspace, device, threads, plain, workers: what `Machinery` is made of, once it may be imported."""
 
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Another seed: other phantoms, other chance.")]
 
@@ -80,7 +84,7 @@ def demo(
 
         return demo_recipe(leaky, seed, override or [], machinery)
 
-    return _run(read, (workspace, device, threads, plain), "publish", as_json)
+    return _run(read, (workspace, device, threads, plain, None), "publish", as_json)
 
 
 @app.command()
@@ -90,12 +94,13 @@ def run(
     workspace: Place = None,
     device: Device = "auto",
     threads: Threads = None,
+    workers: Workers = None,
     plain: Plain = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, make nothing.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """Run all stages of a recipe: ingest, train, generate, validate, publish or block."""
-    read, machine = _reader(recipe, override), (workspace, device, threads, plain)
+    read, machine = _reader(recipe, override), (workspace, device, threads, plain, workers)
     return _dry_run(read, machine, as_json) if dry_run else _run(read, machine, "publish", as_json)
 
 
@@ -108,10 +113,11 @@ def _up_to(stage: "Stage", summary: str) -> None:
         workspace: Place = None,
         device: Device = "auto",
         threads: Threads = None,
+        workers: Workers = None,
         plain: Plain = False,
         as_json: AsJson = False,
     ) -> int:
-        return _run(_reader(recipe, override), (workspace, device, threads, plain), stage, as_json)
+        return _run(_reader(recipe, override), (workspace, device, threads, plain, workers), stage, as_json)
 
     app.command(name=stage, help=summary)(command)
 
@@ -150,7 +156,7 @@ def generate(
     from phantomset.pipelines.cli import asking
 
     given = [*asking.overrides(where, count, truncation), *(override or [])]
-    machine = (workspace, device, threads, plain)
+    machine = (workspace, device, threads, plain, None)
     return _run(_reader(recipe, given), machine, "generate", as_json, asking.Drawing(grid, towards, fine))
 
 

@@ -39,6 +39,7 @@ class Machinery:
     device: str = "auto"
     threads: int | None = None
     plain: bool = False
+    workers: str | None = None
 
 
 def launch(
@@ -73,7 +74,7 @@ def _job(chosen: RecipeFile, machinery: Machinery, watch: Watch, is_published: b
     source.fingerprint(recipe.source)  # a missing or empty source is told before a workspace is made
     if is_published:
         terms.require(recipe.publish.model_dump())  # told before hours of training, not after
-    machine = compute.choose(machinery.device, machinery.threads)
+    machine = compute.choose(machinery.device, machinery.threads, machinery.workers)
     with held(machinery.workspace) as workspace:
         yield Job(recipe, workspace, machine, RunLedger(workspace, recipe, chosen.overridden), watch)
 
@@ -119,7 +120,7 @@ def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
     source: Source = catalogue.load(SOURCES, recipe.source.format)
     source.fingerprint(recipe.source)
     terms.require(recipe.publish.model_dump())
-    machine = compute.choose(machinery.device, machinery.threads)
+    machine = compute.choose(machinery.device, machinery.threads, machinery.workers)
     place = workspace_path(machinery.workspace)
     require_writable(place)
     probe = making.probe(recipe, machine)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from phantomset.data.errors import ModelError
+from phantomset.data.errors import InputError, ModelError
 from phantomset.pipelines import compute
 from phantomset.pipelines.compute import Machine, steadier
 
@@ -33,6 +33,22 @@ def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) 
     assert compute.choose("auto", 1).device == "cpu"
     with pytest.raises(ModelError, match="sees no CUDA device here"):
         compute.choose("cuda")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, None), ("2", 2), ("dask", "dask"), ("tcp://10.0.0.7:8786", "tcp://10.0.0.7:8786")],
+)
+def test_what_decodes(given: str | None, expected: int | str | None) -> None:
+    """A number of processes, Dask on this machine, or a scheduler elsewhere."""
+    assert compute.choose("cpu", 1, given).workers == expected
+
+
+@pytest.mark.parametrize("given", ["0", "two", "http://10.0.0.7", "5000", "-1"])
+def test_what_decodes_nothing(given: str) -> None:
+    """Anything else is refused with what is expected."""
+    with pytest.raises(InputError, match="number of processes from 1 to 1,024, dask, or the address"):
+        compute.choose("cpu", 1, given)
 
 
 @pytest.mark.parametrize(("device", "threads"), [("tpu", None), ("cpu", 0), ("cpu", 5000)])
