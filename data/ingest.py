@@ -62,8 +62,7 @@ def ingest(
         deidentify: the recipe's section ``deidentify``.
         workspace: where the restricted part lies.
         report: called with the number of files seen so far, after each.
-        workers: processes that decode; None: one a CPU; 0: none; "dask" or the address of a Dask scheduler.
-            It decides nothing about the cohort.
+        workers: processes (None: one a CPU), "dask" or a Dask scheduler's address; no digest depends on it.
         duplicates: the recipe's section ``duplicates``.
 
     Raises:
