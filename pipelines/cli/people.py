@@ -154,7 +154,8 @@ def _list(name: str, rows: Sequence[Sequence[Any]], lines: Sequence[str], as_jso
     """Print what could be signed: as JSON under a name, or in words."""
     if as_json:
         print_json({"exit_code": OK, name: rows})
-    for line in [] if as_json else lines:
+        return OK
+    for line in lines:
         typer.echo(line)
     return OK
 

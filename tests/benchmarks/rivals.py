@@ -5,11 +5,11 @@
 
 lightweight-gan and stylegan2-pytorch by their own trainers, at a small setting: 32 px (they know powers of
 two alone, so edges are repeated around smaller images and cut off again), at most 64 and 128 channels, batch
-8 (the attention of lightweight-gan takes 10 GB at 32 images) and 32, without the pictures and checkpoints that
-they write while they train. Both ask for CUDA when they are
-imported; on a CPU their calls to it are answered with the tensor itself. MONAI's GanTrainer with phantomset's
-networks and batch 64. None takes labels: a model a class, which gets its share of the minutes. Results are
-added to the output after each rival.
+8 (the attention of lightweight-gan takes 10 GB at 32 images) and 32, without the pictures and checkpoints
+that they write while they train. Both ask for CUDA when they are imported; on a CPU their calls to it are
+answered with the tensor itself. MONAI's GanTrainer with phantomset's networks and batch 64. None takes
+labels: a model a class, which gets its share of the minutes. Results are added to the output after each
+rival.
 """
 
 import argparse

@@ -5,8 +5,8 @@
 Three digits of MNIST, drawn at random, are the three channels of an image: 1,000 combinations, all as
 likely, and no label that would name them. A classifier of single digits reads 26,000 samples. Found:
 combinations that it reads at least once; KL: divergence of their shares from even ones, in nats. Metz et al.,
-"Unrolled generative adversarial networks", ICLR 2017. ``--families r3gan dcgan vanilla`` compares; real stacks
-are the ceiling.
+"Unrolled generative adversarial networks", ICLR 2017. ``--families r3gan dcgan vanilla`` compares; real
+stacks are the ceiling.
 """
 
 import argparse
