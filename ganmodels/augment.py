@@ -29,8 +29,17 @@ TURN_DEGREES = 10.0
 SCALE_SHARE = 0.1
 
 
-def augmentation(name: Augment, rng: torch.Generator, more: float = 0.0) -> Callable[[Tensor], Tensor]:
-    """Return the function ``(B, C, H, W) -> (B, C, H, W)`` for one step; it draws from ``rng``.
+Uniform = Callable[[tuple[int, ...]], Tensor]
+"""Draws float32 numbers in [0, 1) of a shape."""
+
+
+def uniform(rng: torch.Generator) -> Uniform:
+    """Return what draws from torch's generator, on its device."""
+    return lambda shape: torch.rand(shape, generator=rng, device=rng.device)
+
+
+def augmentation(name: Augment, uniform: Uniform, more: float = 0.0) -> Callable[[Tensor], Tensor]:
+    """Return the function ``(B, C, H, W) -> (B, C, H, W)`` for one step; its chance is ``uniform``.
 
     ``more`` is added to the share of the images that are changed: the ladder's, or the adaptive one.
     """
@@ -45,15 +54,15 @@ def augmentation(name: Augment, rng: torch.Generator, more: float = 0.0) -> Call
     )
 
     def apply(images: Tensor) -> Tensor:
-        return warp(images, transforms(name, images, rng, share))
+        return warp(images, transforms(name, images, uniform, share))
 
     return apply
 
 
-def transforms(name: Augment, images: Tensor, rng: torch.Generator, share: float | None = None) -> Tensor:
+def transforms(name: Augment, images: Tensor, uniform: Uniform, share: float | None = None) -> Tensor:
     """Return ``(B, 2, 3)`` float32 affine maps, x before y; the identity for images that stay as they are."""
     count, height, width = len(images), images.shape[2], images.shape[3]
-    draw = torch.rand(5, count, generator=rng, device=rng.device) * 2 - 1
+    draw = uniform((5, count)) * 2 - 1
     changed = (draw[0] + 1) / 2 < (SHARE[name] if share is None else share)
     is_turned = name in TURNED
     # Whole pixels: a move by parts of a pixel would also blur, and the critic would learn to accept blur.
@@ -65,5 +74,5 @@ def transforms(name: Augment, images: Tensor, rng: torch.Generator, share: float
         torch.stack([turn.cos() * scale, -turn.sin() * scale * aspect, moves[0]], dim=1),
         torch.stack([turn.sin() * scale / aspect, turn.cos() * scale, moves[1]], dim=1),
     ]
-    identity = torch.eye(2, 3, device=rng.device).expand(count, 2, 3)
+    identity = torch.eye(2, 3, device=draw.device).expand(count, 2, 3)
     return torch.where(changed[:, None, None], torch.stack(rows, dim=1), identity)

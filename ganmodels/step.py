@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.seeds import seed_of
 from phantomset.ganmodels import processes, recovery
-from phantomset.ganmodels.augment import augmentation
+from phantomset.ganmodels.augment import augmentation, uniform
 from phantomset.ganmodels.family import Batch, Family, FamilySettings, Player
 from phantomset.ganmodels.feed import Feed
 from phantomset.ganmodels.plan import TrainingPlan, is_bf16
@@ -99,7 +99,9 @@ class Stepper:
                     counters.step,
                     counters.penalty_scale,
                     augmentation(
-                        plan.augment, self._stream("augment", counters.step, number), counters.augment_share
+                        plan.augment,
+                        uniform(self._stream("augment", counters.step, number)),
+                        counters.augment_share,
                     ),
                     recovery.is_careful(counters),
                 ),

@@ -1,4 +1,4 @@
-"""Normal noise that nobody may guess."""
+"""Chance that nobody may guess."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class HiddenNoise:
-    """A stream of standard normal numbers that follows from a secret, a name and a step.
+    """A stream of random numbers that follows from a secret, a name and a step.
 
     It is started from 128 bits. torch's generator on a CPU is started from the lower 32 bits of its seed
     alone: all its streams could be tried, and the noise be taken off again. Salmon et al., "Parallel random
@@ -21,5 +21,9 @@ class HiddenNoise:
         self._device = device
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
-        """Return the next numbers as float32 of that shape, on the device."""
+        """Return the next numbers, standard normal, as float32 of that shape, on the device."""
         return torch.from_numpy(self._rng.standard_normal(shape, dtype=np.float32)).to(self._device)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """Return the next numbers, even in [0, 1), as float32 of that shape, on the device."""
+        return torch.from_numpy(self._rng.random(shape, dtype=np.float32)).to(self._device)

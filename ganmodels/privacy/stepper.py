@@ -16,7 +16,6 @@ from torch.func import functional_call
 
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet
-from phantomset.data.seeds import seed_of
 from phantomset.ganmodels import recovery
 from phantomset.ganmodels.augment import augmentation
 from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Networks
@@ -140,18 +139,16 @@ class PrivateStepper(Stepper):
     def _pairs(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return real images, a fake of each one's class, and the labels; both kinds changed alike."""
         noise = self._hidden_noise("latent").normal((len(labels), *self._noise_shape))
-        fakes = self._fakes(self.state.networks, labels, noise, self._hidden_stream("fakes"))
+        # No private family draws more than the noise: a stream of torch's could be guessed.
+        unused = self._stream("fakes", self.state.counters.step)
+        fakes = self._fakes(self.state.networks, labels, noise, unused)
         share = self.state.counters.augment_share
-        augment = augmentation(self._plan.augment, self._hidden_stream("augment"), share)
+        augment = augmentation(self._plan.augment, self._hidden_noise("augment").uniform, share)
         real, fake = augment(torch.cat([images, fakes.float()])).chunk(2)
         return real, fake, labels
 
     def _hidden_noise(self, name: str) -> HiddenNoise:
         return HiddenNoise(self._secret, name, self.state.counters.step, self._device)
-
-    def _hidden_stream(self, name: str) -> torch.Generator:
-        seed = seed_of(self._secret, name, self.state.counters.step)
-        return torch.Generator(self._device).manual_seed(seed)
 
     def _fakes(self, networks: Networks, labels: Tensor, noise: Tensor, rng: torch.Generator) -> Tensor:
         assert self._family.sample is not None  # noqa: S101 - a family that translates has no private game

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from phantomset.ganmodels.augment import SHARE, augmentation, transforms
+from phantomset.ganmodels.augment import SHARE, Uniform, augmentation, transforms, uniform
 
 
-def _rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def _rng(seed: int = 0) -> Uniform:
+    return uniform(torch.Generator().manual_seed(seed))
 
 
 def test_none_is_the_identity() -> None:

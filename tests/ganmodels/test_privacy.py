@@ -15,8 +15,9 @@ from scipy.stats import norm
 from torch import Tensor
 
 from phantomset.data.catalogue import load
-from phantomset.data.records import ImageSet
+from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels import engine
+from phantomset.ganmodels.family import Draw
 from phantomset.ganmodels.plan import PrivacyPlan, Progress, TrainingPlan
 from phantomset.ganmodels.privacy import accountant
 from phantomset.ganmodels.privacy.clipping import clipped_sum
@@ -230,3 +231,23 @@ def test_hidden_noise_takes_more_of_the_secret_than_torch_does() -> None:
         assert abs(float((first * other).mean())) < 5 / 100_000**0.5
     assert abs(float(first.mean())) < 5 / 100_000**0.5
     assert abs(float(first.std()) - 1) < 5 / 200_000**0.5
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_private_families_draw_no_chance_but_the_hidden_noise(name: str) -> None:
+    """Sampling leaves torch's generator, whose seed could be guessed, where it was."""
+    family = load("phantomset.ganmodels.families", name)
+    spec, rng = ImageSpec(1, 8, 8), torch.Generator().manual_seed(0)
+    networks, before = family.build(family.Settings(), spec, 2), rng.get_state()
+    noise = torch.randn(2, *family.noise_shape(family.Settings(), spec))
+    family.sample(networks, family.Settings(), Draw(torch.tensor([0, 1]), noise, rng))
+    assert torch.equal(rng.get_state(), before)
+
+
+def test_hidden_numbers_are_even() -> None:
+    """In [0, 1), with the mean and the deviation of even numbers: 1/2 and 1/sqrt(12)."""
+    drawn = HiddenNoise(1, "augment", 0, torch.device("cpu")).uniform((20_000,))
+    assert drawn.min() >= 0
+    assert drawn.max() < 1
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert drawn.std().item() == pytest.approx(12**-0.5, abs=0.01)
