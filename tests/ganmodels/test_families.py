@@ -1,6 +1,7 @@
 """The contract that every family holds, whichever files lie in the folder."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from phantomset.data.catalogue import load, names
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels.engine import train
-from phantomset.ganmodels.family import Batch, Draw, Family
+from phantomset.ganmodels.family import Batch, Draw, Family, Player
 from phantomset.ganmodels.generate import generate
 from phantomset.ganmodels.plan import TrainingPlan
 from phantomset.ganmodels.state import State
+from phantomset.ganmodels.step import Shard, Stepper
 from phantomset.ganmodels.translate import translate
 
 PACKAGE = "phantomset.ganmodels.families"
@@ -159,14 +161,10 @@ def test_seeded(family: Family, device: str) -> None:
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def _train(
-    images: ImageSet, family: Family, folder: Path, device: str, budget: int = 320, stop: int = 10**9
-) -> None:
-    plan = TrainingPlan(budget, batch_size=8, threads=1, checkpoint_every_images=160)
-    progress = train(images, family.name, family.Settings(), plan, folder, device)
-    for report in progress:
-        if report.images_seen >= stop:
-            progress.close()
+def _train(images: ImageSet, family: Family, folder: Path, device: str) -> None:
+    plan = TrainingPlan(320, batch_size=8, threads=1, checkpoint_every_images=160)
+    for _ in train(images, family.name, family.Settings(), plan, folder, device):
+        pass
 
 
 def test_save_load_and_sample_agree(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
@@ -190,19 +188,34 @@ def test_save_load_and_sample_agree(family: Family, bars: Bars, device: str, tmp
         assert not np.array_equal(first, made(1 - labels, 3))
 
 
-def test_resume_equals_one_straight_run(family: Family, bars: Bars, device: str, tmp_path: Path) -> None:
-    """40 steps, and 20 steps + save + load + 20 steps: every tensor and statistic is equal to the bit."""
+def test_resume_equals_one_straight_run(
+    family: Family, bars: Bars, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 steps, and 40 with an end inside a random one, before a random player's move, and a new beginning:
+    every tensor and statistic is equal to the bit."""
     images = bars(64, _stacked(family, (1, 8, 8)), family.classes or 2)
     _train(images, family, tmp_path / "straight", device)
-    _train(images, family, tmp_path / "resumed", device, stop=160)
-    assert (tmp_path / "resumed" / "checkpoint-00000020.safetensors").exists()
-    assert not (tmp_path / "resumed" / "checkpoint-00000040.safetensors").exists()
+    chance, move = np.random.default_rng(time.time_ns()), Stepper._move
+    last, player = (
+        chance.integers(1, 40),
+        chance.choice([each.name for each in family.players(family.Settings())]),
+    )
+
+    def killed(self: Stepper, mover: Player, shards: list[Shard]) -> torch.Tensor:
+        if self.state.counters.step == last and mover.name == player:
+            raise KeyboardInterrupt
+        return move(self, mover, shards)
+
+    monkeypatch.setattr(Stepper, "_move", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _train(images, family, tmp_path / "resumed", device)
+    monkeypatch.undo()
     _train(images, family, tmp_path / "resumed", device)
     ends = [
         load_file(tmp_path / name / "checkpoint-00000040.safetensors") for name in ("straight", "resumed")
     ]
     assert ends[0].keys() == ends[1].keys()
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0]), (last, player)
     lines = [(tmp_path / name / "train.jsonl").read_text() for name in ("straight", "resumed")]
     assert lines[0] == lines[1]
 

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet
-from phantomset.ganmodels.generate import CHUNK, generate
-from phantomset.ganmodels.plan import Progress
+from phantomset.ganmodels.engine import train
+from phantomset.ganmodels.families import stylegan2
+from phantomset.ganmodels.generate import CHUNK, Look, between, generate
+from phantomset.ganmodels.plan import Progress, TrainingPlan
 
 Run = Callable[..., Iterator[Progress]]
 
@@ -54,3 +57,53 @@ def test_an_unfinished_run(small: ImageSet, run: Run, tmp_path: Path, device: st
     progress.close()  # type: ignore[attr-defined]
     with pytest.raises(ModelError, match="not finished"):
         generate(tmp_path, np.array([0]), 0, device)
+
+
+def test_truncation_trades_variety(finished: Path, device: str) -> None:
+    """At a half, samples of a class lie nearer together than at 1; 1 is the default; 0 and 2 are refused."""
+    labels = np.zeros(50, np.int64)
+
+    def spread(truncation: float) -> float:
+        made = generate(finished, labels, 0, device, Look(truncation)).reshape(50, -1).astype(np.float32)
+        return float(torch.pdist(torch.from_numpy(made)).mean())
+
+    assert spread(0.5) < 0.8 * spread(1.0)
+    assert np.array_equal(
+        generate(finished, labels, 0, device), generate(finished, labels, 0, device, Look(1.0))
+    )
+    for wrong in (0.0, 2.0):
+        with pytest.raises(ModelError, match="over 0 and at most 1"):
+            generate(finished, labels, 0, device, Look(wrong))
+
+
+def test_from_one_seed_to_another(finished: Path, device: str) -> None:
+    """Share 0 is the own seed, share 1 the other; between lie images that are neither."""
+    labels = np.array([0, 1, 1])
+    ends = [generate(finished, labels, seed, device).astype(int) for seed in (3, 4)]
+    way = [
+        generate(finished, labels, 3, device, Look(towards=4, share=share)).astype(int)
+        for share in (0.0, 0.5, 1.0)
+    ]
+    assert np.abs(way[0] - ends[0]).max() <= 1  # the last bit of a sine may cross a rounding
+    assert np.abs(way[2] - ends[1]).max() <= 1
+    assert all(np.abs(way[1] - end).max() > 1 for end in ends)
+
+
+def test_noise_between_two_is_as_long_as_any() -> None:
+    """Vectors of length 1 at a right angle: half-way is (1, 1) / sqrt(2), not (1, 1) / 2."""
+    first, second = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    assert between(first, second, 0.5)[0].tolist() == pytest.approx([0.5**0.5] * 2)
+    assert between(first, second, 1 / 3)[0].tolist() == pytest.approx([3**0.5 / 2, 0.5])
+
+
+def test_styles_are_mixed(small: ImageSet, finished: Path, tmp_path: Path, device: str) -> None:
+    """The fine styles of another seed change the image, one's own do not; other families refuse."""
+    plan = TrainingPlan(320, batch_size=16, threads=1)
+    folder, labels = tmp_path / "styles", np.array([0, 1, 0])
+    for _ in train(small, "stylegan2", stylegan2.Settings(), plan, folder, device):
+        pass
+    plain, own, other = (generate(folder, labels, 5, device, Look(fine_seed=fine)) for fine in (None, 5, 6))
+    assert np.array_equal(plain, own)
+    assert not np.array_equal(plain, other)
+    with pytest.raises(ModelError, match="mixes no styles"):
+        generate(finished, labels, 5, device, Look(fine_seed=6))
