@@ -20,7 +20,7 @@ AXES: tuple[Axis, ...] = ("privacy", "controls", "fidelity", "utility")
 
 REQUIRED: dict[Axis, tuple[str, ...]] = {
     "privacy": ("splits", "identity", "copies", "attacks", "strength"),
-    "controls": ("positive_control", "family_control", "negative_control"),
+    "controls": ("positive_control", "family_control", "dose_control", "negative_control"),
     "fidelity": ("coverage",),
     "utility": ("utility",),
 }
