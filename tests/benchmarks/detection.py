@@ -23,14 +23,13 @@ interrupted job goes on where it stopped.
 """
 
 import argparse
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from pools import ask_for_data, divided, generated, load, of_nobody, overfitted
+from pools import ask_for_data, divided, generated, go_on, load, of_nobody, overfitted
 
 from phantomset.data.records import ImageSet
 from phantomset.validators.context import Context
@@ -181,14 +180,8 @@ def main() -> None:
     parser.add_argument("--beyond", action="store_true", help="plant what the ladder does not ask for")
     parser.add_argument("--gan-images", type=int, default=0, help="shown to the over-fitted GAN; 0: no GAN")
     options = parser.parse_args()
-    done: Path = options.out
-    results = [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
     pool = load(options)
-    for number in range(len(results), options.splits):
-        results.append(split(pool, options, number))
-        with done.open("a") as stream:
-            stream.write(json.dumps(results[-1]) + "\n")
-    report(results)
+    report(go_on(options.out, options.splits, lambda number: split(pool, options, number)))
 
 
 if __name__ == "__main__":

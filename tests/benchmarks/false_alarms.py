@@ -19,13 +19,13 @@ Results are appended line by line: an interrupted job goes on where it stopped.
 """
 
 import argparse
-import json
+import functools
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from pools import ask_for_data, load
+from pools import ask_for_data, go_on, load
 from worlds import Remembered, World
 
 from phantomset.validators import controls, gate
@@ -97,17 +97,16 @@ def main() -> None:
     parser.add_argument("--controls-on", type=int, default=20, metavar="N", help="on the first N trials")
     parser.add_argument("--policy", default="standard")
     options = parser.parse_args()
-    done: Path = options.out
-    results = [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
-    pool, opened, world = load(options), -1, None
-    for number in range(len(results), options.trials):
-        wanted = number * options.worlds // options.trials
-        if world is None or wanted != opened:
-            opened, world = wanted, World.open(pool, options, wanted)
-        results.append(trial(world, options, number))
-        with done.open("a") as stream:
-            stream.write(json.dumps(results[-1]) + "\n")
-    report(results)
+    pool = load(options)
+
+    @functools.lru_cache(maxsize=1)
+    def world(number: int) -> World:
+        return World.open(pool, options, number)
+
+    def one(number: int) -> dict:
+        return trial(world(number * options.worlds // options.trials), options, number)
+
+    report(go_on(options.out, options.trials, one))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ Imported by the other benchmarks; runs nothing by itself.
 
 import argparse
 import io
+import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,16 @@ def ask_for_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path("benchmark-cache"), help="may be removed at any time"
     )
+
+
+def go_on(out: Path, count: int, make: Callable[[int], dict]) -> list[dict]:
+    """Return ``make(0)`` to ``make(count - 1)``, kept as lines of JSON: those in the file stay."""
+    results = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    for number in range(len(results), count):
+        results.append(make(number))
+        with out.open("a") as stream:
+            stream.write(json.dumps(results[-1]) + "\n")
+    return results
 
 
 def load(options: argparse.Namespace) -> ImageSet:

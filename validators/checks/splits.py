@@ -1,6 +1,7 @@
 """Are train, holdout and reference a random split by patient?"""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence, Set
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -21,26 +22,9 @@ def _run(context: Context) -> Sequence[Finding]:
 
 
 def _disjoint(context: Context) -> Finding:
-    parts = [
-        np.unique(part.patients)
-        for part in (context.evidence.train, context.evidence.holdout, context.evidence.reference)
-    ]
-    shared = sum(len(np.intersect1d(parts[i], parts[j])) for i, j in ((0, 1), (0, 2), (1, 2)))
-    return Finding(
-        check="splits",
-        metric="patients in two parts",
-        axis="privacy",
-        status="INCONCLUSIVE" if shared else "PASS",
-        value=float(shared),
-        unit="patients",
-        direction="lower is better",
-        limit="0",
-        n=sum(map(len, parts)),
-        baseline=0.0,
-        advice=f"{shared} patients are in two parts; split again by patient and train anew."
-        if shared
-        else "",
-    )
+    evidence = context.evidence
+    parts = [set(part.patients.tolist()) for part in (evidence.train, evidence.holdout, evidence.reference)]
+    return _in_two_parts(parts, "patients", "split again by patient and train anew.")
 
 
 def _twins(context: Context) -> Finding:
@@ -50,22 +34,24 @@ def _twins(context: Context) -> Finding:
         {image.tobytes() for image in part.images}
         for part in (evidence.train, evidence.holdout, evidence.reference)
     ]
-    twins = sum(len(parts[i] & parts[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    advice = "so these hold the same people: remove duplicates, split again by patient and train anew."
+    return _in_two_parts(parts, "images", advice)
+
+
+def _in_two_parts(parts: Sequence[Set[Hashable]], what: str, advice: str) -> Finding:
+    shared = sum(len(one & other) for one, other in combinations(parts, 2))
     return Finding(
         check="splits",
-        metric="images in two parts",
+        metric=f"{what} in two parts",
         axis="privacy",
-        status="INCONCLUSIVE" if twins else "PASS",
-        value=float(twins),
-        unit="images",
+        status="INCONCLUSIVE" if shared else "PASS",
+        value=float(shared),
+        unit=what,
         direction="lower is better",
         limit="0",
         n=sum(map(len, parts)),
         baseline=0.0,
-        advice=f"{twins} images are in two parts, so these hold the same people: remove duplicates, split "
-        "again by patient and train anew."
-        if twins
-        else "",
+        advice=f"{shared} {what} are in two parts; {advice}" if shared else "",
     )
 
 
