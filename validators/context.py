@@ -18,6 +18,7 @@ from phantomset.validators.measures.density import log_density
 from phantomset.validators.policy import EXPOSED_SHARE
 from phantomset.validators.scores import (
     ImageView,
+    Nearer,
     Nearness,
     Panel,
     SetView,
@@ -140,52 +141,71 @@ class Context:
 
     @cached_property
     def _views(self) -> tuple[dict[str, SetView], ImageView]:
-        """All sets as the patients see them, and S image by image, from one pass in each space."""
-        reference = self.evidence.reference
+        """All sets as the patients see them, and S image by image, from one pass in each space.
+
+        A space's tables are let go as soon as they are reduced: with 70,000 images one takes gigabytes.
+        """
         sets = {
             SYNTHETIC: Candidates(self.evidence.synthetic.images, self.synthetic_tail),
             **self.extra_sets,
         }
-        by_space = {name: self.measured(space, tuple(sets.values())) for name, space in self.spaces.items()}
-        kernel_r = by_space[DENSITY_SPACE].kernel_r
-        log_reference = log_density(kernel_r, len(reference))
+        by_set: dict[str, dict[str, View]] = {name: {} for name in sets}
+        by_image: dict[str, Table] = {}
+        kept: dict[str, Measured] = {}
+        for space in self.spaces.values():
+            measured = self.measured(space, tuple(sets.values()))
+            stays = measured.tables[0].head
+            for (name, part), table in zip(sets.items(), measured.tables, strict=True):
+                by_set[name][space.name] = self._view(part, table, stays)
+            by_image[space.name] = measured.tables[0].without_tail()
+            if space.name == DENSITY_SPACE:
+                kept[space.name] = measured
+        density = kept[DENSITY_SPACE]
+        log_reference = log_density(density.kernel_r, len(self.evidence.reference))
         views = {
-            name: self._view(part, {s: m.tables[position] for s, m in by_space.items()}, log_reference)
-            for position, (name, part) in enumerate(sets.items())
+            name: self._set_view(part, by_set[name], table, log_reference)
+            for (name, part), table in zip(sets.items(), density.tables, strict=True)
         }
-        own = {name: measured.tables[0] for name, measured in by_space.items()}
-        return views, self._image_view(own, log_reference)
+        return views, self._image_view(by_image, density.tables[0], log_reference)
 
-    def _image_view(self, tables: dict[str, Table], log_reference: np.ndarray) -> ImageView:
-        density = tables[DENSITY_SPACE]
-        kernels = density.kernel_head + density.kernel_tail.sum(1)
+    def _image_view(self, tables: dict[str, Table], density: Table, log_reference: np.ndarray) -> ImageView:
+        kernels = density.kernel_head + density.kernel_tail.sum(1, dtype=np.float64)
         return ImageView(
-            q={name: np.minimum(t.head, t.tail.min(1, initial=np.inf)) for name, t in tables.items()},
-            closest={name: table.closest for name, table in tables.items()},
-            votes={name: (t.votes, t.vote_q) for name, t in tables.items()},
+            q={name: table.head for name, table in tables.items()},
+            closest={name: table.head_index for name, table in tables.items()},
+            votes={name: (table.votes, table.vote_q) for name, table in tables.items()},
             log_ratio=log_density(kernels, len(self.evidence.synthetic)) - log_reference,
             members=self.members,
         )
 
-    def _view(self, part: Candidates, tables: dict[str, Table], log_reference: np.ndarray) -> SetView:
-        rows = np.arange(len(self.real)) if part.rows is None else np.flatnonzero(part.rows)
-        members = self.members if part.rows is None else subset(self.members, rows)
+    def _who_looks(self, part: Candidates) -> tuple[np.ndarray | slice, Panel]:
+        """Return which real images look at a set, and whose they are."""
+        if part.rows is None:
+            return slice(None), self.members
+        rows = np.flatnonzero(part.rows)
+        return rows, subset(self.members, rows)
+
+    def _view(self, part: Candidates, found: Table, stays: np.ndarray) -> View:
+        """Reduce a table to patients; of its tail remains what is nearer than ``stays (N,)``, S's head."""
+        rows, members = self._who_looks(part)
         owner = np.full(len(self.real), -1)
         owner[rows] = members.owner
-        density = tables[DENSITY_SPACE]
+        return View(
+            members.least(found.head[rows]),
+            Nearer.than(members.least(stays[rows]), members.least(found.tail[rows])),
+            owner[found.votes],
+            found.vote_q,
+        )
+
+    def _set_view(
+        self, part: Candidates, views: dict[str, View], density: Table, log_reference: np.ndarray
+    ) -> SetView:
+        rows, members = self._who_looks(part)
         return SetView(
-            spaces={
-                name: View(
-                    members.least(found.head[rows]),
-                    members.least(found.tail[rows]),
-                    owner[found.votes],
-                    found.vote_q,
-                )
-                for name, found in tables.items()
-            },
+            spaces=views,
             members=members,
             kernel_head=density.kernel_head[rows],
-            kernel_tail=density.kernel_tail[rows],
+            kernel_tail=np.ascontiguousarray(density.kernel_tail[rows].T),
             log_reference=log_reference[rows],
             size=len(part.images),
             tail=part.tail,

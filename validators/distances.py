@@ -1,7 +1,7 @@
 """Exact least distances between image sets in a representation, streamed in blocks."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -104,13 +104,17 @@ class Table:
     kernel_head: np.ndarray
     kernel_tail: np.ndarray
 
-    @property
-    def closest(self) -> np.ndarray:
-        """Which of all M columns is nearest to each real image, ``(N,)``."""
-        if not self.tail.shape[1]:
-            return self.head_index
-        last = len(self.votes) - self.tail.shape[1] + self.tail.argmin(1)
-        return np.where(self.head <= self.tail.min(1), self.head_index, last)
+    def without_tail(self) -> "Table":
+        """Return the table of the same set undivided: no kernels, the tail's least q in the head."""
+        last = len(self.votes) - self.tail.shape[1] + self.tail.argmin(1) if self.tail.shape[1] else -1
+        least = self.tail.min(1, initial=np.inf)
+        return replace(
+            Table.empty(len(self.head), 0, 0),
+            head=np.minimum(self.head, least),
+            head_index=np.where(self.head <= least, self.head_index, last),
+            votes=self.votes,
+            vote_q=self.vote_q,
+        )
 
     @classmethod
     def empty(cls, n: int, size: int, tail: int) -> "Table":
@@ -122,7 +126,7 @@ class Table:
             votes=np.zeros(size, np.int64),
             vote_q=np.full(size, np.inf, np.float32),
             kernel_head=np.zeros(n),
-            kernel_tail=np.zeros((n, tail)),
+            kernel_tail=np.zeros((n, tail), np.float32),
         )
 
     def take(self, start: int, q: Tensor, kernels: Tensor | None) -> None:

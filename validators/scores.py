@@ -75,18 +75,44 @@ def subset(members: Panel, rows: np.ndarray) -> Panel:
 
 
 @dataclass(frozen=True, slots=True)
+class Nearer:
+    """Which patients some images are nearer to than the images that stay: few, so only these are kept.
+
+    Attributes:
+        image: ``(E,)`` position among the images.
+        patient: ``(E,)``.
+        q: ``(E,)`` least over the patient's images.
+    """
+
+    image: np.ndarray
+    patient: np.ndarray
+    q: np.ndarray
+
+    @classmethod
+    def than(cls, stays: np.ndarray, q: np.ndarray) -> "Nearer":
+        """Return those of ``q (P, K)`` that are below ``stays (P,)``."""
+        patient, image = np.nonzero(q < stays[:, None])
+        return cls(image, patient, q[patient, image])
+
+    def lower(self, least: np.ndarray, picked: np.ndarray) -> None:
+        """Lower ``least (P,)`` in place to the q of the ``picked`` images."""
+        here = np.isin(self.image, picked)
+        np.minimum.at(least, self.patient[here], self.q[here])
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """One space's distances of a set, reduced to patients.
 
     Attributes:
         head: ``(P,)`` least q over the set without its tail.
-        tail: ``(P, K)`` least q to each image of the tail.
+        tail: whom the images of the tail are nearer to than the head of S.
         votes: ``(M,)`` patient nearest to each synthetic image, by q.
         vote_q: ``(M,)`` and how near.
     """
 
     head: np.ndarray
-    tail: np.ndarray
+    tail: Nearer
     votes: np.ndarray
     vote_q: np.ndarray
 
@@ -118,7 +144,7 @@ class SetView:
         spaces: a `View` by space.
         members: the patients who look.
         kernel_head: ``(N,)`` sum of Gaussian kernels over the set without its tail, by real image.
-        kernel_tail: ``(N, K)`` each kernel of the tail.
+        kernel_tail: ``(K, N)`` each kernel of the tail.
         log_reference: ``(N,)`` log p_R.
         size: M.
         tail: K, images that can give way to planted ones.
@@ -160,18 +186,20 @@ def planted(view: SetView, other: SetView, picked: np.ndarray) -> Nearness:
 
     The other set must be all tail (unless nothing is picked), and no more be picked than the tail holds.
     """
-    kept, last = view.tail - len(picked), view.size - len(picked)
+    kept, last = np.arange(view.tail - len(picked)), view.size - len(picked)
     q, votes = {}, {}
     for name, own in view.spaces.items():
-        foreign = other.spaces[name]
-        nearest = [own.head, own.tail[:, :kept].min(1, initial=np.inf)]
-        nearest.append(foreign.tail[:, picked].min(1, initial=np.inf))
-        q[name] = np.maximum(np.min(nearest, axis=0), SMALLEST_Q)
+        foreign, least = other.spaces[name], own.head.copy()
+        own.tail.lower(least, kept)
+        foreign.tail.lower(least, picked)
+        q[name] = np.maximum(least, SMALLEST_Q)
         votes[name] = (
             np.concatenate([own.votes[:last], foreign.votes[picked]]),
             np.concatenate([own.vote_q[:last], foreign.vote_q[picked]]),
         )
-    kernels = view.kernel_head + view.kernel_tail[:, :kept].sum(1) + other.kernel_tail[:, picked].sum(1)
+    kernels = view.kernel_head.copy()
+    for row in (*view.kernel_tail[: len(kept)], *(other.kernel_tail[image] for image in picked)):
+        kernels += row
     return Nearness(q, votes, log_density(kernels, view.size) - view.log_reference, view.members)
 
 

@@ -20,13 +20,17 @@ from phantomset.data.workspace import Workspace, write_json
 _LARGE = 3000
 """From this many patients on, more of them may train: the holdout is large enough for the attacks' power."""
 
+_ENOUGH = 10_000
+"""A holdout this large settles every test; whoever comes beyond it trains."""
+
 
 class SplitSettings(BaseModel):
     """The recipe's section ``split``.
 
     Attributes:
         train, holdout, reference: shares of the patients, each above 0, together 1. One may be left out (it
-            is the rest), or all: then 0.4 / 0.4 / 0.2 below 3,000 patients, 0.5 / 0.35 / 0.15 from there on.
+            is the rest), or all: then 0.4 / 0.4 / 0.2 below 3,000 patients, 0.5 / 0.35 / 0.15 from there on,
+            and once the holdout has 10,000, train takes the rest.
         seed: another seed is another split.
     """
 
@@ -51,7 +55,10 @@ class SplitSettings(BaseModel):
         """Return the shares of train, holdout and reference for a cohort of that many patients."""
         given = (self.train, self.holdout, self.reference)
         if all(share is None for share in given):
-            return (0.4, 0.4, 0.2) if patients < _LARGE else (0.5, 0.35, 0.15)
+            if patients < _LARGE:
+                return (0.4, 0.4, 0.2)
+            kept = min(1.0, _ENOUGH / (0.35 * patients))
+            return (0.5, 0.35, 0.15) if kept == 1 else (1 - 0.5 * kept, 0.35 * kept, 0.15 * kept)
         rest = 1 - sum(share for share in given if share is not None)
         train, holdout, reference = (rest if share is None else share for share in given)
         return (train, holdout, reference)

@@ -43,6 +43,14 @@ def test_default_shares_go_by_the_number_of_patients(
     assert counts == [pytest.approx(patients * share, abs=1) for share in shares]
 
 
+@pytest.mark.parametrize("patients", [28_572, 70_000, 1_000_000])
+def test_beyond_ten_thousand_in_the_holdout_train_takes_the_rest(patients: int) -> None:
+    """H stays at 10,000 patients and R at 15/35 of that, however many more there are."""
+    train, holdout, reference = (share * patients for share in SplitSettings().shares(patients))
+    assert (holdout, reference) == (pytest.approx(10_000), pytest.approx(150_000 / 35))
+    assert train == pytest.approx(patients - 10_000 - 150_000 / 35)
+
+
 def test_parts_share_no_subject_and_miss_no_record(workspace: Workspace) -> None:
     """Every record is in exactly one part, and every subject too."""
     cohort = _cohort(200, classes=3)

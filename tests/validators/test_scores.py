@@ -10,6 +10,7 @@ from phantomset.validators.finding import Evidence, Rules
 from phantomset.validators.measures.permutation import min_p
 from phantomset.validators.scan import alarms, scan
 from phantomset.validators.scores import (
+    Nearer,
     Panel,
     attack_scores,
     auc_columns,
@@ -73,6 +74,16 @@ def test_planting_is_the_same_as_judging_the_planted_set(small: Evidence) -> Non
         np.testing.assert_allclose(quick.q[name], expected.q[name], rtol=1e-3, atol=2e-3)
         np.testing.assert_array_equal(quick.votes[name][0], expected.votes[name][0])
     np.testing.assert_allclose(quick.log_ratio, expected.log_ratio, atol=1e-3)
+
+
+def test_only_what_is_nearer_than_what_stays_is_kept() -> None:
+    """Of three images that may be planted, patient 0 is nearer to the last, patient 1 to none that stays."""
+    kept = Nearer.than(np.array([0.5, 0.2]), np.array([[0.6, 0.5, 0.3], [0.4, 0.3, 0.9]]))
+    assert (kept.image.tolist(), kept.patient.tolist(), kept.q.tolist()) == ([2], [0], [0.3])
+    for picked, expected in (([0, 1], [0.5, 0.2]), ([1, 2], [0.3, 0.2])):
+        least = np.array([0.5, 0.2])
+        kept.lower(least, np.array(picked))
+        assert least.tolist() == expected
 
 
 def test_more_cannot_be_planted_than_the_tail_holds(small: Evidence) -> None:
@@ -140,7 +151,7 @@ def test_the_closest_of_head_and_tail_is_found() -> None:
     q = torch.tensor([[0.9, 0.4, 0.8, 0.7], [0.9, 0.8, 0.6, 0.3], [0.2, 0.8, 0.2, 0.3]])
     table = Table.empty(3, 4, 2)
     table.take(0, q, None)
-    assert table.closest.tolist() == [1, 3, 0]
+    assert table.without_tail().head_index.tolist() == [1, 3, 0]
     undivided = Table.empty(3, 4, 0)
     undivided.take(0, q, None)
-    assert undivided.closest.tolist() == [1, 3, 0]
+    assert undivided.without_tail().head_index.tolist() == [1, 3, 0]
