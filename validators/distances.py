@@ -15,20 +15,54 @@ from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
 ENCODED_AT_ONCE = 32
 """Queries encoded together: with 50 variants of 24x24 px that is 4 MiB."""
 
+SHORTLIST = 100
+"""Where a space has a coarse one, so many of each set are compared with a query."""
+
 REFINED = 256
 """So many of the closest pairs are measured again in float64."""
 
 
-def blocks(space: Space, queries: np.ndarray | Tensor, candidates: Tensor) -> Iterator[tuple[int, Tensor]]:
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Images as candidates: ``fine (M, P, D)``, and in the coarse space, where there is one."""
+
+    fine: Tensor
+    coarse: Tensor
+
+    @classmethod
+    def of(cls, space: Space, images: np.ndarray) -> "Encoded":
+        """Encode uint8 images ``(M, C, H, W)`` in float32."""
+        fine = space.candidates(images, torch.float32)
+        return cls(fine, space.coarse.candidates(images, torch.float32) if space.coarse else fine)
+
+    def first(self, count: int) -> "Encoded":
+        """Return the first images alone."""
+        return Encoded(self.fine[:count], self.coarse[:count])
+
+
+def blocks(
+    space: Space, queries: np.ndarray | Tensor, candidates: Encoded, sets: Sequence[slice]
+) -> Iterator[tuple[int, Tensor]]:
     """Yield ``(first row, distances (rows, M) float32)`` of queries to candidates, in order.
 
-    Only products of the two sets are computed: the time grows with N·V·M, the memory with one block.
+    Only products of the two sets are computed: the time grows with N·V·M, the memory with one block. In a
+    space with a coarse one, all but the `SHORTLIST` coarsely nearest of each set are infinitely far.
 
     Args:
         space: the representation.
         queries: uint8 images ``(N, C, H, W)``, or, where nothing moves, encoded ones ``(N, P, D)``.
-        candidates: encoded, ``(M, P, D)``.
+        candidates: M images.
+        sets: which of these are looked at together, all of them.
     """
+    if space.coarse:
+        yield from _shortlisted(space, space.coarse, np.asarray(queries), candidates, sets)
+    else:
+        yield from _all_pairs(space, queries, candidates.fine)
+
+
+def _all_pairs(
+    space: Space, queries: np.ndarray | Tensor, candidates: Tensor
+) -> Iterator[tuple[int, Tensor]]:
     norms = candidates.square().sum(2)  # (M, P)
     parts = [candidates[:, p].T.contiguous() for p in range(candidates.shape[1])]
     for start in range(0, len(queries), ENCODED_AT_ONCE):
@@ -42,6 +76,27 @@ def blocks(space: Space, queries: np.ndarray | Tensor, candidates: Tensor) -> It
                 part = _squared(few, p, parts[p], norms[:, p], space.scales[p])
                 squared = torch.minimum(squared, part, out=squared)
             yield start + inner, squared.sqrt_()
+
+
+def _shortlisted(
+    space: Space, coarse: Space, queries: np.ndarray, candidates: Encoded, sets: Sequence[slice]
+) -> Iterator[tuple[int, Tensor]]:
+    """Compare each query with few candidates alone; spaces of one part."""
+    norms = candidates.fine[:, 0].square().sum(1)
+    for start, far in _all_pairs(coarse, queries, candidates.coarse):
+        left = space.queries(queries[start : start + len(far)], torch.float32)[:, :, 0]  # (n, V, D)
+        columns = torch.cat([_nearest(far, own) for own in sets], 1)  # (n, K)
+        right = candidates.fine[:, 0][columns]  # (n, K, D)
+        product = torch.bmm(left, right.transpose(1, 2)).amax(1)
+        squared = norms[columns] - 2 * product + left[:, 0].square().sum(1, keepdim=True)
+        near = squared.clamp_(min=0).sqrt_() / space.scales[0]
+        yield start, torch.full_like(far, torch.inf).scatter_(1, columns, near)
+
+
+def _nearest(distances: Tensor, own: slice) -> Tensor:
+    """Return the columns of the `SHORTLIST` least distances among some columns, ``(n, K)``."""
+    size = own.stop - own.start
+    return own.start + distances[:, own].topk(min(SHORTLIST, size), 1, largest=False, sorted=False).indices
 
 
 def _squared(left: Tensor, part: int, transposed: Tensor, norms: Tensor, scale: float) -> Tensor:
@@ -180,17 +235,17 @@ def measure(
         ValueError: R has one patient, or images that do not differ.
     """
     everything = np.concatenate([reference.images, *(part.images for part in sets)])
-    encoded = space.candidates(everything, torch.float32)
-    spacing, image_to_r = _to_reference(space, everything if space.moves else encoded, encoded, reference)
+    encoded = Encoded.of(space, everything)
+    queries = everything if space.moves else encoded.fine
+    spacing, image_to_r = _to_reference(space, queries, encoded.first(len(reference)), reference)
     n_r, least = len(reference), float(spacing[spacing > 0].min())
     bandwidth = float(np.median(spacing)) if with_kernels else None
     scale = 1 / np.sqrt(_never_zero(image_to_r, least))
     columns = torch.from_numpy(scale).float()
     real_to_r, kernel_r = np.empty(len(real)), np.zeros(len(real))
     tables = tuple(Table.empty(len(real), len(part.images), part.tail) for part in sets)
-    for start, block in blocks(
-        space, real if space.moves else space.candidates(real, torch.float32), encoded
-    ):
+    queries = real if space.moves else space.candidates(real, torch.float32)
+    for start, block in blocks(space, queries, encoded, [slice(0, n_r), *_shares(sets, n_r)]):
         here = slice(start, start + len(block))
         kernels = None
         if bandwidth is not None:
@@ -209,24 +264,31 @@ def measure(
     return Measured(kernel_r, tables)
 
 
+def _shares(sets: Sequence[Candidates], start: int) -> list[slice]:
+    """Return the columns of each head and each tail, the first of them at ``start``."""
+    ends = start + np.cumsum([size for part in sets for size in (len(part.images) - part.tail, part.tail)])
+    return [slice(a, b) for a, b in zip([start, *ends.tolist()], ends.tolist(), strict=False) if b > a]
+
+
 def _slices(sets: Sequence[Candidates]) -> list[slice]:
     ends = np.cumsum([len(part.images) for part in sets]).tolist()
     return [slice(end - len(part.images), end) for part, end in zip(sets, ends, strict=True)]
 
 
 def _to_reference(
-    space: Space, queries: np.ndarray | Tensor, encoded: Tensor, reference: ImageSet
+    space: Space, queries: np.ndarray | Tensor, encoded: Encoded, reference: ImageSet
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances to the nearest R image: ``(n_R,)`` of R to other patients, ``(M,)`` of all sets."""
+    """Return distances to the nearest R image: of R to other patients, and ``(M,)`` of all sets."""
     nearest = np.empty(len(queries))
     patients = torch.from_numpy(reference.patients)
-    for start, block in blocks(space, queries, encoded[: len(reference)]):
+    for start, block in blocks(space, queries, encoded, [slice(0, len(reference))]):
         own = patients[start : start + len(block)]  # empty once the reference is through
         block[: len(own)][own[:, None] == patients[None]] = torch.inf
         nearest[start : start + len(block)] = block.amin(1).numpy()
     spacing = nearest[: len(reference)]
+    spacing = spacing[np.isfinite(spacing)]  # a shortlist may hold images of the same patient alone
     # A reference of one patient has no other to compare with: no spacing, no judgement.
-    if not np.isfinite(spacing).all() or not (spacing > 0).any():
+    if not (spacing > 0).any():
         raise ValueError(f"{space.name}: the reference images do not differ, or come from one patient.")
     return spacing, nearest[len(reference) :]
 

@@ -6,7 +6,7 @@ images is the least over variants and parts.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +30,13 @@ STEEP, STEEP_WHITE = 2.0, 5.0
 """Where edges bend down, in units of the image's median: a frame or a marker must not outweigh anatomy."""
 
 MARGIN_PX = 3
-POSES = ((0, 0.87), (0, 0.93), (0, 1.07), (0, 1.13), (-4, 1.0), (4, 1.0))
-"""Degrees and zoom; a copy at 10% or 4 degrees lies within half a pixel of one of them."""
+POSES = (
+    *((0, zoom) for zoom in (0.8, 0.87, 0.93, 1.07, 1.13, 1.2, 1.27)),
+    *((degrees, 1.0) for degrees in (-12, -8, -4, 4, 8, 12, 90, 180, 270)),
+)
+"""Degrees and zoom; a copy between two neighbours lies within half a pixel of one of them."""
+
+COARSE_PX = 12
 
 Encoder = Callable[[np.ndarray, torch.dtype], Tensor]
 
@@ -46,6 +51,7 @@ class Space:
         candidates: uint8 images to ``(M, P, D)``.
         scales: ``(P,)``, what a distance in each part is divided by.
         moves: queries have variants; without, a query is encoded as a candidate is, V = 1.
+        coarse: a cheaper space; where given, only the candidates that are nearest in it are looked at.
     """
 
     name: str
@@ -53,6 +59,7 @@ class Space:
     candidates: Encoder
     scales: tuple[float, ...] = (1.0,)
     moves: bool = False
+    coarse: "Space | None" = None
 
 
 def pixels(images: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -102,7 +109,7 @@ def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
 
     ``pix`` pixels, ``hp`` high-pass (`edges`), ``scan`` and ``scanhp`` the same two at the best of shifts and
     mirror (50 variants), ``scanpca`` so too, as directions in 100 whitened components, ``affine`` high-pass
-    at the best of zoom, turn, mirror and 1 px (60 variants), ``patch`` the best of nine local high-pass
+    at the best of zoom, turn, mirror and 1 px (160 variants), ``patch`` the best of nine local high-pass
     windows, ``pca`` 50 whitened components, ``white`` direction of the high-pass in 200 whitened components,
     ``tex`` two-layer wavelet texture.
 
@@ -166,32 +173,49 @@ def _scan(name: str, picture: Encoder) -> Space:
 def _affine() -> Space:
     """Return the space that looks for enlarged, shrunk, turned and mirrored copies, and 1 px around each.
 
-    The unmoved image is left to `scanhp`.
+    The unmoved image is left to `scanhp`. Candidates are sought by their coarse pixels, in the same poses.
     """
+    steps = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 
-    def queries(images: np.ndarray, dtype: torch.dtype) -> Tensor:
-        x = edges(images, dtype)
-        height, width = x.shape[2] - 2 * MARGIN_PX, x.shape[3] - 2 * MARGIN_PX
-        windows = []
-        for degrees, zoom in POSES:
-            angle = math.radians(degrees)
-            turn = torch.tensor(
-                [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]], dtype=dtype
-            )
-            grid = F.affine_grid((turn / zoom).expand(len(x), 2, 3), list(x.shape), align_corners=False)
-            moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-            for side in (moved, moved.flip(3)):
-                for down, right in ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)):
-                    top, left = MARGIN_PX + down, MARGIN_PX + right
-                    windows.append(side[:, :, top : top + height, left : left + width].flatten(1))
-        return unit(torch.stack(windows, 1))[:, :, None]
+    def small(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        x = pixels(images, dtype)
+        return F.adaptive_avg_pool2d(x, (min(COARSE_PX, x.shape[2]), min(COARSE_PX, x.shape[3])))
 
-    def candidates(images: np.ndarray, dtype: torch.dtype) -> Tensor:
-        x = edges(images, dtype)
-        middle = x[:, :, MARGIN_PX : x.shape[2] - MARGIN_PX, MARGIN_PX : x.shape[3] - MARGIN_PX]
-        return unit(middle.flatten(1))[:, None]
+    return Space(
+        "affine",
+        queries=lambda images, dtype: unit(_posed(edges(images, dtype), MARGIN_PX, steps))[:, :, None],
+        candidates=lambda images, dtype: unit(_middle(edges(images, dtype), MARGIN_PX))[:, None],
+        moves=True,
+        coarse=Space(
+            "affine, coarse",
+            queries=lambda images, dtype: unit(_posed(small(images, dtype), 1))[:, :, None],
+            candidates=lambda images, dtype: unit(_middle(small(images, dtype), 1))[:, None],
+            moves=True,
+        ),
+    )
 
-    return Space("affine", queries, candidates, moves=True)
+
+def _middle(x: Tensor, margin: int) -> Tensor:
+    """Return images ``(N, C, h, w)`` without their margins, ``(N, D)``."""
+    return x[:, :, margin : x.shape[2] - margin, margin : x.shape[3] - margin].flatten(1)
+
+
+def _posed(x: Tensor, margin: int, steps: Sequence[tuple[int, int]] = ((0, 0),)) -> Tensor:
+    """Return the middle of images ``(N, C, h, w)`` in each pose, as it is and mirrored, at each step.
+
+    Shape ``(N, V, D)``, V = poses x 2 x steps.
+    """
+    windows = []
+    for degrees, zoom in POSES:
+        angle = math.radians(degrees)
+        turn = torch.tensor(
+            [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]], dtype=x.dtype
+        )
+        grid = F.affine_grid((turn / zoom).expand(len(x), 2, 3), list(x.shape), align_corners=False)
+        moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        for side in (moved, moved.flip(3)):
+            windows += [_middle(side.roll(step, (2, 3)), margin) for step in steps]
+    return torch.stack(windows, 1)
 
 
 def _patch(reference: np.ndarray) -> Space:

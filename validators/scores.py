@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phantomset.validators.measures.density import log_density
-from phantomset.validators.measures.permutation import Column, rank_column, top_column
+from phantomset.validators.measures.permutation import Column, rank_column, top_columns
 
 ATTACK_SPACES = ("pix", "hp", "scanhp", "patch", "pca", "white", "tex")
 """`scan` and `affine` add little beside `scanhp`, and every column costs the family power."""
@@ -14,7 +14,6 @@ ATTACK_SPACES = ("pix", "hp", "scanhp", "patch", "pca", "white", "tex")
 VOTES = (("hp", 1.0), ("scanhp", 0.01), ("pca", 1.0))
 """Whose nearest-patient votes are counted, over which closest share of S."""
 
-TOPS = (8, 16, 32)
 SMALLEST_Q = 1e-9
 
 
@@ -238,12 +237,7 @@ def _standard(score: np.ndarray) -> np.ndarray:
 def concentrated_columns(scores: Mapping[str, np.ndarray], near: Nearness) -> list[Column]:
     """Return the columns that see few exposed patients: top-r counts and vote shares."""
     patients = near.members.patients
-    columns = [
-        top_column(f"{name} top-{r}", score, r)
-        for name, score in scores.items()
-        for r in TOPS
-        if 2 * r <= patients
-    ]
+    columns = [column for name, score in scores.items() for column in top_columns(name, score)]
     for name, share in VOTES:
         who, q = near.votes[name]
         closest = np.argsort(q, kind="stable")[: max(1, int(np.ceil(share * len(q))))]

@@ -5,7 +5,7 @@ Imported by the other benchmarks; runs nothing by itself.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,9 @@ def _measure(
     everything = (Candidates(candidates.images, tail=len(candidates)),)
     arrays = {}
     for name, space in spaces.items():
-        found = measure(space, population.images, reference, everything, name == DENSITY_SPACE)
+        # Sets are drawn from these columns later: all of them count, no shortlist.
+        full = replace(space, coarse=None)
+        found = measure(full, population.images, reference, everything, name == DENSITY_SPACE)
         arrays[name] = found.tables[0].tail
         if name == DENSITY_SPACE:
             arrays["kernels"] = found.tables[0].kernel_tail.astype(np.float32)

@@ -1,6 +1,7 @@
 """Representations and calibrated distances, against definitions written out in loops."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,18 @@ from phantomset.data.records import ImageSet
 from phantomset.validators import distances, features
 from phantomset.validators.distances import Candidates, measure, pair_distances
 from phantomset.validators.features import Space, fit_spaces, high_pass, pixels, unit
-from phantomset.validators.ladder import LADDER, make_copies
+from phantomset.validators.ladder import LADDER, Rung, make_copies, warp
 from phantomset.validators.measures.neighbours import nearest
 from phantomset.validators.wavelets import wavelet_features
 
 from .conftest import smooth_images
 
+TURNED = (
+    Rung("rotation 10 degrees", warp(degrees=10), 0),
+    Rung("zoom 1.25", warp(zoom=1.25), 0),
+    Rung("upside down", lambda image, _other, _rng: image[:, ::-1], 0),
+    Rung("quarter turn", lambda image, _other, _rng: np.rot90(image, 1, (1, 2)), 0),
+)
 SPACES = ("pix", "hp", "scan", "scanhp", "scanpca", "affine", "patch", "pca", "white", "tex")
 
 
@@ -75,6 +82,23 @@ def test_table_is_the_definition(
     np.testing.assert_allclose(found.vote_q, q.min(0), rtol=2e-4)
 
 
+def test_a_shortlist_hides_no_turned_copy(
+    spaces: dict[str, Space], reference: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a shortlist of 3 each turned copy is found by its source; what is not on it is not looked at."""
+    monkeypatch.setattr(distances, "SHORTLIST", 3)
+    images = smooth_images(30, 90, seed=1).images
+    copies = make_copies(TURNED[0], images, np.arange(20), np.random.default_rng(0))
+    made = np.concatenate([images[20:], copies])
+    (found,) = measure(spaces["affine"], images[:20], reference, (Candidates(made),)).tables
+    assert found.head_index.tolist() == [len(images) - 20 + i for i in range(20)]
+    (whole,) = measure(
+        replace(spaces["affine"], coarse=None), images[:20], reference, (Candidates(made),)
+    ).tables
+    np.testing.assert_allclose(found.head, whole.head, rtol=0.15)  # d(., R) is of the shortlist too
+    assert np.isinf(found.vote_q).sum() > len(made) - 3 * 20
+
+
 def test_rows_that_do_not_look_are_not_seen(spaces: dict[str, Space], reference: ImageSet) -> None:
     """Real images under a False neither vote nor have a distance: a holdout slice can pose as the set."""
     real = smooth_images(6, 50, seed=1).images
@@ -106,6 +130,10 @@ def test_an_exact_copy_is_at_zero(name: str, spaces: dict[str, Space], reference
         ("contrast 0.75", "pix"),
         ("rotation 4 degrees", "affine"),
         ("zoom 1.1, mirrored", "affine"),
+        ("rotation 10 degrees", "affine"),
+        ("zoom 1.25", "affine"),
+        ("upside down", "affine"),
+        ("quarter turn", "affine"),
         ("blend 50/50", "white"),
         ("noise 10/255", "pca"),
     ],
@@ -113,7 +141,7 @@ def test_an_exact_copy_is_at_zero(name: str, spaces: dict[str, Space], reference
 def test_who_sees_what(rung: str, seen_by: str, spaces: dict[str, Space], reference: ImageSet) -> None:
     """Each altered copy is nearer to its source than to another image, in the space that is meant for it."""
     images = smooth_images(12, 90, seed=1).images
-    alteration = next(r for r in LADDER if r.name == rung)
+    alteration = next(r for r in (*LADDER, *TURNED) if r.name == rung)
     copies = make_copies(alteration, images, np.arange(8), np.random.default_rng(0))
     space = spaces[seen_by]
     own = pair_distances(space, images[:8], copies)

@@ -6,9 +6,8 @@ import numpy as np
 
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Check, Finding, Status
-from phantomset.validators.measures.permutation import min_p, top_column
+from phantomset.validators.measures.permutation import min_p, top_columns
 from phantomset.validators.policy import ALPHA_REIDENTIFICATION, LEAST_HOLDOUT_FAMILY, PERMUTATIONS
-from phantomset.validators.scores import TOPS
 from phantomset.validators.verification import Verifier, closest
 
 LEAST_AUC = 0.95
@@ -36,7 +35,7 @@ def _asked(context: Context, model: Verifier) -> Finding:
     evidence, members = context.evidence, context.members
     q = closest(model, context.real, evidence.synthetic.images, evidence.reference.images)
     score = -np.log(np.maximum(members.least(q), 1e-9))
-    columns = [top_column(f"verification top-{r}", score, r) for r in TOPS if 2 * r <= members.patients]
+    columns = top_columns("verification", score)
     rng = context.rng("reidentification", "permute")
     answer = min_p(columns, members.is_train, PERMUTATIONS, rng)
     failed = answer.p <= ALPHA_REIDENTIFICATION

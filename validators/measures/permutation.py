@@ -18,6 +18,8 @@ ENOUGH = 50
 No decision at .05 or below changes by it, for 999 permutations or more."""
 
 DRAWN_AT_ONCE = 512
+TOPS = (8, 16, 32)
+"""How many of the highest scores are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,18 @@ def exact_p(weights: np.ndarray, is_train: np.ndarray) -> float:
     return float(np.mean(np.asarray(sums) >= observed - 1e-12))
 
 
-def top_column(name: str, scores: np.ndarray, r: int) -> Column:
-    """Return the column that marks the r highest scores ``(n,)``; ties are broken by position.
+def top_columns(name: str, scores: np.ndarray, sizes: Sequence[int] = TOPS) -> list[Column]:
+    """Return the columns that mark the r highest scores ``(n,)``, for each r of ``sizes`` up to half of n.
 
-    The caller puts patients into an order that does not depend on their labels.
+    Ties are broken by position: the caller puts patients into an order that does not depend on their labels.
     """
-    weights = np.zeros(len(scores), np.float32)
-    weights[np.argsort(-scores, kind="stable")[:r]] = 1
-    return Column(name, weights, top=r)
+    order, columns = np.argsort(-scores, kind="stable"), []
+    for r in sizes:
+        if 2 * r <= len(scores):
+            weights = np.zeros(len(scores), np.float32)
+            weights[order[:r]] = 1
+            columns.append(Column(f"{name} top-{r}", weights, top=r))
+    return columns
 
 
 def rank_column(name: str, scores: np.ndarray) -> Column:

@@ -20,7 +20,7 @@ from phantomset.validators.measures.permutation import (
     null_sums,
     rank_column,
     smallest_count,
-    top_column,
+    top_columns,
     top_count_p,
 )
 from phantomset.validators.measures.rates import (
@@ -147,7 +147,7 @@ def test_min_p_is_exact_when_nothing_leaks() -> None:
     rng = np.random.default_rng(7)
     score = rng.standard_normal(120)
     columns = [rank_column("a", score), rank_column("b", score + 0.1 * rng.standard_normal(120))]
-    columns += [top_column(f"top-{r}", score, r) for r in (8, 16, 32)]
+    columns += top_columns("a", score)
     labels = np.arange(120) < 60
     alarms = sum(min_p(columns, rng.permutation(labels), 199, rng).p <= 0.05 for _ in range(200))
     low, high = clopper_pearson(alarms, 200, 0.999)
@@ -159,7 +159,7 @@ def test_min_p_sees_eight_exposed_patients() -> None:
     rng = np.random.default_rng(8)
     score = rng.standard_normal(1000)
     score[:8] += 20
-    result = min_p([top_column("top-8", score, 8)], np.arange(1000) < 500, 9999, rng)
+    result = min_p(top_columns("a", score, [8]), np.arange(1000) < 500, 9999, rng)
     assert result.column_p[0] == pytest.approx(top_count_p(8, 8, 1000, 500))
     assert result.p == pytest.approx(result.column_p[0], rel=0.5)
 
@@ -176,7 +176,7 @@ def test_stopping_early_changes_no_decision(monkeypatch: pytest.MonkeyPatch) -> 
     """
     rng = np.random.default_rng(3)
     score = rng.standard_normal(200)
-    columns = [rank_column("a", score), top_column("top-16", score, 16)]
+    columns = [rank_column("a", score), *top_columns("a", score, [16])]
     labels = [rng.permutation(np.arange(200) < 100) for _ in range(60)]
     noisy = [score + shift * rng.standard_normal(200) for shift in (2, 4, 8, 12)]
     labels += [values > np.median(values) for values in noisy]
