@@ -128,6 +128,25 @@ def test_a_text_of_ones_own_may_not_be_repeated(cells: list[str], status: str) -
     assert only(texts, case).status == status
 
 
+@pytest.mark.parametrize(
+    ("cell", "status"),
+    [("Marie  Curie", "FAIL"), ("left effusion", "PASS"), ("stridor", "PASS"), ("pleural effusion", "PASS")],
+    ids=["a name", "a rare code", "one word", "a shared code"],
+)
+def test_a_name_among_codes_is_found(cell: str, status: str) -> None:
+    """Two words or more that one patient alone has, none of them part of a code: a name, not a finding."""
+    case = make_evidence(60, 50, 40, 50)
+    codes = ["pleural effusion", "normal", "oedema"]
+    case = replace(
+        case,
+        train=with_texts(case.train, ["marie curie", "left effusion", "stridor", *codes * 25]),
+        holdout=with_texts(case.holdout, codes),
+        reference=with_texts(case.reference, codes),
+        synthetic=with_texts(case.synthetic, [cell, *codes]),
+    )
+    assert only(texts, case).status == status
+
+
 def test_rare_classes_and_numbers_are_no_texts() -> None:
     """A class of three patients and an age that one patient has are codes, not words of somebody's own."""
     case = make_evidence(60, 50, 40, 50)

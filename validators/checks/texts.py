@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -43,11 +44,22 @@ class _Known:
         rare = sum(len(patients) < SHARED_BY for patients in self.owners.values())
         return 2 * rare > len(self.owners)
 
+    @cached_property
+    def shared_words(self) -> set[str]:
+        """The words of the values that many patients share: asked when all cells are known."""
+        shared = (text for text, patients in self.owners.items() if len(patients) >= SHARED_BY)
+        return {word for text in shared for word in text.split()}
+
+    def _is_name(self, text: str) -> bool:
+        """Whether one patient alone has these words, and no code of the column uses any of them."""
+        words = text.split()
+        return len(words) > 1 and len(self.owners.get(text, ())) == 1 and self.shared_words.isdisjoint(words)
+
     def betrayed(self, text: str) -> set[int]:
         """Return the patients of whom a synthetic cell repeats a text that is their own."""
         found: set[int] = set()
         patients = self.owners.get(text, set())
-        is_own = (self.is_free and not _NUMBER.fullmatch(text)) or _is_telling(text)
+        is_own = (self.is_free and not _NUMBER.fullmatch(text)) or _is_telling(text) or self._is_name(text)
         if is_own and len(patients) < SHARED_BY:
             found |= patients
         for run in _runs(text):
