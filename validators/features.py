@@ -36,6 +36,11 @@ POSES = (
 )
 """Degrees and zoom; a copy between two neighbours lies within half a pixel of one of them."""
 
+STILL = (0, 1.0)
+STEPS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
+BLURS_PX = (0.7, 1.0, 1.4, 1.9)
+"""Of a blurred copy the edges are those of the blurred original, and of no other image."""
+
 COARSE_PX = 12
 
 Encoder = Callable[[np.ndarray, torch.dtype], Tensor]
@@ -81,15 +86,19 @@ def pixels(images: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
     return F.interpolate(x, size=size, mode="area")
 
 
-def high_pass(x: Tensor) -> Tensor:
-    """Return images ``(N, C, h, w)`` minus their Gaussian blur of 1.2 px."""
+def blurred(x: Tensor, deviation: float) -> Tensor:
+    """Return the Gaussian blur of images ``(N, C, h, w)`` by some px."""
     radius = 4
-    taps = torch.exp(-(torch.arange(-radius, radius + 1, dtype=x.dtype) ** 2) / (2 * BLUR_PX**2))
+    taps = torch.exp(-(torch.arange(-radius, radius + 1, dtype=x.dtype) ** 2) / (2 * deviation**2))
     taps = taps / taps.sum()
     n, channels, height, width = x.shape
     flat = F.pad(x.reshape(n * channels, 1, height, width), (radius,) * 4, mode="reflect")
-    blurred = F.conv2d(F.conv2d(flat, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))
-    return x - blurred.view_as(x)
+    return F.conv2d(F.conv2d(flat, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1)).view_as(x)
+
+
+def high_pass(x: Tensor) -> Tensor:
+    """Return images ``(N, C, h, w)`` minus their Gaussian blur of 1.2 px."""
+    return x - blurred(x, BLUR_PX)
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -109,9 +118,9 @@ def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
 
     ``pix`` pixels, ``hp`` high-pass (`edges`), ``scan`` and ``scanhp`` the same two at the best of shifts and
     mirror (50 variants), ``scanpca`` so too, as directions in 100 whitened components, ``affine`` high-pass
-    at the best of zoom, turn, mirror and 1 px (160 variants), ``patch`` the best of nine local high-pass
-    windows, ``pca`` 50 whitened components, ``white`` direction of the high-pass in 200 whitened components,
-    ``tex`` two-layer wavelet texture.
+    at the best of zoom, turn, blur, mirror and 1 px (200 variants), ``patch`` the best of nine local
+    high-pass windows, ``pca`` 50 whitened components, ``white`` direction of the high-pass in 200 whitened
+    components, ``tex`` two-layer wavelet texture.
 
     Raises:
         ValueError: fewer than 10 reference images, or images that `pixels` refuses.
@@ -137,7 +146,10 @@ def edges(images: np.ndarray, dtype: torch.dtype, steep: float = STEEP) -> Tenso
 
     Unbent, two images with the same collimator frame or marker would pass for copies of each other.
     """
-    x = high_pass(pixels(images, dtype))
+    return _bent(high_pass(pixels(images, dtype)), steep)
+
+
+def _bent(x: Tensor, steep: float = STEEP) -> Tensor:
     usual = x.abs().flatten(1).median(1).values.clamp_min(1e-4)
     return torch.tanh(x / (steep * usual[:, None, None, None]))
 
@@ -171,11 +183,15 @@ def _scan(name: str, picture: Encoder) -> Space:
 
 
 def _affine() -> Space:
-    """Return the space that looks for enlarged, shrunk, turned and mirrored copies, and 1 px around each.
+    """Return the space that looks for copies in another size, turned, mirrored or blurred, 1 px around each.
 
     The unmoved image is left to `scanhp`. Candidates are sought by their coarse pixels, in the same poses.
     """
-    steps = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
+
+    def altered(images: np.ndarray, dtype: torch.dtype) -> Tensor:
+        x = pixels(images, dtype)
+        soft = [_posed(_bent(high_pass(blurred(x, px))), MARGIN_PX, (STILL,), STEPS) for px in BLURS_PX]
+        return torch.cat([_posed(_bent(high_pass(x)), MARGIN_PX, POSES, STEPS), *soft], 1)
 
     def small(images: np.ndarray, dtype: torch.dtype) -> Tensor:
         x = pixels(images, dtype)
@@ -183,12 +199,12 @@ def _affine() -> Space:
 
     return Space(
         "affine",
-        queries=lambda images, dtype: unit(_posed(edges(images, dtype), MARGIN_PX, steps))[:, :, None],
+        queries=lambda images, dtype: unit(altered(images, dtype))[:, :, None],
         candidates=lambda images, dtype: unit(_middle(edges(images, dtype), MARGIN_PX))[:, None],
         moves=True,
         coarse=Space(
             "affine, coarse",
-            queries=lambda images, dtype: unit(_posed(small(images, dtype), 1))[:, :, None],
+            queries=lambda images, dtype: unit(_posed(small(images, dtype), 1, (STILL, *POSES)))[:, :, None],
             candidates=lambda images, dtype: unit(_middle(small(images, dtype), 1))[:, None],
             moves=True,
         ),
@@ -200,13 +216,15 @@ def _middle(x: Tensor, margin: int) -> Tensor:
     return x[:, :, margin : x.shape[2] - margin, margin : x.shape[3] - margin].flatten(1)
 
 
-def _posed(x: Tensor, margin: int, steps: Sequence[tuple[int, int]] = ((0, 0),)) -> Tensor:
+def _posed(
+    x: Tensor, margin: int, poses: Sequence[tuple[float, float]], steps: Sequence[tuple[int, int]] = ((0, 0),)
+) -> Tensor:
     """Return the middle of images ``(N, C, h, w)`` in each pose, as it is and mirrored, at each step.
 
     Shape ``(N, V, D)``, V = poses x 2 x steps.
     """
     windows = []
-    for degrees, zoom in POSES:
+    for degrees, zoom in poses:
         angle = math.radians(degrees)
         turn = torch.tensor(
             [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]], dtype=x.dtype

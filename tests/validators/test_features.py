@@ -134,6 +134,7 @@ def test_an_exact_copy_is_at_zero(name: str, spaces: dict[str, Space], reference
         ("zoom 1.25", "affine"),
         ("upside down", "affine"),
         ("quarter turn", "affine"),
+        ("blur 1.5 px", "affine"),
         ("blend 50/50", "white"),
         ("noise 10/255", "pca"),
     ],
