@@ -13,7 +13,10 @@ from phantomset.validators.measures.density import gaussian_kernels
 from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
 
 ENCODED_AT_ONCE = 32
-"""Queries encoded together: with 50 variants of 24x24 px that is 4 MiB."""
+"""Queries with variants encoded together: with 50 variants of 24x24 px that is 4 MiB."""
+
+ROWS_ELEMENTS = 2**22
+"""Distances in a block of rows, where queries have no variants."""
 
 SHORTLIST = 100
 """Where a space has a coarse one, so many of each set are compared with a query."""
@@ -64,18 +67,22 @@ def _all_pairs(
     space: Space, queries: np.ndarray | Tensor, candidates: Tensor
 ) -> Iterator[tuple[int, Tensor]]:
     norms = candidates.square().sum(2)  # (M, P)
-    parts = [candidates[:, p].T.contiguous() for p in range(candidates.shape[1])]
-    for start in range(0, len(queries), ENCODED_AT_ONCE):
-        some = queries[start : start + ENCODED_AT_ONCE]
+    parts = [candidates[:, p].contiguous() for p in range(candidates.shape[1])]
+    rows = ENCODED_AT_ONCE
+    if not space.moves:
+        rows = max(rows, ROWS_ELEMENTS // max(1, len(candidates)))
+    for start in range(0, len(queries), rows):
+        some = queries[start : start + rows]
         left = some[:, None] if isinstance(some, Tensor) else space.queries(some, torch.float32)
-        rows = max(1, BLOCK_ELEMENTS // (left.shape[1] * max(1, len(candidates))))
-        for inner in range(0, len(left), rows):
-            few = left[inner : inner + rows]  # (n, V, P, D)
-            squared = _squared(few, 0, parts[0], norms[:, 0], space.scales[0])
-            for p in range(1, len(parts)):
-                part = _squared(few, p, parts[p], norms[:, p], space.scales[p])
-                squared = torch.minimum(squared, part, out=squared)
-            yield start + inner, squared.sqrt_()
+        squared = torch.full((len(left), len(candidates)), torch.inf)
+        # Few columns at a time, so that candidates and products of all rows stay in the caches.
+        width = max(1, BLOCK_ELEMENTS // (len(left) * left.shape[1]))
+        for column in range(0, len(candidates), width):
+            own = slice(column, column + width)
+            for p, right in enumerate(parts):
+                part = _squared(left[:, :, p], right[own], norms[own, p], space.scales[p])
+                torch.minimum(squared[:, own], part, out=squared[:, own])
+        yield start, squared.sqrt_()
 
 
 def _shortlisted(
@@ -99,12 +106,12 @@ def _nearest(distances: Tensor, own: slice) -> Tensor:
     return own.start + distances[:, own].topk(min(SHORTLIST, size), 1, largest=False, sorted=False).indices
 
 
-def _squared(left: Tensor, part: int, transposed: Tensor, norms: Tensor, scale: float) -> Tensor:
-    """Return squared distances ``(n, M)`` of one part, least over variants, in units of its scale."""
-    product = left[:, :, part].flatten(0, 1) @ transposed
+def _squared(left: Tensor, right: Tensor, norms: Tensor, scale: float) -> Tensor:
+    """Return squared distances ``(n, M)`` of ``(n, V, D)`` to ``(M, D)``, least over V, in a unit."""
+    product = left.flatten(0, 1) @ right.T
     if left.shape[1] > 1:  # all variants have one length, so the largest product is the nearest
         product = product.view(len(left), left.shape[1], -1).amax(1)
-    squared = product.mul_(-2).add_(norms).add_(left[:, 0, part].square().sum(1, keepdim=True))
+    squared = product.mul_(-2).add_(norms).add_(left[:, 0].square().sum(1, keepdim=True))
     return squared.clamp_(min=0).mul_(scale**-2)
 
 

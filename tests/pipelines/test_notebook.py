@@ -1,4 +1,4 @@
-"""The notebook of the tutorial is run, cell by cell, on a small release."""
+"""The notebooks of the docs are run, cell by cell: on a small release, and on phantoms."""
 
 import ast
 import json
@@ -11,18 +11,23 @@ import pytest
 
 from phantomset.pipelines import stages
 
-PAGE = Path(__file__).parents[2] / "docs" / "tutorial" / "in-a-notebook.ipynb"
-CELLS: list[dict[str, Any]] = [
-    cell for cell in json.loads(PAGE.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"
-]
+DOCS = Path(__file__).parents[2] / "docs"
+TUTORIAL, AUDIT = DOCS / "tutorial" / "in-a-notebook.ipynb", DOCS / "how-to" / "audit.ipynb"
 REPRS = {"text/html": "_repr_html_", "image/png": "_repr_png_"}
 
 
+def cells(page: Path) -> list[dict[str, Any]]:
+    """The code of a notebook."""
+    return [cell for cell in json.loads(page.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
 def shown(source: str, names: dict[str, Any]) -> Any:
-    """Run a cell as Jupyter does, and return its last expression's value."""
-    *before, last = ast.parse(source).body
-    assert isinstance(last, ast.Expr)
-    exec(compile(ast.Module(before, []), "cell", "exec"), names)  # noqa: S102 - text of our own page
+    """Run a cell as Jupyter does, and return its last expression's value; None of a statement."""
+    body = ast.parse(source).body
+    last = body.pop() if isinstance(body[-1], ast.Expr) else None
+    exec(compile(ast.Module(body, []), "cell", "exec"), names)  # noqa: S102 - text of our own page
+    if not isinstance(last, ast.Expr):
+        return None
     return eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # noqa: S307
 
 
@@ -34,7 +39,7 @@ def test_every_cell_runs_and_shows_what_was_stored(
     stages.run(work)
     monkeypatch.setenv("PHANTOMSET_WORKSPACE", str(work.workspace.root))
     names: dict[str, Any] = {}
-    for cell in CELLS:
+    for cell in cells(TUTORIAL):
         value = shown("".join(cell["source"]), names)
         (stored,) = cell["outputs"]
         form = next(form for form in REPRS if form in stored["data"])
@@ -43,8 +48,23 @@ def test_every_cell_runs_and_shows_what_was_stored(
     assert names["verdict"].status == "PASS"
 
 
-def test_the_stored_outputs_are_of_one_run_from_top_to_bottom() -> None:
+@pytest.mark.slow
+def test_the_audit_finds_the_twelve_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit's page, run anew: exit code 3, and the closest pairs are the twelve copies."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "notebook"}
+    values = [shown("".join(cell["source"]), names) for cell in cells(AUDIT)]
+    assert 3 in values
+    assert (tmp_path / "audit-example" / "leaky" / "report.html").exists()
+    assert names["copies"].status == "FAIL"
+    assert {position for _, position, _ in names["pairs"]} <= set(range(12))
+
+
+@pytest.mark.parametrize("page", [TUTORIAL, AUDIT], ids=lambda page: page.stem)
+def test_the_stored_outputs_are_of_one_run_from_top_to_bottom(page: Path) -> None:
     """The cells were executed in order, none failed, and no path of a machine is left in them."""
-    assert [cell["execution_count"] for cell in CELLS] == list(range(1, len(CELLS) + 1))
-    assert {output["output_type"] for cell in CELLS for output in cell["outputs"]} == {"execute_result"}
-    assert not re.search(r"[/\\](home|tmp|work|Users)[/\\]", PAGE.read_text("utf-8"))
+    found = cells(page)
+    assert [cell["execution_count"] for cell in found] == list(range(1, len(found) + 1))
+    kinds = {output["output_type"] for cell in found for output in cell["outputs"]}
+    assert kinds <= {"execute_result", "stream"}
+    assert not re.search(r"[/\\](home|tmp|work|Users)[/\\]", page.read_text("utf-8"))
