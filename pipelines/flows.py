@@ -26,6 +26,7 @@ from prefect.artifacts import (  # noqa: E402
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.client.schemas.schedules import CronSchedule  # noqa: E402
 from prefect.exceptions import TerminationSignal  # noqa: E402
@@ -252,7 +253,7 @@ def serve(recipe: Recipe, cron: str, workspace: Path, device: str) -> None:
     """Run a recipe on a schedule until interrupted, one run at a time, each in a process of its own.
 
     Raises:
-        InputError: the schedule is not one.
+        InputError: the schedule is not one, or no server answers.
     """
     try:
         CronSchedule(cron=cron)
@@ -260,6 +261,13 @@ def serve(recipe: Recipe, cron: str, workspace: Path, device: str) -> None:
         raise InputError(
             f'serve: {cron!r} is no schedule; write five fields, such as --cron "0 3 * * *" for 3 at night'
         ) from None
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is not None:
+        raise InputError(
+            f"serve: no Prefect server answered ({type(error).__name__}). Check PREFECT_API_URL, or start "
+            "one with `prefect server start`"
+        )
     phantomset.serve(
         name=recipe.name,
         cron=cron,

@@ -247,7 +247,6 @@ def serve(
     override: Set = None,
     workspace: Place = None,
     device: Device = "auto",
-    threads: Threads = None,
 ) -> int:
     """Run a recipe on a schedule, by Prefect, until interrupted; one run at a time."""
     from phantomset.pipelines.cli import launch
@@ -255,7 +254,7 @@ def serve(
     from phantomset.pipelines.recipes import recipe_file
 
     chosen = recipe_file.read(recipe, override or [])
-    launch.serve(chosen, cron, Machinery(workspace, device, threads))
+    launch.serve(chosen, cron, Machinery(workspace, device))
     return OK
 
 

@@ -67,11 +67,11 @@ def header(about: About, index: int, label: str) -> Dataset:
     data.StudyInstanceUID = _uid(about, "study", index)
     data.SeriesInstanceUID = _uid(about, "series", index)
     _put_subject(data, about, index)
-    data.StudyID = data.AccessionNumber = data.ReferringPhysicianName = ""
+    data.StudyID, data.AccessionNumber, data.ReferringPhysicianName = str(index + 1), "", ""
     data.StudyDate = data.StudyTime = ""
     data.Modality, data.SeriesNumber, data.InstanceNumber = "OT", 1, index + 1
     data.SeriesDescription = f"{SERIES} {about.name}"[:MOST_LO]
-    data.PatientOrientation = ""
+    data.PatientOrientation = data.Laterality = ""  # of no known side, and both must say so
     data.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     data.ConversionType = "SYN"
     data.BurnedInAnnotation = "NO"
@@ -86,7 +86,7 @@ def header(about: About, index: int, label: str) -> Dataset:
 def _put_subject(data: Dataset, about: About, index: int) -> None:
     """Enter the made-up subject: the type 2 elements of a person are there and empty."""
     data.PatientID = f"SYN-{about.set_digest[:12]}-{index:06d}"
-    data.PatientName = data.PatientID
+    data.PatientName = f"{data.PatientID}^"  # a family name alone, in the form that is not retired
     data.PatientBirthDate = data.PatientSex = ""
     data.QualityControlSubject = "YES"
     data.PatientIdentityRemoved = "YES"

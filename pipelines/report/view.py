@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from phantomset.data.quarantine.ledger import CODES
-from phantomset.pipelines.draft import Draft, Waiver, set_digest
+from phantomset.pipelines.draft import Draft, Waiver, set_digest, waivable
 from phantomset.pipelines.redact import coarse_text, public_recipe
 from phantomset.pipelines.report import words
 from phantomset.validators.finding import Axis, Finding
@@ -181,8 +181,19 @@ def _sentence(status: str, axes: dict[str, str], says: str, waiver: Waiver | Non
             f"waived it on {waiver.day}, until {waiver.until}: {waiver.reason}"
         )
     if status == "FAIL":
-        return f"What failed: {joined}. Nothing overrides this verdict, and a new seed does not change it."
+        return f"What failed: {joined}. {_what_now(axes)}"
     return f"What could not be settled: {joined}. Without sufficient evidence nothing is published."
+
+
+def _what_now(axes: dict[str, str]) -> str:
+    """Say what a FAIL leaves open: one of privacy, or of an earlier set, sticks to the patients."""
+    if axes.get("privacy") == "FAIL" or "FAIL" not in axes.values():
+        return "Nothing overrides this verdict, and a new seed does not change it."
+    if waivable("FAIL", axes):
+        return (
+            "Only a named person's waiver, for a time, lets such a set out; a better set can be judged anew."
+        )
+    return "Nothing overrides this verdict; a better set can be judged anew."
 
 
 def _outcomes(draft: Draft) -> tuple[Outcome, ...]:

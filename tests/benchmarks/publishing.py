@@ -5,7 +5,7 @@
 The images are smooth blobs with noise, so that PNG has something to do. Publishing runs in a process of its
 own, whose greatest resident memory is the figure; loading reads every image of the release once, in one
 process, by each reader in turn: one by one, and in batches as torch's DataLoader asks for them. ImageFolder
-is torchvision's, on the same files.
+is torchvision's, on the same files. "datasets, arrays" decodes as docs/how-to/use-a-release.md shows it.
 """
 
 import argparse
@@ -79,6 +79,7 @@ def rate(open_it: Callable[[], Iterable[object]]) -> dict[str, float]:
 def readers(folder: Path, cache: Path) -> dict[str, Callable[[], Iterable[object]]]:
     """Return each reader: it opens the release and gives every image with its label, decoded."""
     import datasets
+    from imagecodecs import png_decode
     from torch.utils.data import DataLoader
     from torchvision.datasets import ImageFolder
 
@@ -90,9 +91,16 @@ def readers(folder: Path, cache: Path) -> dict[str, Callable[[], Iterable[object
         files = str(folder / "data" / "*")
         return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=cache)
 
+    def arrays(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {**batch, "image": [png_decode(image["bytes"]) for image in batch["image"]]}
+
+    def hugging_face_arrays() -> Any:
+        return hugging_face().cast_column("image", datasets.Image(decode=False)).with_transform(arrays)
+
     opened: dict[str, Callable[[], Any]] = {
         "ImageFolder": lambda: ImageFolder(folder / "images"),
         "datasets": hugging_face,
+        "datasets, arrays": hugging_face_arrays,
         "ReleaseDataset": lambda: ReleaseDataset(folder),
     }
 

