@@ -195,22 +195,6 @@ def test_the_record_of_earlier_sets_is_named() -> None:
     assert "0.0004" not in page.text
 
 
-@pytest.mark.parametrize(
-    ("failed", "sentence"),
-    [
-        (("privacy", "fidelity"), "Nothing overrides this verdict, and a new seed does not change it."),
-        (("fidelity", "utility"), "Nothing overrides this verdict; a better set can be judged anew."),
-        (("fidelity",), "Only a named person's waiver, for a time, lets such a set out"),
-    ],
-)
-def test_what_a_fail_leaves_open_is_told(failed: tuple[str, ...], sentence: str) -> None:
-    """A FAIL of privacy sticks; one of quality does not, and of fidelity alone can be waived."""
-    judged = draft("FAIL").verdict
-    axes = {axis: "FAIL" if axis in failed else "PASS" for axis in judged.axes}
-    page = Page(report.public_html(draft("FAIL", verdict=dataclasses.replace(judged, axes=axes))))
-    assert sentence in page.text
-
-
 def test_a_required_check_that_is_missing_is_told() -> None:
     """A required check without a finding is shown as not evaluated, and is the reason of an INCONCLUSIVE."""
     judged = draft("INCONCLUSIVE")

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from phantomset.pipelines import report
 from phantomset.pipelines.draft import Draft
@@ -109,3 +110,19 @@ def test_pictures_are_equal_for_equal_input() -> None:
         assert coverage_map(points, covered, points) == coverage_map(points, covered, points)
     shares = {"a": np.array([0.5, 0.5])}
     assert outlines(np.arange(3.0), shares, "x").startswith("data:image/svg+xml;base64,")
+
+
+@pytest.mark.parametrize(
+    ("failed", "sentence"),
+    [
+        (("privacy", "fidelity"), "Nothing overrides this verdict, and a new seed does not change it."),
+        (("fidelity", "utility"), "Nothing overrides this verdict; a better set can be judged anew."),
+        (("fidelity",), "Only a named person's waiver, for a time, lets such a set out"),
+    ],
+)
+def test_what_a_fail_leaves_open_is_told(failed: tuple[str, ...], sentence: str) -> None:
+    """A FAIL of privacy sticks; one of quality does not, and of fidelity alone can be waived."""
+    judged = draft("FAIL").verdict
+    axes = {axis: "FAIL" if axis in failed else "PASS" for axis in judged.axes}
+    page = Page(report.public_html(draft("FAIL", verdict=dataclasses.replace(judged, axes=axes))))
+    assert sentence in page.text
