@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics.pairwise import polynomial_kernel as sklearn_polynomial
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import poly_mmd
 
 from phantomset.validators.measures.frechet import frechet, frechet_distance
 from phantomset.validators.measures.kernel import (
@@ -97,6 +100,25 @@ def test_kernel_agrees_with_scikit_learn() -> None:
     np.testing.assert_allclose(
         polynomial_kernel(X, Y), sklearn_polynomial(X, Y, degree=3, coef0=1), rtol=1e-10
     )
+
+
+class Unchanged(torch.nn.Module):
+    """Stands where torchmetrics would extract features: here they are given."""
+
+    num_features = X.shape[1]
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def test_frechet_and_kid_agree_with_torchmetrics() -> None:
+    """Over the same features, its FID is our Fréchet distance and its polynomial MMD our KID."""
+    theirs = FrechetInceptionDistance(feature=Unchanged(), normalize=True).set_dtype(torch.float64)
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    theirs.update(x, real=True)
+    theirs.update(y, real=False)
+    assert frechet(X, Y) == pytest.approx(theirs.compute().item(), rel=1e-6)
+    assert kid(X[: len(Y)], Y) == pytest.approx(poly_mmd(x[: len(Y)], y).item(), rel=1e-6)
 
 
 def test_vendi_is_the_same_from_either_gram_matrix() -> None:
