@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from phantomset.data import catalogue, cohorts
 from phantomset.data.burned_in.screen import NOT_SCREENED, TextScreen, screen_for
 from phantomset.data.cohorts import load_cohort as load_cohort
@@ -27,7 +25,6 @@ from phantomset.data.quarantine.reviewed import Reviewed
 from phantomset.data.records import Cohort, Record, Rejected
 from phantomset.data.source import ReadContext, Source, SourceSettings
 from phantomset.data.splitting import groups
-from phantomset.data.splitting.duplicates import thumbnail
 from phantomset.data.splitting.groups import DuplicateSettings, Entry, Kept
 from phantomset.data.store import PackWriter, Store
 from phantomset.data.workspace import Workspace
@@ -80,7 +77,6 @@ def ingest(
     ledger = Ledger(settings.format)
     dropped: Counter[str] = Counter()
     entries: list[Entry] = []
-    thumbnails: dict[str, np.ndarray] = {}
     files = 0
     with workspace.nothing_left_behind(), Store(workspace).writer() as pack:
         for finished in _finished(source, settings, image, context, workspace, pack, workers):
@@ -88,13 +84,10 @@ def ingest(
             entry = _take(finished, pack, ledger, dropped)
             if entry is not None:
                 entries.append(entry)
-                if duplicates.near != "off" and finished.pixels is not None:
-                    thumbnails.setdefault(entry.digest, thumbnail(finished.pixels))
             if report is not None:
                 report(files)
-        if duplicates.near != "off":
-            _complete(thumbnails, entries, workspace)
-        kept, named, found = _settle(entries, thumbnails, duplicates.near, ledger, context)
+        pack.seal()
+        kept, named, found = _settle(entries, Store(workspace), duplicates.near, ledger, context)
         _hold_share(files, len(kept), ledger, deidentify)
         if dropped["unknown character sets"]:
             context.notes.append("Some files name a character set that nobody knows.")
@@ -190,16 +183,11 @@ def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter
     dropped.update(item.dropped)
     if finished.pixels is not None:
         pack.add(finished.pixels, finished.digest)
+    if finished.thumbnail is not None:
+        pack.add(finished.thumbnail, finished.thumbnail_digest)
     about = (item.subject, item.label, item.attributes, item.spacing_mm, item.links, item.is_doubtful)
-    return Entry(item.key, finished.digest, finished.origin, *about)
-
-
-def _complete(thumbnails: dict[str, np.ndarray], entries: list[Entry], workspace: Workspace) -> None:
-    """Add the thumbnails of images that were not decoded now, because the store has them."""
-    missing = sorted({entry.digest for entry in entries} - thumbnails.keys())
-    for start in range(0, len(missing), 1000):
-        some = missing[start : start + 1000]
-        thumbnails.update(zip(some, map(thumbnail, Store(workspace).get(some)), strict=True))
+    seen = (finished.thumbnail_digest, finished.side_px)
+    return Entry(item.key, finished.digest, finished.origin, *about, *seen)
 
 
 def _note_released(entries: list[Entry], reviewed: Reviewed, ledger: Ledger) -> None:
@@ -210,13 +198,13 @@ def _note_released(entries: list[Entry], reviewed: Reviewed, ledger: Ledger) -> 
 
 
 def _settle(
-    entries: list[Entry], thumbnails: dict[str, np.ndarray], near: str, ledger: Ledger, context: ReadContext
+    entries: list[Entry], store: Store, near: str, ledger: Ledger, context: ReadContext
 ) -> tuple[Kept, dict[str, str], dict[str, Any]]:
     """Take out what contradicts itself, merge copies; return what is kept, its groups and what was found."""
     notes = context.notes
     sound = groups.without_conflicts(entries, ledger, context.deidentify.accept_faces, context.waived)
     exact = groups.without_copies(sound, ledger, notes)
-    kept, pairs = groups.without_near_copies(exact, thumbnails, near, ledger, notes)
+    kept, pairs = groups.without_near_copies(exact, store.get, near, ledger, notes)
     named = groups.grouped(kept, pairs, exact)
     crossing = groups.leaks(kept, named)
     if any(crossing.values()):

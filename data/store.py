@@ -141,47 +141,53 @@ class Store:
 
 
 class PackWriter:
-    """Gathers images into packs beside the store. Made by `Store.writer`."""
+    """Gathers images into packs beside the store, a pack for each shape. Made by `Store.writer`."""
 
     def __init__(self, staging: Path, folder: Path, known: set[str]) -> None:
         self._staging, self._folder, self._known = staging, folder, known
-        self._open: dict[str, np.ndarray] = {}
+        self._open: dict[tuple[int, ...], dict[str, np.ndarray]] = {}
         self._bytes = 0
         self.sealed = 0
         """Packs that this writer has moved into the store."""
 
     def has(self, digests: Iterable[str]) -> bool:
-        """Return whether all digests are in the store, or in the open pack."""
+        """Return whether all digests are in the store, or in an open pack."""
         return all(digest in self._known for digest in digests)
 
     def add(self, image: np.ndarray, digest: str | None = None) -> str:
         """Take ``(C, H, W) uint8`` and return its digest; an image that is known already costs nothing."""
         digest = digest or digest_of_pixels(image)
         if digest not in self._known:
-            if self._open and next(iter(self._open.values())).shape != image.shape:
-                self.seal()
             self._known.add(digest)
-            self._open[digest] = np.array(image)
+            self._open.setdefault(image.shape, {})[digest] = np.array(image)
             self._bytes += image.nbytes
             if self._bytes >= PACK_BYTES:
                 self.seal()
         return digest
 
     def seal(self) -> None:
-        """Move what is open into the store, index last: rows in the order of their digests."""
+        """Move what is open into the store, each index last: rows in the order of their digests."""
+        for images in self._open.values():
+            self._seal(images)
+        if self._open:
+            _sync_folder(self._folder)
+        self._open, self._bytes = {}, 0
+
+    def _seal(self, images: dict[str, np.ndarray]) -> None:
         import pandas as pd
 
-        if not self._open:
-            return
-        digests = sorted(self._open)
+        digests = sorted(images)
         name = digest_of("pack", digests)
         parts = [self._staging / f"{name}.npy", self._staging / f"{name}.parquet"]
         with parts[0].open("wb") as stream:
-            first = self._open[digests[0]]
-            head = {"descr": "|u1", "fortran_order": False, "shape": (len(digests), *first.shape)}
+            head = {
+                "descr": "|u1",
+                "fortran_order": False,
+                "shape": (len(digests), *images[digests[0]].shape),
+            }
             np.lib.format.write_array_header_1_0(stream, head)
             for digest in digests:  # one by one: a stack would double the writer's memory
-                stream.write(self._open[digest].tobytes())
+                stream.write(images[digest].tobytes())
         frame = pd.DataFrame({"digest": digests, "row": np.arange(len(digests), dtype=np.int64)})
         frame.to_parquet(parts[1], index=False)
         for path in parts:
@@ -190,8 +196,6 @@ class PackWriter:
                 os.fsync(stream.fileno())
         for path in parts:
             path.replace(self._folder / path.name)
-        _sync_folder(self._folder)
-        self._open, self._bytes = {}, 0
         self.sealed += 1
 
 

@@ -28,6 +28,7 @@ from phantomset.data.store import PackWriter
 from phantomset.data.workspace import Workspace
 
 _NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
+_NAMES = ("digest", "origin", "thumbnail_digest", "side_px")
 _TABLE = """CREATE TABLE IF NOT EXISTS files
 (path TEXT, choices TEXT, content TEXT, found TEXT, PRIMARY KEY (path, choices)) WITHOUT ROWID"""
 
@@ -44,7 +45,8 @@ class Journal:
         row = self._row(listed)
         if row is None:
             return listed
-        digests = [item["digest"] for item in json.loads(row[1]) if "code" not in item]
+        images = [item for item in json.loads(row[1]) if "code" not in item]
+        digests = [item[name] for item in images for name in ("digest", "thumbnail_digest")]
         return replace(listed, known=row[0]) if self._pack.has(digests) else listed
 
     def settled(self, listed: Listed, answer: Answer) -> list[Finished]:
@@ -112,12 +114,11 @@ def _plain(finished: Finished) -> dict[str, Any]:
     item = asdict(finished.item)
     for name in ("pixels", "stored"):
         item.pop(name, None)
-    names = {"digest": finished.digest, "origin": finished.origin}
-    return item | ({} if isinstance(finished.item, Rejected) else names)
+    return item | ({} if isinstance(finished.item, Rejected) else {n: getattr(finished, n) for n in _NAMES})
 
 
 def _restored(item: dict[str, Any], listed: Listed) -> Finished:
     if "code" in item:
         return Finished(Rejected(**item)).told(listed)
-    names = {name: item.pop(name) for name in ("digest", "origin")}
+    names = {name: item.pop(name) for name in _NAMES}
     return Finished(RawImage(pixels=_NO_PIXELS, **item), **names).told(listed)

@@ -15,8 +15,9 @@ from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.reading.tree import unpacked
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import ReadContext, SourceSettings
+from phantomset.data.splitting.duplicates import thumbnail
 
-FORMAT = 2
+FORMAT = 3
 """Version of what is remembered of an image; an older cohort or journal is made anew."""
 
 _TEXT = "BURNED_IN_TEXT"
@@ -34,12 +35,19 @@ class Finished:
         pixels: ``(C, H, W) uint8``; None for a rejection, and where the store has them already.
         digest: their name; empty for a rejection.
         origin: digest of the image as the source gave it, before any crop or change of size.
+        thumbnail: ``(1, 32, 32) uint8`` by which near-copies are told, after any black-out; None as
+            for ``pixels``.
+        thumbnail_digest: its name; empty for a rejection.
+        side_px: the smaller side of that image.
     """
 
     item: RawImage | Rejected
     pixels: np.ndarray | None = None
     digest: str = ""
     origin: str = ""
+    thumbnail: np.ndarray | None = None
+    thumbnail_digest: str = ""
+    side_px: int = 0
 
     def told(self, listed: Listed) -> "Finished":
         """Return it with what is known of its file: where it lies, and what its path and row say."""
@@ -115,7 +123,9 @@ def finish(
             continue
         spacing = final_spacing(item.spacing_mm, item.pixels.shape, image)
         known = replace(shown, pixels=_NO_PIXELS, stored=None, spacing_mm=spacing)
-        yield Finished(known, pixels, digest_of_pixels(pixels), digest_of(item.pixels))
+        small = thumbnail(np.moveaxis(np.atleast_3d(shown.pixels), -1, 0))[None]
+        names = (digest_of_pixels(pixels), digest_of(item.pixels))
+        yield Finished(known, pixels, *names, small, digest_of_pixels(small), min(item.pixels.shape[:2]))
 
 
 def decode_file(

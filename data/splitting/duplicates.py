@@ -16,17 +16,23 @@ from PIL import Image
 THUMB_PX = 32
 
 DUPLICATE = 0.95
-"""From this registered correlation on, two images are one picture. Strangers' chest films stay below 0.90."""
+"""From this likeness on, two images are one picture."""
 
 REVIEW = 0.90
 """From here to `DUPLICATE` a pair is listed for a person to look at, and joined to nothing."""
 
 SAME_SIGNS = 151
-"""Equal minus unequal bits of 255; strangers' chest films reach 143."""
+"""Equal minus unequal bits of 255, from which on a pair is looked at more closely."""
 
-SAME_BOTH = 0.85
-"""Where the bits agree as well, this correlation suffices: noise lowers the one and not the other."""
+FINE_PX = 48
+"""Pictures with a smaller side than this show so little that strangers' bits agree more often."""
 
+_BY_CHANCE, _BY_CHANCE_WHERE_SMALL = 111, 151
+"""So much agreement of bits says nothing yet: strangers' chest films reach it."""
+
+_SURE = 0.98
+_STRICTER = 0.01
+_A_BIT = 0.001
 _COSINES = 16
 _WAVES = 8
 _NEAREST = 10
@@ -39,14 +45,21 @@ _SIGMA = THUMB_PX / 16
 _FLAT = 2.0
 """Images with a smaller deviation of grey values have no structure to compare."""
 
-_BLOCK = 4_000_000
+_END = 10
+"""Grey levels from the darkest and the brightest value of a picture, within which it may be clipped."""
+
+_ENOUGH = 0.5
+"""Of the shared pixels so many must be left to tell copies by."""
+
+_BLOCK = 1_000_000
+_AT_ONCE = 4096
 
 
 class Pair(NamedTuple):
     """Two images, by position, and how alike they are: 0 to 1, 1 is the same picture.
 
-    ``is_sure``: the bits agree, and the correlation alone reaches `DUPLICATE`. One of the two can deceive:
-    small chest films of strangers agree in their bits, a dark spot on plain skin correlates with any other.
+    ``is_sure``: nothing can have deceived. Of small pictures it is asked that the bits agree and that the
+    correlation is higher still: shirts of 28 px reach 0.97 with those of another class.
     """
 
     first: int
@@ -56,91 +69,140 @@ class Pair(NamedTuple):
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """Return a ``(32, 32)`` uint8 thumbnail of an image ``(C, H, W)`` uint8."""
-    grey = image[0] if len(image) == 1 else np.rint(image.mean(axis=0)).astype(np.uint8)
-    small = Image.fromarray(np.ascontiguousarray(grey))
+    """Return a ``(32, 32)`` uint8 thumbnail of an image ``(C, H, W)``: uint8, or float in [0, 1].
+
+    It is made from the picture as the source gave it: at 28 px strangers' chest films correlate to 0.93.
+    """
+    grey = image[0] if len(image) == 1 else image.mean(axis=0)
     shrinks = min(grey.shape) >= THUMB_PX
     kind = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-    return np.asarray(small.resize((THUMB_PX, THUMB_PX), kind))
+    picture = Image.fromarray(np.ascontiguousarray(grey, dtype=np.float32))
+    small = np.asarray(picture.resize((THUMB_PX, THUMB_PX), kind))
+    white = 255 if image.dtype.kind == "f" else 1
+    return np.rint(np.clip(small * white, 0, 255)).astype(np.uint8)
 
 
-def near_duplicates(thumbnails: np.ndarray) -> list[Pair]:
-    """Return the pairs with a score of at least `REVIEW`, sorted; ``thumbnails`` is ``(N, 32, 32)`` uint8.
+def near_duplicates(thumbnails: np.ndarray, sides: Sequence[int] | None = None, every: int = 1) -> list[Pair]:
+    """Return the pairs with a likeness of at least `REVIEW`, sorted.
 
-    Time grows with N squared (a matrix product of 255 columns), memory with N.
+    Time grows with N squared (a matrix product of 255 columns), memory with N: some 2 KiB an image.
+
+    Args:
+        thumbnails: ``(N, 32, 32)`` uint8.
+        sides: the smaller side in pixels of each picture that they were made from; None: none is small.
+        every: only every n-th image is compared, with all of them.
     """
-    values = thumbnails.astype(np.float32)
-    rough = np.flatnonzero(values.std(axis=(1, 2)) >= _FLAT)
+    rough = np.flatnonzero(thumbnails.std(axis=(1, 2), dtype=np.float32) >= _FLAT)
     if len(rough) < 2:
         return []
-    views = _Views(values[rough])
-    found: dict[tuple[int, int], tuple[float, bool]] = {}
-    step = max(1, _BLOCK // len(rough))
-    parts = [views.candidates(slice(start, start + step)) for start in range(0, len(rough), step)]
-    alike = {(int(i), int(j)) for same, _ in parts for i, j in same}
-    pairs = np.unique(np.sort(np.concatenate([part for both in parts for part in both]), axis=1), axis=0)
-    for start in range(0, len(pairs), 2048):
-        part = pairs[start : start + 2048]
-        for (i, j), score in zip(part.tolist(), views.registered(part).tolist(), strict=True):
-            if (i, j) in alike and score >= SAME_BOTH:
-                found[i, j] = max(score, DUPLICATE), score >= DUPLICATE
-            elif score >= REVIEW:
-                found[i, j] = score, False
-    return sorted(Pair(int(rough[i]), int(rough[j]), *alike) for (i, j), alike in found.items())
+    views = _Views(thumbnails if len(rough) == len(thumbnails) else thumbnails[rough])
+    small = np.zeros(len(rough), dtype=bool) if sides is None else np.asarray(sides)[rough] < FINE_PX
+    rows, step = np.flatnonzero(rough % every == 0), max(1, _BLOCK // len(rough))
+    if not len(rows):
+        return []
+    parts = [views.candidates(rows[start : start + step]) for start in range(0, len(rows), step)]
+    pairs = np.unique(np.sort(np.concatenate(parts), axis=1), axis=0)
+    found: list[Pair] = []
+    for start in range(0, len(pairs), 512):
+        part = pairs[start : start + 512]
+        correlation, agreeing = views.registered(part), views.agreeing(part)
+        is_small = small[part[:, 0]] | small[part[:, 1]]
+        scores = likeness(correlation, agreeing, is_small)
+        sure = ~is_small | (correlation >= _SURE) & (agreeing >= SAME_SIGNS)
+        found += [
+            Pair(int(rough[i]), int(rough[j]), score, is_sure)
+            for (i, j), score, is_sure in zip(part.tolist(), scores.tolist(), sure.tolist(), strict=True)
+            if score >= REVIEW
+        ]
+    return sorted(found)
+
+
+def likeness(correlation: np.ndarray, agreeing: np.ndarray, is_small: np.ndarray) -> np.ndarray:
+    """Return how alike pairs are, ``(P,)``: what registration says, and what the bits add to it.
+
+    Each can deceive alone: a dark spot on plain skin correlates with any other, and strangers' chest films
+    agree in bits. Correlation alone is asked for 0.96; each bit beyond chance makes up for 0.001 of it, so
+    that noise or a narrower window, which lower the correlation, hide no copy.
+    """
+    by_chance = np.where(is_small, _BY_CHANCE_WHERE_SMALL, _BY_CHANCE)
+    return np.minimum(1.0, correlation - _STRICTER + _A_BIT * np.maximum(0, agreeing - by_chance))
 
 
 class _Views:
-    """What is computed once for each image. Half of memory is `spectra`: 4 KiB an image."""
+    """What is computed once for each image; spectra are made for each batch of pairs."""
 
-    def __init__(self, values: np.ndarray) -> None:
-        from scipy import fft, ndimage  # pyright: ignore[reportMissingTypeStubs]
-
-        cosines: np.ndarray = cast(Any, fft).dctn(values, axes=(1, 2), norm="ortho")
-        signs = np.where(cosines[:, :_COSINES, :_COSINES] > 0, np.float32(1), np.float32(-1))
-        flat = signs.reshape(len(values), -1)[:, 1:]
+    def __init__(self, thumbnails: np.ndarray) -> None:
+        self._thumbnails = thumbnails
         odd = (np.arange(_COSINES**2) % _COSINES % 2 == 1)[1:]
+        blocks = [thumbnails[start : start + _AT_ONCE] for start in range(0, len(thumbnails), _AT_ONCE)]
+        described = [(_signs(block), _magnitudes(block.astype(np.float32))) for block in blocks]
         # a mirror changes the sign of the odd columns, an inversion all signs
-        self._even, self._odd = np.ascontiguousarray(flat[:, ~odd]), np.ascontiguousarray(flat[:, odd])
-        self._magnitudes = _magnitudes(values)
-        self._values = values
-        fine: np.ndarray = values - cast(Any, ndimage).gaussian_filter(
-            values, (0, _SIGMA, _SIGMA), mode="nearest"
-        )
-        window = np.sqrt(np.outer(_taper(), _taper())).astype(np.float32)
-        centred = fine - fine.mean(axis=(1, 2), keepdims=True)
-        self._spectra = np.fft.rfft2(_unit(centred * window)).astype(np.complex64)
-        self._mirrored = np.fft.rfft2(_unit(centred[:, :, ::-1] * window)).astype(np.complex64)
+        self._even = np.concatenate([signs[:, ~odd] for signs, _ in described])
+        self._odd = np.concatenate([signs[:, odd] for signs, _ in described])
+        self._magnitudes = np.concatenate([magnitudes for _, magnitudes in described])
 
-    def candidates(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pairs of these rows whose bits agree, and those worth registering; each ``(P, 2)``."""
-        agree = np.abs(self._even[rows] @ self._even.T)
-        agree += np.abs(self._odd[rows] @ self._odd.T)
+    def agreeing(self, pairs: np.ndarray) -> np.ndarray:
+        """Return equal minus unequal bits of each pair, mirrored or not, inverted or not, ``(P,)``."""
+        first, second = pairs[:, 0], pairs[:, 1]
+        even = np.abs((self._even[first] * self._even[second]).sum(axis=1, dtype=np.int32))
+        return even + np.abs((self._odd[first] * self._odd[second]).sum(axis=1, dtype=np.int32))
+
+    def candidates(self, rows: np.ndarray) -> np.ndarray:
+        """Return the pairs of these rows whose bits agree, and the most alike in their waves, ``(P, 2)``."""
         like = self._magnitudes[rows] @ self._magnitudes.T
-        start = int(rows.start)
-        numbers = np.arange(start, start + len(like))
-        agree[np.arange(len(numbers)), numbers] = 0
-        like[np.arange(len(numbers)), numbers] = 0
-        same = np.argwhere(agree >= SAME_SIGNS)
-        same[:, 0] += start
+        agree = np.zeros_like(like)
+        for signs in (self._even, self._odd):
+            ours = signs[rows].astype(np.float32)
+            for start in range(0, len(signs), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                agree[:, part] += np.abs(ours @ signs[part].astype(np.float32).T)
+        agree[np.arange(len(rows)), rows] = 0
+        like[np.arange(len(rows)), rows] = 0
+        first, second = np.nonzero(agree >= SAME_SIGNS)
+        same = np.stack([rows[first], second], axis=1)
         most = min(_NEAREST, like.shape[1] - 1)
         nearest = np.argpartition(-like, most - 1, axis=1)[:, :most]
         first, rank = np.nonzero(np.take_along_axis(like, nearest, axis=1) >= _LIKE)
-        near = np.stack([numbers[first], nearest[first, rank]], axis=1)
-        return same[same[:, 0] < same[:, 1]], near
+        near = np.stack([rows[first], nearest[first, rank]], axis=1)
+        return np.concatenate([same, near])
 
     def registered(self, pairs: np.ndarray) -> np.ndarray:
         """Return the correlation of each pair after the best shift, mirrored or not, inverted or not."""
-        first, second = pairs[:, 0], pairs[:, 1]
+        used, place_of = np.unique(pairs, return_inverse=True)
+        first, second = place_of.reshape(pairs.shape).T
+        values = self._thumbnails[used].astype(np.float32)
+        plain, mirrored = _spectra(values)
         scores = np.zeros(len(pairs), dtype=np.float32)
-        for spectra, is_mirrored in ((self._spectra, False), (self._mirrored, True)):
-            around = _correlations(spectra[first], self._spectra[second])
+        for spectra, is_mirrored in ((plain, False), (mirrored, True)):
+            around = _correlations(spectra[first], plain[second])
             best = around.reshape(len(pairs), -1).max(axis=1)
-            for place in np.flatnonzero((best >= _WORTH_REFINING) & (best < DUPLICATE)):
-                one, other = self._values[first[place]], self._values[second[place]]
+            for place in np.flatnonzero(best >= _WORTH_REFINING):
+                one, other = values[first[place]], values[second[place]]
                 refined = _refined(one[:, ::-1] if is_mirrored else one, other, around[place])
                 best[place] = max(best[place], refined)
             scores = np.maximum(scores, best)
         return scores
+
+
+def _signs(block: np.ndarray) -> np.ndarray:
+    """Return the signs of the low cosine coefficients but the first, ``(N, 255)``, 1 or -1."""
+    from scipy import fft  # pyright: ignore[reportMissingTypeStubs]
+
+    cosines: np.ndarray = cast(Any, fft).dctn(block.astype(np.float32), axes=(1, 2), norm="ortho")
+    low = cosines[:, :_COSINES, :_COSINES].reshape(len(block), -1)[:, 1:]
+    return np.where(low > 0, np.int8(1), np.int8(-1))
+
+
+def _spectra(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the spectra of the fine structure of pictures, and of their mirror images."""
+    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
+
+    blurred: np.ndarray = cast(Any, ndimage).gaussian_filter(values, (0, _SIGMA, _SIGMA), mode="nearest")
+    fine = values - blurred
+    centred = fine - fine.mean(axis=(1, 2), keepdims=True)
+    window = np.sqrt(np.outer(_taper(), _taper())).astype(np.float32)
+    plain, mirrored = (np.fft.rfft2(_unit(side * window)) for side in (centred, centred[:, :, ::-1]))
+    return plain.astype(np.complex64), mirrored.astype(np.complex64)
 
 
 def _taper() -> np.ndarray:
@@ -171,20 +233,40 @@ def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _refined(first: np.ndarray, second: np.ndarray, around: np.ndarray) -> float:
-    """Return |correlation| of the part that two images share at the best shift, to parts of a pixel."""
+    """Return |correlation| of the part that two images share at the best shift, to parts of a pixel.
+
+    Once with all of its pixels, and once without those where a window was clipped: there nothing can be told.
+    """
     row, column = np.unravel_index(int(around.argmax()), around.shape)
     down = float(row - _REACH + _vertex(around[:, column], int(row)))
     right = float(column - _REACH + _vertex(around[row], int(column)))
     shared = (_common(down), _common(right))
-    a, b = _fine(first[shared]), _fine(_moved(second, down, right)[shared])
+    one, other = first[shared], _moved(second, down, right)[shared]
+    whole = np.ones_like(one)
+    inside = _inside(first)[shared] * (_moved(_inside(second), down, right)[shared] > 1 - 1e-3)
+    counted = [whole, inside] if inside.mean() >= _ENOUGH else [whole]
+    return max(_correlation(_fine(one, weights), _fine(other, weights)) for weights in counted)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(abs((a * b).sum()) / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6))
 
 
-def _fine(values: np.ndarray) -> np.ndarray:
+def _inside(values: np.ndarray) -> np.ndarray:
+    """Return 1 where a picture is well between its darkest and its brightest value, else 0."""
+    ends = float(values.min()) + _END, float(values.max()) - _END
+    return ((values > ends[0]) & (values < ends[1])).astype(np.float32)
+
+
+def _fine(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return what differs from the ground around it, with mean 0; of pixels with weight 0 nothing counts."""
     from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-    fine: np.ndarray = values - cast(Any, ndimage).gaussian_filter(values, _SIGMA, mode="nearest")
-    return fine - fine.mean()
+    def blurred(picture: np.ndarray) -> np.ndarray:
+        return cast(Any, ndimage).gaussian_filter(picture, _SIGMA, mode="nearest")
+
+    fine = weights * (values - blurred(values * weights) / np.maximum(blurred(weights), 1e-3))
+    return weights * (fine - fine.sum() / weights.sum())
 
 
 def _vertex(line: np.ndarray, place: int) -> float:
@@ -212,14 +294,15 @@ def _common(way: float) -> slice:
     return slice(margin if way > 0 else 1, THUMB_PX - (margin if way < 0 else 1))
 
 
-def is_selective(thumbnails: np.ndarray, owners: Sequence[str]) -> bool:
+def is_selective(thumbnails: np.ndarray, owners: Sequence[str], sides: Sequence[int] | None = None) -> bool:
     """Return whether near-duplicates can be told in this kind of image.
 
-    Drawings and digits are so alike that strangers pass for copies. From every n-th image, some 600, it is
-    reckoned how many of all images would be joined to an image of another owner: at most 5% may.
+    Drawings and digits are so alike that strangers pass for copies: of some 600 images, each compared with
+    all, at most 5% (or four) may be joined to an image of another owner.
     """
-    step = -(-len(thumbnails) // 600)
-    part, names = thumbnails[::step], owners[::step]
-    pairs = [pair for pair in near_duplicates(part) if pair.score >= DUPLICATE]
-    strangers = sum(names[pair.first] != names[pair.second] for pair in pairs)
-    return 2 * strangers * step <= max(4 * step, 0.05 * len(names))
+    every = -(-len(thumbnails) // 600)
+    pairs = [pair[:2] for pair in near_duplicates(thumbnails, sides, every) if pair.score >= DUPLICATE]
+    joined = {
+        row for pair in pairs for row in pair if owners[pair[0]] != owners[pair[1]] and row % every == 0
+    }
+    return len(joined) <= max(4, 0.05 * len(thumbnails) / every)

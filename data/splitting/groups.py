@@ -47,7 +47,11 @@ class DuplicateSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image that is in the store and waits for its place in the cohort. ``links`` are keyed pseudonyms."""
+    """An image that is in the store and waits for its place in the cohort.
+
+    ``links`` are keyed pseudonyms; ``thumbnail`` is the digest of a small picture in the store, made from a
+    picture whose smaller side was ``side_px``.
+    """
 
     key: str
     digest: str
@@ -58,6 +62,8 @@ class Entry:
     spacing_mm: float | None
     links: dict[str, str]
     is_doubtful: bool = False
+    thumbnail: str = ""
+    side_px: int = 0
 
     @property
     def owner(self) -> str:
@@ -130,24 +136,32 @@ def without_copies(entries: Iterable[Entry], ledger: Ledger, notes: list[str]) -
 
 
 def without_near_copies(
-    kept: Kept, thumbnails: Mapping[str, np.ndarray], near: str, ledger: Ledger, notes: list[str]
+    kept: Kept,
+    pictures: Callable[[Sequence[str]], np.ndarray],
+    near: str,
+    ledger: Ledger,
+    notes: list[str],
 ) -> tuple[Kept, list[tuple[str, str, float]]]:
-    """Return what is kept, and the pairs of digests that are nearly the same picture, with their score.
+    """Return what is kept, and the pairs of digests that are nearly the same picture, with their likeness.
 
     Both of a sure pair with two labels are taken out: nobody knows which label is right. Where it is not sure
     that they are one picture, both stay, in one group, and come first in the list for people to look at.
+    ``pictures`` returns the thumbnails ``(N, 1, 32, 32)`` uint8 of digests.
     """
     digests = sorted(kept)
     if near == "off" or len(digests) < 2:
         return kept, []
-    pictures = np.stack([thumbnails[digest] for digest in digests])
-    if not is_selective(pictures, [kept[digest][0].owner for digest in digests]):
+    # of several copies the one with the least origin speaks, whatever order they came in
+    speakers = [min(kept[digest], key=lambda entry: entry.origin) for digest in digests]
+    thumbnails = pictures([entry.thumbnail for entry in speakers])[:, 0]
+    sides = [entry.side_px for entry in speakers]
+    if not is_selective(thumbnails, [entry.owner for entry in speakers], sides):
         notes.append(
             "Near-duplicates were not looked for: pictures of this kind are so alike that strangers pass for "
             "copies. Exact copies were joined."
         )
         return kept, []
-    pairs = near_duplicates(pictures)
+    pairs = near_duplicates(thumbnails, sides)
     found = [(digests[pair.first], digests[pair.second], pair.score) for pair in pairs]
     sure = {(digests[pair.first], digests[pair.second]) for pair in pairs if pair.is_sure}
     certain = [pair for pair in found if pair[2] >= DUPLICATE]

@@ -225,10 +225,11 @@ def _patients(
 def _grouped(images: np.ndarray, notes: list[str]) -> np.ndarray:
     """Return a code ``(N,)`` for each image; near-duplicates, joined in chains, have one."""
     small = np.stack([thumbnail(image) for image in images])
-    if not is_selective(small, [str(row) for row in range(len(small))]):
+    sides = [min(images.shape[2:])] * len(images)
+    if not is_selective(small, [str(row) for row in range(len(small))], sides):
         notes.append("These images are so alike that near-duplicates cannot be told: none were grouped.")
         return np.arange(len(images))
-    pairs = [pair[:2] for pair in near_duplicates(small) if pair.score >= DUPLICATE]
+    pairs = [pair[:2] for pair in near_duplicates(small, sides) if pair.score >= DUPLICATE]
     first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     links = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(images), len(images)))
     return sparse.csgraph.connected_components(links, directed=False)[1]

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from phantomset.data.quarantine.ledger import in_words
 from phantomset.data.quarantine.reasons import REASONS
 from phantomset.data.records import Cohort, Split
 from phantomset.data.store import image_set
@@ -49,7 +48,6 @@ def write(workspace: Workspace, cohort: Cohort, split: Split) -> Path:
             groups=len({record.group for record in cohort.records}),
             patients=len({record.subject for record in cohort.records}),
             quarantine=[(code, n, REASONS[code]) for code, n in _ordered(cohort.quarantine)],
-            quarantine_words=in_words(cohort.quarantine),
             ledger=(folder / "quarantine.txt").relative_to(workspace.root),
             copies=len(found.get("exact_copies", [])),
             near=found.get("near_copies", [])[:_VALUES],
@@ -91,7 +89,7 @@ def _write_sheet(workspace: Workspace, cohort: Cohort, doubtful: frozenset[str],
     for number, image in enumerate(images):
         pixels = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
         tile = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
-        tile.thumbnail((_TILE_PX, _TILE_PX))
+        tile = ImageOps.contain(tile, (_TILE_PX - 2, _TILE_PX - 2))
         sheet.paste(tile, (number % _COLUMNS * _TILE_PX, number // _COLUMNS * _TILE_PX))
     sheet.save(place)
     place.chmod(0o600)

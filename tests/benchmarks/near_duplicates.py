@@ -1,6 +1,9 @@
 """How many altered copies are found as near-duplicates, and how many pairs of strangers pass for copies.
 
-python tests/benchmarks/near_duplicates.py --data nih-cxr14-1000-96.zip --copies 100 --size 64
+Each change is a set of its own: all pictures, and a copy of each after that change, so that nothing is found
+by way of another copy.
+
+python tests/benchmarks/near_duplicates.py --data nih-cxr14-1000-96.zip --sizes 96 64 28
 """
 
 import argparse
@@ -56,41 +59,46 @@ def altered(picture: np.ndarray, chance: np.random.Generator) -> Copies:
     return {name: np.ascontiguousarray(copy.astype(np.uint8)) for name, copy in copies.items()}
 
 
+def told(copies: list[np.ndarray], originals: np.ndarray, size: int, patients: list[str]) -> list[float]:
+    """The share of copies that is found, that which is listed, and the number of pairs of two patients."""
+    thumbnails = np.concatenate([originals, small(copies, size)])
+    count, hits = len(copies), {"found": 0, "listed": 0}
+    strangers = 0
+    for pair in near_duplicates(thumbnails, [size] * len(thumbnails)):
+        is_certain = pair.score >= DUPLICATE
+        if pair.second == pair.first + count:
+            hits["found" if is_certain else "listed"] += 1
+        strangers += is_certain and patients[pair.first % count] != patients[pair.second % count]
+    return [hits["found"] / count, hits["listed"] / count, strangers]
+
+
+def small(pictures: list[np.ndarray], size: int) -> np.ndarray:
+    """Thumbnails of pictures as a source of that size would give them."""
+    sides = (size, size)
+    sized = [np.asarray(Image.fromarray(each).resize(sides, Image.Resampling.BOX)) for each in pictures]
+    return np.stack([thumbnail(each[None]) for each in sized])
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--copies", type=int, default=100)
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[96, 64, 28])
     chosen = parser.parse_args()
     pictures, patients = load(chosen.data)
     chance = np.random.default_rng(0)
-    picked = chance.choice(len(pictures), min(chosen.copies, len(pictures)), replace=False)
-    stack, owners, changes = list(pictures), list(range(len(pictures))), [""] * len(pictures)
-    for index in picked:
-        for name, copy in altered(pictures[index], chance).items():
-            stack.append(copy)
-            owners.append(int(index))
-            changes.append(name)
-    side = (chosen.size, chosen.size)
-    sized = [np.asarray(Image.fromarray(p).resize(side, Image.Resampling.BOX)) for p in stack]
-    thumbnails = np.stack([thumbnail(picture[None]) for picture in sized])
-    start = time.process_time()
-    pairs = near_duplicates(thumbnails)
-    seconds = time.process_time() - start
-    found, listed = dict.fromkeys(changes, 0), dict.fromkeys(changes, 0)
-    false = 0
-    for pair in pairs:
-        first, second = owners[pair.first], owners[pair.second]
-        certain = pair.score >= DUPLICATE
-        false += certain and patients[first] != patients[second]
-        if pair.first < len(pictures) <= pair.second and first == second:
-            (found if certain else listed)[changes[pair.second]] += 1
-    print(f"{len(stack):,} images of {chosen.size} px, {seconds:.1f} CPU seconds; false pairs: {false}")
-    print("| change | found | listed for review |\n|---|---|---|")
-    for name in dict.fromkeys(changes):
-        if name:
-            print(f"| {name} | {found[name] / len(picked):.0%} | {listed[name] / len(picked):.0%} |")
+    copies = [altered(picture, chance) for picture in pictures]
+    originals = {size: small(pictures, size) for size in chosen.sizes}
+    start, strangers = time.process_time(), 0
+    heads = [f"{size} px, found | listed" for size in chosen.sizes]
+    print(f"| change | {' | '.join(heads)} |\n|---|{'---|---|' * len(heads)}")
+    for name in copies[0]:
+        altogether = [each[name] for each in copies]
+        row = [told(altogether, originals[size], size, patients) for size in chosen.sizes]
+        strangers += int(sum(each[2] for each in row))
+        print(f"| {name} | {' | '.join(f'{each[0]:.1%} | {each[1]:.1%}' for each in row)} |", flush=True)
+    seconds = (time.process_time() - start) / len(copies[0]) / len(chosen.sizes)
+    print(f"{2 * len(pictures):,} pictures a set, {seconds:.1f} CPU seconds each; false pairs: {strangers}")
 
 
 if __name__ == "__main__":

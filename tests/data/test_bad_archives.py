@@ -93,7 +93,7 @@ def test_an_encrypted_member_is_quarantined(
     assert take_in({"format": "folder", "path": path}, accept=1).quarantine == {"ENCRYPTED": 1}
 
 
-def test_an_archive_whose_members_overlap_isrefuses(
+def test_an_archive_whose_members_overlap_is_refused(
     tmp_path: Path, refuses: Refuses, make_png: Make, gradient: Draw
 ) -> None:
     """The densest bombs let many directory entries share one body: all offsets are set to the first."""

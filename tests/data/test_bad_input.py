@@ -174,7 +174,7 @@ def test_other_sizes_without_a_rule(
     assert len(take_in(source, fit="pad").records) == 10
 
 
-def test_links_and_special_files_arerefuses(
+def test_links_and_special_files_are_refused(
     pictures: Path, take_in: TakeIn, refuses: Refuses, tmp_path: Path
 ) -> None:
     """A link out of the folder, a link to a folder, a loop and a pipe: a code each, nothing followed, no
@@ -211,7 +211,7 @@ def test_clutter_is_no_part_of_the_input(pictures: Path, take_in: TakeIn) -> Non
         {"format": "digits", "path": "x"},
     ],
 )
-def test_settings_that_make_no_sense_arerefuses(source: Source) -> None:
+def test_settings_that_make_no_sense_are_refused(source: Source) -> None:
     """Unknown keys, broken expressions and contradictions are found before anything is read."""
     with pytest.raises(ValidationError):
         catalogue.load("phantomset.data.sources", source["format"]).Settings.model_validate(source)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from phantomset.data.splitting.duplicates import DUPLICATE, is_selective, near_duplicates, thumbnail
+from phantomset.data.splitting.duplicates import (
+    DUPLICATE,
+    is_selective,
+    likeness,
+    near_duplicates,
+    thumbnail,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +35,7 @@ CHANGES = {
     "mirrored": lambda p: p[:, ::-1],
     "inverted": lambda p: 255 - p,
     "shifted": _shifted,
+    "clipped": lambda p: np.interp(p, np.percentile(p, [10, 90]), [0, 255]).astype(np.uint8),
     "colour": lambda p: p,
 }
 
@@ -46,6 +53,28 @@ def test_a_changed_copy_is_found_and_no_stranger(pictures: np.ndarray, change: s
     if change == "colour":
         copies = [np.repeat(copy, 3, axis=0) for copy in copies]
     assert _pairs(stack + copies) == {(number, 40 + number) for number in range(10)}
+
+
+@pytest.mark.parametrize(
+    ("correlation", "agreeing", "is_small", "expected"),
+    [
+        (0.96, 20, False, 0.95),
+        (0.92, 151, False, 0.95),
+        (0.92, 151, True, 0.91),
+        (0.90, 137, False, 0.916),
+        (0.99, 255, False, 1.0),
+    ],
+)
+def test_likeness_by_hand(correlation: float, agreeing: int, is_small: bool, expected: float) -> None:
+    """0.01 off the correlation, and 0.001 more for each bit that agrees beyond 111 (small pictures: 151)."""
+    found = likeness(np.array([correlation]), np.array([agreeing]), np.array([is_small]))
+    assert found == pytest.approx([expected])
+
+
+def test_a_thumbnail_of_floats_is_that_of_bytes(pictures: np.ndarray) -> None:
+    """A picture in [0, 1] and the same one in 0 to 255, but for the rounding of halves."""
+    floats = thumbnail(pictures[:1].astype(np.float32) / 255).astype(int)
+    assert np.abs(floats - thumbnail(pictures[:1])).max() <= 1
 
 
 def test_flat_and_few_pictures_have_no_copies(pictures: np.ndarray) -> None:

@@ -1,0 +1,55 @@
+"""The review report: what the data office is shown of an ingest."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from phantomset.data import catalogue
+from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.ingest import ingest
+from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.splitting.split import SplitSettings, split
+from phantomset.data.workspace import Workspace
+from phantomset.pipelines.report import review
+
+
+def _input(folder: Path) -> Path:
+    """Twelve pictures of twelve patients, four of them seen from behind; one empty file, one text file."""
+    folder.mkdir()
+    rows = ["file,label,patient,view"]
+    for number in range(12):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{'ab'[number % 2]},P{number},{'PA' if number < 4 else 'AP'}")
+    (folder / "labels.csv").write_text("\n".join([*rows, "empty.png,a,P12,AP", "note.png,a,P13,AP"]))
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "note.png").write_bytes(b"no picture at all" * 20)
+    return folder
+
+
+def test_every_value_the_quarantine_and_a_look(tmp_path: Path) -> None:
+    """Each kept value with its count, each reason with what to do, and all twelve pictures side by side; in
+    the restricted part, for its owner alone, without a patient's or a file's name.
+    """
+    workspace = Workspace.open(tmp_path / "workspace")
+    labels = {"table": "labels.csv", "key": "file", "column": "label"}
+    source = {"path": _input(tmp_path / "in"), "labels": labels, "patient": {"column": "patient"}}
+    kind = catalogue.load("phantomset.data.sources", "folder").Settings
+    settings = kind.model_validate(source | {"attributes": ["view"]})
+    rules = DeidentifySettings(accept_quarantined_share=1)
+    cohort = ingest(settings, ImageSettings(size_px=16), rules, workspace, workers=0)
+    page = review.write(workspace, cohort, split(cohort, SplitSettings(), workspace))
+    text = page.read_text()
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", text)]
+    assert ["AP", "8"] in rows
+    assert ["PA", "4"] in rows
+    assert [row[:2] for row in rows if len(row) == 4] == [["EMPTY_FILE", "1"], ["NOT_RECOGNISED", "1"]]
+    assert "14 files, 12 images of\n12 patients" in text
+    sheet = page.with_suffix(".png")
+    assert np.asarray(Image.open(sheet)).shape == (64, 12 * 64, 3)
+    assert (np.asarray(Image.open(sheet)).max(axis=2) > 0).mean() > 0.9
+    assert page.is_relative_to(workspace.root / "restricted")
+    assert {path.stat().st_mode & 0o077 for path in (page, sheet)} == {0}
+    assert not re.search(r"\bP1?\d\b|\d\.png<|note\.png", text.replace("PA", ""))
