@@ -38,10 +38,6 @@ class Encoded:
         fine = space.candidates(images, torch.float32)
         return cls(fine, space.coarse.candidates(images, torch.float32) if space.coarse else fine)
 
-    def first(self, count: int) -> "Encoded":
-        """Return the first images alone."""
-        return Encoded(self.fine[:count], self.coarse[:count])
-
 
 def blocks(
     space: Space, queries: np.ndarray | Tensor, candidates: Encoded, sets: Sequence[slice]
@@ -243,8 +239,7 @@ def measure(
     """
     everything = np.concatenate([reference.images, *(part.images for part in sets)])
     encoded = Encoded.of(space, everything)
-    queries = everything if space.moves else encoded.fine
-    spacing, image_to_r = _to_reference(space, queries, encoded.first(len(reference)), reference)
+    spacing, image_to_r = _to_reference(space, encoded, reference)
     n_r, least = len(reference), float(spacing[spacing > 0].min())
     bandwidth = float(np.median(spacing)) if with_kernels else None
     scale = 1 / np.sqrt(_never_zero(image_to_r, least))
@@ -282,22 +277,24 @@ def _slices(sets: Sequence[Candidates]) -> list[slice]:
     return [slice(end - len(part.images), end) for part, end in zip(sets, ends, strict=True)]
 
 
-def _to_reference(
-    space: Space, queries: np.ndarray | Tensor, encoded: Encoded, reference: ImageSet
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances to the nearest R image: of R to other patients, and ``(M,)`` of all sets."""
-    nearest = np.empty(len(queries))
-    patients = torch.from_numpy(reference.patients)
-    for start, block in blocks(space, queries, encoded, [slice(0, len(reference))]):
-        own = patients[start : start + len(block)]  # empty once the reference is through
-        block[: len(own)][own[:, None] == patients[None]] = torch.inf
-        nearest[start : start + len(block)] = block.amin(1).numpy()
-    spacing = nearest[: len(reference)]
-    spacing = spacing[np.isfinite(spacing)]  # a shortlist may hold images of the same patient alone
+def _to_reference(space: Space, encoded: Encoded, reference: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances to the nearest R image: ``(n_R,)`` of R to other patients, and ``(M,)`` of all sets.
+
+    R's images are the queries, as T's and H's are: a blurred image is near to every one that may be blurred,
+    and only seen from there is it known to be.
+    """
+    count, patients = len(reference), torch.from_numpy(reference.patients)
+    queries = reference.images if space.moves else encoded.fine[:count]
+    nearest = torch.full((len(encoded.fine),), torch.inf)
+    for start, block in _all_pairs(space, queries, encoded.fine):
+        own = patients[start : start + len(block)]
+        block[:, :count][own[:, None] == patients[None]] = torch.inf
+        nearest = torch.minimum(nearest, block.amin(0))
+    spacing = nearest[:count].numpy()
     # A reference of one patient has no other to compare with: no spacing, no judgement.
-    if not (spacing > 0).any():
+    if not np.isfinite(spacing).all() or not (spacing > 0).any():
         raise ValueError(f"{space.name}: the reference images do not differ, or come from one patient.")
-    return spacing, nearest[len(reference) :]
+    return spacing, nearest[count:].numpy()
 
 
 def _never_zero(distance: np.ndarray, least: float) -> np.ndarray:

@@ -63,8 +63,8 @@ def test_table_is_the_definition(
     space, real, made = spaces[name], smooth_images(6, 50, seed=1).images, smooth_images(5, 70, seed=1).images
     (found,) = measure(space, real, reference, (Candidates(made, tail=2),)).tables
     to_r = {
-        id(side): [min(brute_distance(space, x, r) for r in reference.images) for x in side]
-        for side in (real, made)
+        id(real): [min(brute_distance(space, x, r) for r in reference.images) for x in real],
+        id(made): [min(brute_distance(space, r, s) for r in reference.images) for s in made],
     }
     q = np.array(
         [
