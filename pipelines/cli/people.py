@@ -107,7 +107,7 @@ def sign_off(
     elif left:
         typer.echo(f"signed by {signed[0].name}; {left} more must sign, with another key")
     else:
-        typer.echo(f"signed by {signed[0].name}; now run the recipe again, and it is published")
+        typer.echo(f"signed by {signed[0].name}; now run the recipe again, or resume the run in Prefect")
     return OK
 
 
