@@ -46,9 +46,9 @@ def test_too_few_patients_are_never_published(
 
 
 def hold_pixels_back(workspace: Path) -> None:
-    """No public part of the workspace holds the bytes of a real image."""
-    (pack,) = (workspace / "restricted" / "objects").glob("*.npy")
-    real = np.load(pack)[0].tobytes()
+    """No public part of the workspace holds the bytes of a real image, or of what it was compared by."""
+    real = [np.load(pack)[0].tobytes() for pack in (workspace / "restricted" / "objects").glob("*.npy")]
+    assert real
     for part in ("runs", "blocked", "releases"):
         for path in (workspace / part).rglob("*"):
-            assert not path.is_file() or real not in path.read_bytes()
+            assert not path.is_file() or not any(image in path.read_bytes() for image in real)
