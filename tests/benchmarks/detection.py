@@ -60,7 +60,7 @@ LEAST_FOR_FAMILY = 10
 DRAWS = 999
 JITTERS = (0.3, 0.6, 1.0)
 WHOLE_SET = 150
-COPIES, GAN = "copies", "gan"
+COPIES, GAN, FROM_GAN = "copies", "gan", "from gan"
 
 
 class Planting(Context):
@@ -101,7 +101,8 @@ def extra_sets(train: ImageSet, options: argparse.Namespace, number: int) -> dic
         sets[f"kde {strength}"] = Candidates(jittered(train.images, WHOLE_SET, strength, rng))
     if options.gan_images:
         images = overfitted(train, options.gan_images, options.count, number, options.cache)
-        sets[GAN] = Candidates(images, tail=len(images))
+        some = images[: options.count // 20]
+        sets |= {GAN: Candidates(images), FROM_GAN: Candidates(some, tail=len(some))}
     return sets
 
 
@@ -143,11 +144,11 @@ def split(pool: ImageSet, options: argparse.Namespace, number: int) -> dict:
     cells += [
         {"cell": name, "k": 0, **look(whole(context.view(name)), options.count, rng)}
         for name in sets
-        if name != COPIES
+        if name not in (COPIES, FROM_GAN)
     ]
     if GAN in sets:
-        picked = rng.permutation(options.count)[: options.count // 20]
-        near = planted(own, context.view(GAN), picked)
+        picked = np.arange(options.count // 20)
+        near = planted(own, context.view(FROM_GAN), picked)
         cells.append({"cell": "mixture", "k": len(picked), **look(near, len(picked), rng)})
     return {"split": number, "cells": cells, "cpu_seconds": round(time.process_time() - started, 1)}
 
