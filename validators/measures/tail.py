@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+ENOUGH = 20
+"""Tail points. With 11 the exponent's lower bound is half of it, and mixtures of two images get through."""
+
+
 def hill_exponent(smallest: np.ndarray, threshold: float) -> float:
     """Return the Hill estimate ``k / Σ log(u / v)`` of a lower tail ``P(V < v) ~ v^a``.
 
@@ -57,8 +61,10 @@ class Tail:
         return float(self.threshold * (expected * self.holdout / (train * self.count)) ** (1 / self.lower))
 
 
-def fit_tail(holdout: np.ndarray, share: float = 0.05) -> Tail:
-    """Return the power law through the smallest ``share`` of the holdout's values ``(n_H,)``.
+def fit_tail(holdout: np.ndarray) -> Tail:
+    """Return the power law through the smallest of the holdout's values ``(n_H,)``.
+
+    A twentieth of them, or of a small holdout `ENOUGH`, but never more than a tenth.
 
     Raises:
         ValueError: no value, or values that are not finite.
@@ -66,8 +72,9 @@ def fit_tail(holdout: np.ndarray, share: float = 0.05) -> Tail:
     if len(holdout) < 2 or not np.isfinite(holdout).all():
         raise ValueError(f"fit_tail: {len(holdout)} values; at least 2, all finite, are needed.")
     ordered = np.sort(holdout)
-    # floor, so that 10 tail points need 200 patients; the threshold itself is no tail point.
-    count = max(1, int(np.floor(share * len(holdout) + 1e-9)))
+    # Floors, so that 10 tail points need 100 patients; the threshold itself is no tail point.
+    twentieth, tenth = (int(np.floor(share * len(holdout) + 1e-9)) for share in (0.05, 0.1))
+    count = max(1, twentieth, min(ENOUGH, tenth))
     threshold = float(ordered[count])
     exponent = hill_exponent(ordered[:count], threshold) if threshold > 0 else 0.0
     lower = max(0.0, exponent * (1 - 1.645 / np.sqrt(count)))

@@ -117,11 +117,18 @@ def test_planted_zero_has_p_zero() -> None:
     assert tail.alarm_distance(1000) < HILL[0]
 
 
-def test_scan_of_equal_sets_rarely_alarms() -> None:
+@pytest.mark.parametrize(("holdout", "count"), [(100, 10), (220, 20), (400, 20), (1000, 50), (9, 1)])
+def test_tail_of_a_small_holdout(holdout: int, count: int) -> None:
+    """A twentieth of the holdout makes the tail; where that is less than 20 values, 20, at most a tenth."""
+    assert fit_tail(np.linspace(1, 2, holdout)).count == count
+
+
+@pytest.mark.parametrize("size", [220, 500])
+def test_scan_of_equal_sets_rarely_alarms(size: int) -> None:
     """T and H from one distribution: p below .01 in few of 300 draws, though the tail is fitted."""
     rng = np.random.default_rng(5)
     small = sum(
-        fit_tail(rng.weibull(8, 500)).p_value(rng.weibull(8, 500).min(), 500) < 0.01 for _ in range(300)
+        fit_tail(rng.weibull(8, size)).p_value(rng.weibull(8, size).min(), size) < 0.01 for _ in range(300)
     )
     assert upper_bound(small, 300) < 0.03
 
