@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 ENOUGH = 20
 """Tail points. With 11 the exponent's lower bound is half of it, and mixtures of two images get through."""
 
