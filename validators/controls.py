@@ -139,10 +139,10 @@ def _pooled_finding(hits: dict[str, int], trials: dict[str, int]) -> Finding:
     seen = [name for name in single if hits[name] >= LEAST_SHARE * trials[name]]
     unseen = [f"{name} ({hits[name]} of {trials[name]})" for name in single if name not in seen]
     sentence = (
-        f"Would have caught one copy of a training image ({', '.join(seen) or 'no kind'}): {one_hits} of "
+        f"Would have caught one copy of a training image ({'; '.join(seen) or 'no kind'}): {one_hits} of "
         f"{one_trials} planted were noticed, so at least {lower_bound(one_hits, one_trials):.0%} of such "
         f"copies with 95% confidence ({COPIES} trials a rung: one rung alone proves less)."
-        + (f" Not reliably noticed: {', '.join(unseen)}." if unseen else "")
+        + (f" Not reliably noticed: {'; '.join(unseen)}." if unseen else "")
     )
     return Finding(
         check="positive_control",

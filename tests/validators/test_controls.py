@@ -29,7 +29,7 @@ def test_planted_copies_are_noticed(clean: Context) -> None:
     pooled = findings[-1]
     assert pooled.status == "PASS"
     assert pooled.n == sum({1: 24, 10: 8}.get(rung.dose, 0) for rung in LADDER)
-    assert "Would have caught one copy" in pooled.details["power"]
+    assert "Would have caught one copy of a training image (exact; noise 2/255; " in pooled.details["power"]
     by_rung = {f.metric.split(": ", 1)[1]: f for f in findings[:-1]}
     assert by_rung["exact"].value == 1
     assert by_rung["patch"].status == "REPORTED"
