@@ -2,7 +2,7 @@
 
     python tests/benchmarks/reidentification.py --data nih-cxr14-1000-96.zip --patient patient_id
     python tests/benchmarks/reidentification.py --data ham10000-nv-mel-150.zip --patient lesion_id
-    python tests/benchmarks/reidentification.py --patients 300 --reference 400        (the demo's phantoms)
+    python tests/benchmarks/reidentification.py --patients 400 --reference 500        (phantoms)
 
 First the verification model alone: it learns from two thirds of all patients who have several images, and
 its AUC is that of telling same from different patients among the others, over ``--draws`` draws. Below .95
@@ -24,7 +24,7 @@ from phantomset.validators.finding import Evidence, Rules
 from phantomset.validators.measures.rates import clopper_pearson
 from phantomset.validators.verification import fit_verifier
 
-SHOWN_AGAIN = (0, 5, 10, 20, 40)
+SHOWN_AGAIN = (0, 20, 40, 80, 120)
 
 
 def qualification(pool: ImageSet, options: argparse.Namespace) -> dict:

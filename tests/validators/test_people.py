@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from scipy import stats
 
 from phantomset.data.phantoms.cohort import phantoms
 from phantomset.data.records import ImageSet
 from phantomset.validators.checks import attributes, reidentification, texts, white_box
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Evidence, Finding, Rules
+from phantomset.validators.verification import Verifier
 
 from .conftest import make_evidence
 
@@ -40,6 +43,19 @@ def with_second_images(case: Evidence, count: int) -> Evidence:
     synthetic[:count] = case.train.images[moved]
     kept = case.train.take(np.setdiff1d(np.arange(len(case.train)), moved))
     return replace(case, train=kept, synthetic=replace(case.synthetic, images=synthetic))
+
+
+def test_likeness_is_the_ratio_of_two_gaussians() -> None:
+    """One patient's two images against two patients': scipy's densities, but for a constant."""
+    between = np.array([3.0, 0.5, 0.0])
+    model = Verifier(torch.zeros(3), torch.eye(3), torch.from_numpy(between))
+    left, right = np.random.default_rng(0).standard_normal((2, 4, 3))
+    joint = np.block([[np.diag(between + 1), np.diag(between)], [np.diag(between), np.diag(between + 1)]])
+    own = stats.multivariate_normal(np.zeros(3), np.diag(between + 1))
+    same = stats.multivariate_normal(np.zeros(6), joint)
+    expected = [[same.logpdf(np.r_[a, b]) - own.logpdf(a) - own.logpdf(b) for b in right] for a in left]
+    found = model.likeness(torch.from_numpy(left), torch.from_numpy(right)).numpy()
+    assert np.ptp(np.array(expected) - found) == pytest.approx(0, abs=1e-9)
 
 
 def test_fresh_patients_are_not_met_again(visits: Evidence) -> None:

@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Check, Finding, Status
 from phantomset.validators.measures.permutation import min_p, top_columns
 from phantomset.validators.policy import ALPHA_REIDENTIFICATION, LEAST_HOLDOUT_FAMILY, PERMUTATIONS
-from phantomset.validators.verification import Verifier, closest
+from phantomset.validators.verification import Verifier, met_again
 
 LEAST_AUC = 0.95
 
@@ -33,8 +31,7 @@ def _run(context: Context) -> Sequence[Finding]:
 
 def _asked(context: Context, model: Verifier) -> Finding:
     evidence, members = context.evidence, context.members
-    q = closest(model, context.real, evidence.synthetic.images, evidence.reference.images)
-    score = -np.log(np.maximum(members.least(q), 1e-9))
+    score = members.greatest(met_again(model, context.real, evidence.synthetic.images))
     columns = top_columns("verification", score)
     rng = context.rng("reidentification", "permute")
     answer = min_p(columns, members.is_train, PERMUTATIONS, rng)
