@@ -26,7 +26,7 @@ from phantomset.data.records import Cohort, Record, Rejected
 from phantomset.data.source import ReadContext, Source, SourceSettings
 from phantomset.data.splitting import groups
 from phantomset.data.splitting.groups import DuplicateSettings, Entry, Kept
-from phantomset.data.store import PackWriter, Store
+from phantomset.data.store.archive import PackWriter, Store
 from phantomset.data.workspace import Workspace
 
 _DUPLICATES = DuplicateSettings()
@@ -51,7 +51,7 @@ def ingest(
 ) -> Cohort:
     """Return the cohort of a source; an input that was ingested before is not read again.
 
-    Memory holds one image and one open pack, whatever the input's size. On an error nothing is left behind.
+    Memory holds one image, and what a record holds of each before it. On an error nothing is left behind.
 
     Args:
         settings: the recipe's section ``source``.
@@ -167,11 +167,10 @@ def _finished(
         on_cluster = isinstance(workers, str)
         answers = cluster.decode_all(job, files, workers) if on_cluster else decode_all(job, files, workers)
         for each, answer in answers:
-            before = pack.sealed
             yield from journal.settled(each, answer)
-            if pack.sealed > before:
-                journal.seal()
-        journal.seal()
+            if pack.is_due:
+                journal.keep()
+        journal.keep()
 
 
 def _take(finished: Finished, pack: PackWriter, ledger: Ledger, dropped: Counter[str]) -> Entry | None:

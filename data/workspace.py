@@ -13,6 +13,7 @@ from phantomset.data.errors import InputError, WorkspaceError
 
 RESTRICTED_KINDS = (
     "objects",
+    "cache",
     "cohorts",
     "splits",
     "checkpoints",

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import yaml
 from phantomset.data.errors import ResidualHit
 from phantomset.data.records import Cohort
 from phantomset.data.residual import scan as residual
-from phantomset.data.store import Store
+from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.recipe import Recipe
 
@@ -37,7 +38,7 @@ def hold_clean(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> None:
     hits = residual.scan(
         Path(source),
         lambda: residual.written(
-            workspace.root, _objects(workspace, cohort), _not_ours(workspace, Path(source))
+            workspace.root, _objects(Store(workspace)), _not_ours(workspace, Path(source))
         ),
         [*_known(recipe, workspace, cohort), *residual.prefect_words(workspace.root)],
         recipe.source.kept_columns,
@@ -47,15 +48,17 @@ def hold_clean(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> None:
         raise _refusal(hits, workspace)
 
 
-def _objects(workspace: Workspace, cohort: Cohort) -> Iterator[np.ndarray]:
-    digests = [record.digest for record in cohort.records]
-    for start in range(0, len(digests), _BATCH):
-        yield Store(workspace).get(digests[start : start + _BATCH])
+def _objects(store: Store) -> Iterator[np.ndarray]:
+    """All pixels of the store, kept out of the cohort or not: compressed, a text would not be seen."""
+    images = (image.ravel() for _, image in store.read(store.digests()))
+    while batch := list(islice(images, _BATCH)):
+        yield np.concatenate(batch)
 
 
 def _not_ours(workspace: Workspace, source: Path) -> tuple[Path, ...]:
     """What ingest did not write: later stages' work, the reviewer's own list of hits, the source itself."""
-    later = [workspace.restricted(kind) for kind in ("checkpoints", "synthetic", "findings", "incoming")]
+    kinds = ("cache", "checkpoints", "synthetic", "findings", "incoming")
+    later = [workspace.restricted(kind) for kind in kinds]
     public = [workspace.root / name for name in ("blocked", "releases")]
     return (*later, *public, workspace.restricted("review", HITS), source.absolute())
 

@@ -1,9 +1,9 @@
 """What became of each file, so that a file seen before is not decoded again.
 
 An SQLite file in the restricted part: keyed names of paths and of contents, digests, and what may stand in a
-record; never a value of a header. A row is written only when all images of its file are sealed in the store:
-a run that is killed at any moment goes on where its last pack ended, and a run over an input that has grown
-decodes only what is new.
+record; never a value of a header. A row is written only when all images of its file are safe on the disk, in
+sealed packs or in the open one: a run that is killed at any moment goes on where it was last synced, and one
+over an input that has grown decodes only what is new.
 """
 
 import json
@@ -24,7 +24,7 @@ from phantomset.data.file_source import Listed
 from phantomset.data.keys import key_name, pseudonym
 from phantomset.data.pixels.canonical import VERSION
 from phantomset.data.records import RawImage, Rejected
-from phantomset.data.store import PackWriter
+from phantomset.data.store.archive import PackWriter
 from phantomset.data.workspace import Workspace
 
 _NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
@@ -59,9 +59,9 @@ class Journal:
             self._new.append((_name(listed), self._choices, answer.content, found))
         return [each.told(listed) for each in answer.finished]
 
-    def seal(self) -> None:
-        """Seal what the pack holds, then remember the files: in this order, and never the other."""
-        self._pack.seal()
+    def keep(self) -> None:
+        """Make the images survive a crash, then remember their files: in this order, and never the other."""
+        self._pack.sync()
         self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", self._new)
         self._connection.commit()
         self._new.clear()

@@ -12,7 +12,7 @@ from phantomset.data.burned_in import reader
 from phantomset.data.dicom.decoders import CODECS
 from phantomset.data.errors import SourceError, WorkspaceError
 from phantomset.data.keys import key_file
-from phantomset.data.store import Store
+from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines.compute import default_threads
 from phantomset.pipelines.places import workspace_path
@@ -47,7 +47,10 @@ def verify_store(workspace: Path | None) -> Row:
     except WorkspaceError as error:
         return Row("store", "damaged", False, str(error))
     if damaged:
-        advice = "move the packs away that hold them, and run the ingest stage again: it decodes them anew"
+        advice = (
+            f"delete {root / 'restricted' / 'objects'}/*.parquet and run the ingest stage again: "
+            "what is whole is kept, the rest is decoded anew"
+        )
         return Row("store", f"{len(damaged):,} of {count:,} images are damaged", False, advice)
     return Row("store", f"{count:,} images, each equal to its digest")
 

@@ -16,7 +16,7 @@ from phantomset.data.digest import digest_of
 from phantomset.data.keys import key_folder
 from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, SyntheticSet
 from phantomset.data.seeds import seed_of
-from phantomset.data.store import image_set
+from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
 from phantomset.pipelines.draft import Counts, Draft, Origin, set_digest, waivable
 from phantomset.pipelines.judgement import let_out, lineage

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from phantomset.data.quarantine.reasons import REASONS
 from phantomset.data.records import Cohort, Split
-from phantomset.data.store import image_set
+from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.report.page import environment
 
@@ -83,7 +83,7 @@ def _write_sheet(workspace: Workspace, cohort: Cohort, doubtful: frozenset[str],
     free = min(SHOWN - len(first), len(others))
     evenly = sorted({round(i * (len(others) - 1) / max(1, free - 1)) for i in range(free)})
     chosen = [*first, *(others[i] for i in evenly)]
-    images = image_set(workspace, cohort, chosen).images
+    images = Store(workspace).get([cohort.records[i].digest for i in chosen])
     rows = -(-len(images) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * _TILE_PX, rows * _TILE_PX))
     for number, image in enumerate(images):

@@ -18,7 +18,7 @@ from phantomset.data.ingest import require_classes
 from phantomset.data.keys import pseudonym
 from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, SyntheticSet
 from phantomset.data.seeds import seed_of, stream
-from phantomset.data.store import image_set
+from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace, write_json
 from phantomset.pipelines.compute import Machine, steadier
 from phantomset.pipelines.draft import set_digest

@@ -17,7 +17,7 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.data.records import Cohort, ImageSet, Split
 from phantomset.data.seeds import seed_of, stream
-from phantomset.data.store import image_set
+from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe, TranslateSettings

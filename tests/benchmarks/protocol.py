@@ -23,7 +23,7 @@ from torch import nn
 
 from phantomset.data.ingest import ingest
 from phantomset.data.records import ImageSet
-from phantomset.data.store import image_set
+from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
 from phantomset.ganmodels import stability
 from phantomset.pipelines.recipes import recipe_file

@@ -26,7 +26,7 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import Cohort, RawImage
-from phantomset.data.store import image_set
+from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
 
 Make = Callable[..., bytes]

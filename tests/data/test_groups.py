@@ -223,7 +223,7 @@ def test_a_device_with_a_mask_comes_in_black_where_it_writes(
     tmp_path: Path, workspace: Workspace, make_dicom: Make
 ) -> None:
     """Named letter by letter; the upper quarter of its screens is 0 in the store, and of no other image."""
-    from phantomset.data.store import image_set
+    from phantomset.data.store.training_cache import image_set
 
     device = {"manufacturer": "MAKER", "model": "model 7", "mask": [[0, 0, 1, 0.25]]}
     folder = _write(tmp_path / "in", _screens(make_dicom))

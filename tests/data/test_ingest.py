@@ -25,7 +25,8 @@ from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.quarantine.ledger import CODES, Ledger, in_words
 from phantomset.data.quarantine.reasons import REASONS
 from phantomset.data.records import Cohort
-from phantomset.data.store import Store, image_set
+from phantomset.data.store.archive import Store
+from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
 
 Source = dict[str, Any]

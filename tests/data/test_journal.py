@@ -19,7 +19,7 @@ from phantomset.data.ingest import ingest
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
 from phantomset.data.sources.folder import Settings
-from phantomset.data.store import Store
+from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
 
 Make = Callable[..., bytes]
@@ -116,7 +116,7 @@ def test_the_journal_holds_no_name_of_the_source(fill: Callable[[int], Path], wo
 KILLED = textwrap.dedent("""
     import os, signal, sys
     from pathlib import Path
-    from phantomset.data import store
+    from phantomset.data.store import archive
     from phantomset.data.deidentify import DeidentifySettings
     from phantomset.data.ingest import ingest
     from phantomset.data.pixels.canonical import ImageSettings
@@ -128,7 +128,7 @@ KILLED = textwrap.dedent("""
             os.kill(os.getpid(), signal.SIGKILL)
 
     if __name__ == "__main__":
-        store.PACK_BYTES = 512  # eight images
+        archive.SYNC_BYTES, archive.PACK_BYTES = 2048, int(sys.argv[4])
         settings = Settings.model_validate({"format": "folder", "path": sys.argv[1]})
         workspace = Workspace.open(Path(sys.argv[2]))
         cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, stop, workers=2)
@@ -136,13 +136,14 @@ KILLED = textwrap.dedent("""
 """)
 
 
-def _killed_at(moments: list[int], folder: Path, tmp_path: Path) -> str:
-    """Run until killed at each moment, then to the end; return what the last run says."""
+def _killed_at(moments: list[int], folder: Path, tmp_path: Path, pack_bytes: int = 6144) -> str:
+    """Run until killed at each moment, and at last until -1, the end; return what the last run says."""
     script = tmp_path / "run.py"
     script.write_text(KILLED)
-    for moment in [*moments, -1]:
+    for moment in moments:
+        numbers = str(moment), str(pack_bytes)
         done = subprocess.run(
-            [sys.executable, script, folder, tmp_path / "killed", str(moment)], capture_output=True, text=True
+            [sys.executable, script, folder, tmp_path / "killed", *numbers], capture_output=True, text=True
         )
         assert done.returncode == (-signal.SIGKILL if moment > 0 else 0), done.stderr
     return done.stdout
@@ -158,8 +159,26 @@ def test_killed_twice_it_goes_on(fill: Callable[[int], Path], workspace: Workspa
     """Killed by -9 in the middle, the next run goes on: the same digest, and a sound store."""
     folder = fill(40)
     (folder / "labels.csv").unlink()
-    assert _killed_at([11, 30], folder, tmp_path) == _whole(folder, workspace)
+    assert _killed_at([11, 30, -1], folder, tmp_path) == _whole(folder, workspace)
     assert Store(Workspace.open(tmp_path / "killed")).verify() == []
+
+
+def test_the_open_pack_of_a_killed_run_is_taken_over(
+    fill: Callable[[int], Path], decoded: list[str], workspace: Workspace, tmp_path: Path
+) -> None:
+    """What was synced into a pack that was never sealed is not decoded again; its torn tail is."""
+    folder = fill(40)
+    (folder / "labels.csv").unlink()
+    _killed_at([30], folder, tmp_path, pack_bytes=1 << 20)
+    killed = Workspace.open(tmp_path / "killed")
+    assert not list(killed.restricted("objects").iterdir())
+    (left,) = killed.restricted("incoming").glob("open-*")
+    left.write_bytes(left.read_bytes()[:-1] + b"\xff" * 99)
+    resumed = _whole(folder, killed)
+    assert 10 <= len(decoded) < 25  # at most 2 KiB of pixels, 5 files, and the last object were lost
+    assert resumed == _whole(folder, workspace)
+    assert Store(killed).verify() == []
+    assert not list(killed.restricted("incoming").iterdir())
 
 
 @pytest.mark.long
@@ -168,5 +187,5 @@ def test_killed_at_twenty_moments(fill: Callable[[int], Path], workspace: Worksp
     folder = fill(120)
     (folder / "labels.csv").unlink()
     moments = np.random.default_rng(7).integers(1, 120, 20).tolist()
-    assert _killed_at(moments, folder, tmp_path) == _whole(folder, workspace)
+    assert _killed_at([*moments, -1], folder, tmp_path) == _whole(folder, workspace)
     assert Store(Workspace.open(tmp_path / "killed")).verify() == []

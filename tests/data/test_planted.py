@@ -12,7 +12,7 @@ from phantomset.data.ingest import ingest
 from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
-from phantomset.data.store import Store
+from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
 
 from .planted import SIDE, Plant
@@ -28,9 +28,10 @@ def take(folder: Path, workspace: Workspace) -> Cohort:
     return ingest(settings, ImageSettings(size_px=SIDE), deidentify, workspace)
 
 
-def written(workspace: Workspace, cohort: Cohort) -> bytes:
-    """Every byte that ingest wrote: file names, raw bytes, unpacked tables, pixels."""
-    found = [Store(workspace).get([record.digest for record in cohort.records]).tobytes()]
+def written(workspace: Workspace) -> bytes:
+    """Every byte that ingest wrote: file names, raw bytes, unpacked tables, all pixels of the store."""
+    store = Store(workspace)
+    found = [image.tobytes() for _, image in store.read(store.digests())]
     for path in sorted(workspace.root.rglob("*")):
         found.append(str(path.relative_to(workspace.root)).encode())
         if path.is_file():
@@ -53,7 +54,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
         plants.append(plant)
     workspace = Workspace.open(place / "workspace")
     cohort = take(place / "in", workspace)
-    everything = written(workspace, cohort)
+    everything = written(workspace)
     ledger = pd.read_parquet(next(workspace.root.rglob("quarantine.parquet"))).set_index("path")["code"]
     twins = _twin_digests(place, len(plants))
     digests = {record.digest for record in cohort.records}

@@ -12,7 +12,7 @@ from phantomset.data.ingest import ingest
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
 from phantomset.data.splitting.split import PARTS, SplitSettings, split
-from phantomset.data.store import image_set
+from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
 
 INDEX = {"table": "index.csv", "key": "file", "column": "label"}

@@ -20,7 +20,7 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort, RawImage
 from phantomset.data.source import ReadContext, Source
-from phantomset.data.store import image_set
+from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
 
 SOURCES = catalogue.names("phantomset.data.sources")

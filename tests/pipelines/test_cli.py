@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from phantomset.data.errors import Interrupted, PhantomsetError
-from phantomset.data.store import Store
+from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import cli
 from phantomset.pipelines.cli import launch
@@ -198,7 +198,7 @@ def test_the_doctor_verifies_the_store(call: Callable[..., Answer], own_place: P
     code, out, _ = call("doctor", "--verify-store", "--json")
     assert code == 0
     assert "3 images, each equal to its digest" in out
-    pack = next(workspace.restricted("objects").glob("*.npy"))
+    pack = next(workspace.restricted("objects").glob("*.pack"))
     pack.write_bytes(pack.read_bytes()[:-1] + b"\xff")
     code, out, _ = call("doctor", "--verify-store", "--json")
     assert code == 2
