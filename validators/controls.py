@@ -141,7 +141,7 @@ def _pooled_finding(hits: dict[str, int], trials: dict[str, int]) -> Finding:
     sentence = (
         f"Would have caught one copy of a training image ({'; '.join(seen) or 'no kind'}): {one_hits} of "
         f"{one_trials} planted were noticed, so at least {lower_bound(one_hits, one_trials):.0%} of such "
-        f"copies with 95% confidence ({COPIES} trials a rung: one rung alone proves less)."
+        f"copies with 95% confidence ({COPIES} trials a kind: one kind alone proves less)."
         + (f" Not reliably noticed: {'; '.join(unseen)}." if unseen else "")
     )
     return Finding(

@@ -15,7 +15,7 @@ from phantomset.pipelines.report.thresholds import thresholds
 from phantomset.pipelines.report.view import public_view, quarantine_rows
 from phantomset.validators.finding import Evidence
 
-GRID_CLASSES, GRID_COLUMNS = 12, 10
+GRID_CLASSES, HALF_ROW = 12, 5
 
 
 def public_html(draft: Draft) -> str:
@@ -63,14 +63,18 @@ def markdown(draft: Draft) -> str:
     return _render("verdict.md", draft)
 
 
-def sample_grid(synthetic: ImageSet) -> tuple[list[tuple[str, str]], int]:
-    """Return label and data URI of a row of images for each class, and how many classes are not shown."""
-    rows: list[tuple[str, str]] = []
+def sample_grid(synthetic: ImageSet) -> tuple[list[tuple[str, list[str]]], int]:
+    """Return label and images of each class, and how many classes are not shown.
+
+    The images are data URIs of two half rows: side by side where there is room, else one above the other.
+    """
+    rows: list[tuple[str, list[str]]] = []
     present = [label for label in range(len(synthetic.label_names)) if (synthetic.labels == label).any()]
     for label in present[:GRID_CLASSES]:
-        first = np.flatnonzero(synthetic.labels == label)[:GRID_COLUMNS]
-        uri = plots.png_uri(plots.strip(synthetic.images[first], GRID_COLUMNS))
-        rows.append((synthetic.label_names[label], uri))
+        own = np.flatnonzero(synthetic.labels == label)
+        halves = (synthetic.images[own[start : start + HALF_ROW]] for start in (0, HALF_ROW))
+        uris = [plots.png_uri(plots.strip(half, HALF_ROW)) for half in halves if len(half)]
+        rows.append((synthetic.label_names[label], uris))
     return rows, max(len(present) - GRID_CLASSES, 0)
 
 
@@ -86,6 +90,7 @@ def environment(autoescape: bool) -> Any:
         axis_text=words.AXIS_TEXT,
         limits_text=words.LIMITS,
         not_evidence=words.NOT_EVIDENCE,
+        representations=words.REPRESENTATIONS,
     )
     return made
 

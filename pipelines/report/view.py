@@ -113,7 +113,7 @@ def public_view(draft: Draft) -> PublicView:
         not_evaluated=_not_evaluated(outcomes),
         axes=tuple((words.AXES[axis], draft.verdict.axes.get(axis, "INCONCLUSIVE")) for axis in words.AXES),
         power=coarse_power(str(told.get("power", ""))),
-        band=_band(str(told.get("k95_band", ""))),
+        band=_in_words(str(told.get("k95_band", ""))).replace("of T", "of the training patients"),
         certificate=told.get("certificate", {}),
         figures=tuple(_figure(item) for item in findings if _is_public_figure(item)),
         classes=_classes(draft),
@@ -155,15 +155,15 @@ def _public_groups(draft: Draft) -> set[str]:
     return {"all", *SPACES, *draft.synthetic.label_names}
 
 
-def _band(text: str) -> str:
-    """Return the gate's band of k95 in words.
+def _in_words(limit: str) -> str:
+    """Return a limit without signs, which a narrow column would part from their number.
 
-    >>> _band("<= 1% of T")
-    'at most 1% of the training patients'
+    >>> _in_words(">= 0.77"), _in_words("<= 1% of T")
+    ('at least 0.77', 'at most 1% of T')
     """
-    for sign, word in (("<=", "at most"), (">", "more than"), ("of T", "of the training patients")):
-        text = text.replace(sign, word)
-    return text
+    for sign, word in ((">=", "at least"), ("<=", "at most"), (">", "more than"), ("<", "less than")):
+        limit = limit.replace(sign, word)
+    return limit
 
 
 def _sentence(status: str, axes: dict[str, str], says: str, waiver: Waiver | None = None) -> str:
@@ -254,7 +254,7 @@ def _figure(finding: Finding) -> Figure:
         group=_group(finding),
         value=two_digits(finding.value or 0.0),
         baseline="" if finding.baseline is None else two_digits(finding.baseline),
-        limit=round_text(finding.limit),
+        limit=_in_words(round_text(finding.limit)),
         status=finding.status,
         share=_share(finding.value, finding.bounds),
         baseline_share=_share(finding.baseline, finding.bounds),
@@ -335,7 +335,7 @@ def _promised(told: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _flat(value: Any, before: str = "") -> list[tuple[str, str]]:
-    """Return a nested section as rows of dotted key and value; an empty section or list is "none"."""
+    """Return a nested section as rows of dotted key and value; what is empty is "none"."""
     if isinstance(value, dict):
         section = cast("dict[str, Any]", value)
         rows = [row for key, item in section.items() for row in _flat(item, f"{before}.{key}".lstrip("."))]
@@ -344,7 +344,7 @@ def _flat(value: Any, before: str = "") -> list[tuple[str, str]]:
         return [(before, ", ".join(map(str, cast("Sequence[Any]", value))) or "none")]
     if isinstance(value, bool):
         return [(before, "yes" if value else "no")]
-    return [(before, "none" if value is None else str(value))]
+    return [(before, "none" if value in (None, "") else str(value))]
 
 
 def _event(event: dict[str, Any]) -> str:

@@ -144,7 +144,11 @@ METRICS: tuple[tuple[str, str], ...] = (
         "Gaussians: 0 is the same. It has no scale of its own, so read it beside the distance of real "
         "images.",
     ),
-    (r"weakest step", "How surely a feature space sees a small fault put into real images: above 1 it does."),
+    (
+        r"weakest step",
+        "A test of the features themselves: real images are blurred, made noisy and the like, and must move "
+        "farther than two halves of real images lie apart, which is 1. The fault that moves least is shown.",
+    ),
     (
         r"KID|[Kk]ernel",
         "How far apart the two sets lie as wholes; around 0 where they cannot be told apart, and by chance "
@@ -161,7 +165,7 @@ METRICS: tuple[tuple[str, str], ...] = (
         "that the generator plays safe.",
     ),
     (r"[Pp]recision", "The share of synthetic images that lie among real ones."),
-    (r"[Rr]ecall", "The share of the real images of a kind that are found."),
+    (r"[Rr]ecall", "The share of unseen real images that lie among synthetic ones."),
     (
         r"Vendi",
         "The effective number of different images, divided by that of real images: 1 is as varied as real "
@@ -170,6 +174,20 @@ METRICS: tuple[tuple[str, str], ...] = (
     (r"accuracy", "The share of images that a classifier names rightly, each class counting the same."),
 )
 """Patterns in a metric's name, and how to read the figure. The first row that fits is used."""
+
+REPRESENTATIONS = {
+    "pix": "pixels as they are",
+    "hp": "edges and texture, without slow changes of brightness",
+    "scan": "pixels, at the best of 50 shifts and mirrored shifts",
+    "scanhp": "edges and texture, at the best of 50 shifts and mirrored shifts",
+    "scanpca": "the directions in which images differ most, at the best of 50 shifts and mirrored shifts",
+    "affine": "edges and texture, at the best of zooms, turns, blurs and mirrored ones",
+    "patch": "edges and texture, in the best of nine windows",
+    "pca": "the directions in which images differ most",
+    "white": "the directions in which edges differ, each counting the same",
+    "tex": "texture, wherever it stands",
+}
+"""What each representation of the copy scan compares, by its name in the names of the pairs."""
 
 LIMITS = (
     "This is an audit, not a guarantee. It bounds what the listed attacks find with the patients at hand, "

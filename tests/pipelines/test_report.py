@@ -169,10 +169,10 @@ def test_the_restricted_report_tells_all(status: str) -> None:
 
 
 def test_only_a_passing_set_is_shown() -> None:
-    """A public report has pictures of the set for a PASS, and none, in any form, for the others."""
+    """A public report has two half rows of pictures a class for a PASS; for the others none, in any form."""
     shown = {status: Page(report.public_html(draft(status))).pictures for status in STATUSES}
     pictures = {status: [uri for uri in uris if "png" in uri[:20]] for status, uris in shown.items()}
-    assert [len(pictures[status]) for status in STATUSES] == [len(LABELS), 0, 0]
+    assert [len(pictures[status]) for status in STATUSES] == [2 * len(LABELS), 0, 0]
     mixed = dataclasses.replace(draft("PASS"), public_verdict={"status": "FAIL"})
     assert not [uri for uri in Page(report.public_html(mixed)).pictures if "png" in uri[:20]]
 

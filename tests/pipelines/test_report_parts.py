@@ -10,9 +10,11 @@ from phantomset.pipelines.draft import Draft
 from phantomset.pipelines.releases.card import card
 from phantomset.pipelines.report.plots import coverage_map, outlines
 from phantomset.pipelines.report.thresholds import NOBODY, SUITE, thresholds
+from phantomset.pipelines.report.words import REPRESENTATIONS
+from phantomset.validators.features import fit_spaces
 from phantomset.validators.finding import Finding
 
-from .drafts import draft, evidence
+from .drafts import draft, evidence, images
 from .test_report import Page
 
 MAP = {"holdout": [[0.0, 1.0], [2.0, 3.0]], "covered": [True, False], "synthetic": [[0.1, 0.9]]}
@@ -126,3 +128,18 @@ def test_what_a_fail_leaves_open_is_told(failed: tuple[str, ...], sentence: str)
     axes = {axis: "FAIL" if axis in failed else "PASS" for axis in judged.axes}
     page = Page(report.public_html(draft("FAIL", verdict=dataclasses.replace(judged, axes=axes))))
     assert sentence in page.text
+
+
+def test_each_representation_is_told_in_words() -> None:
+    """The titles of the closest pairs say what the copy scan compares, for all that it compares."""
+    assert set(REPRESENTATIONS) == {space.name for space in fit_spaces(images(30, 2).images)}
+
+
+def test_the_public_page_writes_limits_in_words_and_no_empty_value() -> None:
+    """A narrow column would part a sign from its number; an empty value of the recipe is "none"."""
+    held = Finding("labels", "balanced accuracy", "fidelity", "PASS", 0.9, limit=">= 0.88")
+    recipe = {**draft().recipe, "gate": {"owner": ""}}
+    page = Page(report.public_html(dataclasses.replace(with_findings(held), recipe=recipe)))
+    assert "Limit: at least 0.88." in page.text
+    assert ">=" not in page.text
+    assert "gate.owner none" in page.text
