@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor
 
+from phantomset.validators.ladder import Rung, blend, blur, elastic, make_copies, noise, to_uint8
 from phantomset.validators.measures.neighbours import nearest
 from phantomset.validators.wavelets import wavelet_features
 
@@ -26,6 +27,10 @@ REACH_PX = 2
 VARIANTS = 2 * (2 * REACH_PX + 1) ** 2
 COMPONENTS = 50
 WHITE_COMPONENTS, SCAN_COMPONENTS = 200, 100
+LEARNED_COMPONENTS, MOST_ALTERED = 80, 1000
+ALTERATIONS = (elastic(1.5), elastic(2.5), blur(0.7), blur(1.2), noise(8), blend(0.7), blend(0.6))
+"""What a generator that learned an image by heart makes of it: bent, soft, grainy, mixed with another."""
+
 STEEP, STEEP_WHITE = 2.0, 5.0
 """Where edges bend down, in units of the image's median: a frame or a marker must not outweigh anatomy."""
 
@@ -114,13 +119,14 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
-    """Return the ten representations, fitted on the reference images ``(N, C, H, W)`` uint8.
+    """Return the eleven representations, fitted on the reference images ``(N, C, H, W)`` uint8.
 
     ``pix`` pixels, ``hp`` high-pass (`edges`), ``scan`` and ``scanhp`` the same two at the best of shifts and
     mirror (50 variants), ``scanpca`` so too, as directions in 100 whitened components, ``affine`` high-pass
     at the best of zoom, turn, blur, mirror and 1 px (200 variants), ``patch`` the best of nine local
     high-pass windows, ``pca`` 50 whitened components, ``white`` direction of the high-pass in 200 whitened
-    components, ``tex`` two-layer wavelet texture.
+    components, ``learned`` direction in 80 components, whitened by what alterations of R's images change,
+    ``tex`` two-layer wavelet texture.
 
     Raises:
         ValueError: fewer than 10 reference images, or images that `pixels` refuses.
@@ -137,6 +143,7 @@ def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
         _patch(reference),
         _simple("pca", _fit_components(reference)),
         _simple("white", _fit_white(reference)),
+        _simple("learned", _fit_learned(reference)),
         _simple("tex", _fit_texture(reference)),
     )
 
@@ -281,6 +288,11 @@ def _directions(reference: Tensor, components: int) -> Callable[[Tensor], Tensor
     mean = reference.mean(0)
     axes, deviations = principal(reference - mean, min(components, len(reference) // 2, len(mean)))
     projection = axes / deviations.clamp_min(max(0.05 * float(deviations[0]), 1e-9))
+    return _direction(mean, projection)
+
+
+def _direction(mean: Tensor, projection: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the map from vectors ``(..., D)`` to the directions ``(..., K)`` of their projections."""
     fitted = {dtype: (mean.to(dtype), projection.to(dtype)) for dtype in (torch.float32, torch.float64)}
 
     def encode(vectors: Tensor) -> Tensor:
@@ -302,6 +314,34 @@ def _fit_white(reference: np.ndarray) -> Encoder:
 
     direction = _directions(bent(reference, torch.float64), WHITE_COMPONENTS)
     return lambda images, dtype: direction(bent(images, dtype))
+
+
+def _fit_learned(reference: np.ndarray) -> Encoder:
+    """Return the encoder to the direction in components that are whitened by what alterations change.
+
+    Two images are near if what parts them is what bending, blur, noise and blending do to R's own images.
+    """
+    images = to_uint8(255 * pixels(reference).numpy())
+    base = unit(pixels(images, torch.float64).flatten(1))
+    mean = base.mean(0)
+    axes, _ = principal(base - mean, min(LEARNED_COMPONENTS, len(base) // 2, len(mean)))
+    rng, some = np.random.default_rng(0), np.arange(min(MOST_ALTERED, len(images)))
+    altered = [make_copies(Rung("", alter, 0), images, some, rng) for alter in ALTERATIONS]
+    changes = [(unit(pixels(x, torch.float64).flatten(1)) - base[some]) @ axes for x in altered]
+    spread, turn = shrunk_axes(torch.cat(changes), 0.05)
+    direction = _direction(mean, axes @ (turn / spread.sqrt()))
+    return lambda images, dtype: direction(unit(pixels(images, dtype).flatten(1)))
+
+
+def shrunk_axes(differences: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return variances ``(K,)`` and axes ``(K, K)`` of differences ``(N, K)`` around zero.
+
+    Few differences say little: their covariance is drawn towards a sphere by ``share``.
+    """
+    covariance = differences.T @ differences / len(differences)
+    sphere = torch.eye(len(covariance), dtype=covariance.dtype) * covariance.diagonal().mean()
+    values, axes = torch.linalg.eigh((1 - share) * covariance + share * sphere)
+    return values.clamp_min(1e-12), axes
 
 
 def _scan_pca(reference: np.ndarray) -> Space:

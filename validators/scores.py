@@ -11,8 +11,14 @@ from phantomset.validators.measures.permutation import Column, rank_column, top_
 ATTACK_SPACES = ("pix", "hp", "scanhp", "patch", "pca", "white", "tex")
 """`scan` and `affine` add little beside `scanhp`, and every column costs the family power."""
 
-VOTES = (("hp", 1.0), ("scanhp", 0.01), ("pca", 1.0))
-"""Whose nearest-patient votes are counted, over which closest share of S."""
+VOTES = (
+    (("hp",), 1.0),
+    (("scanhp",), 0.01),
+    (("pca",), 1.0),
+    (("learned",), 1.0),
+    (("hp", "white", "pca", "learned"), 1.0),
+)
+"""Whose nearest-patient votes are counted, over which closest share of S. Added up, chance cancels out."""
 
 SMALLEST_Q = 1e-9
 
@@ -236,14 +242,18 @@ def _standard(score: np.ndarray) -> np.ndarray:
 
 def concentrated_columns(scores: Mapping[str, np.ndarray], near: Nearness) -> list[Column]:
     """Return the columns that see few exposed patients: top-r counts and vote shares."""
-    patients = near.members.patients
     columns = [column for name, score in scores.items() for column in top_columns(name, score)]
-    for name, share in VOTES:
-        who, q = near.votes[name]
-        closest = np.argsort(q, kind="stable")[: max(1, int(np.ceil(share * len(q))))]
-        weights = np.bincount(who[closest], minlength=patients).astype(np.float32)
-        columns.append(Column(f"{name} votes {share:.0%}", weights))
+    for names, share in VOTES:
+        weights = sum(_votes(near, name, share) for name in names)
+        columns.append(Column(f"{' + '.join(names)} votes {share:.0%}", np.asarray(weights, np.float32)))
     return columns
+
+
+def _votes(near: Nearness, space: str, share: float) -> np.ndarray:
+    """Return how many of the closest images of S are nearest to each patient, ``(P,)``."""
+    who, q = near.votes[space]
+    closest = np.argsort(q, kind="stable")[: max(1, int(np.ceil(share * len(q))))]
+    return np.bincount(who[closest], minlength=near.members.patients)
 
 
 def auc_columns(scores: Mapping[str, np.ndarray]) -> list[Column]:

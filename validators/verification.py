@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from phantomset.data.records import ImageSet
-from phantomset.validators.features import pixels, principal, unit
+from phantomset.validators.features import pixels, principal, shrunk_axes, unit
 from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
 from phantomset.validators.measures.rates import auc
 
@@ -89,12 +89,10 @@ def _fit(part: ImageSet) -> Verifier:
     counts = torch.bincount(who).double()
     centre = torch.zeros(len(counts), y.shape[1], dtype=y.dtype).index_add_(0, who, y) / counts[:, None]
     inside = (y - centre[who])[counts[who] > 1]
-    degrees = max(1.0, float((counts - 1).sum()))
-    within = inside.T @ inside / degrees
-    # Few patients repeat: the covariance is drawn towards a sphere.
-    sphere = torch.eye(len(within), dtype=y.dtype) * within.diagonal().mean()
-    values, vectors = torch.linalg.eigh((1 - SHRINKAGE) * within + SHRINKAGE * sphere)
-    whitening = vectors / values.clamp_min(1e-12).sqrt()
+    # The scale of the variances is that of the degrees of freedom.
+    inside *= (len(inside) / max(1.0, float((counts - 1).sum()))) ** 0.5
+    values, vectors = shrunk_axes(inside, SHRINKAGE)
+    whitening = vectors / values.sqrt()
     spread, turn = torch.linalg.eigh(whitening.T @ (y.T @ y / len(y)) @ whitening)
     return Verifier(mean, axes @ whitening @ turn, (spread - 1).clamp_min(0))
 

@@ -7,9 +7,6 @@ nobody of train or holdout. For each idea the p of one column of the attack fami
 for the clean set, and for 500 images of the GAN alone; medians over ``--draws``, in each of which train is
 drawn anew around the 64. Columns are made without a look at the labels, as in the family, whose least p needs
 about .0001.
-
-The space ``learned`` is components of pixels and edges, whitened by the differences that bending, blur, noise
-and blending make to the reference patients' own images.
 """
 
 import argparse
@@ -17,43 +14,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from pools import OVERFITTED_PATIENTS, ask_for_data, divided, generated, load, overfitted
 from scipy import stats
 
 from phantomset.validators.distances import Candidates, measure
-from phantomset.validators.features import Space, edges, fit_spaces, pixels, principal, unit
-from phantomset.validators.ladder import Rung, blend, blur, elastic, make_copies, noise
+from phantomset.validators.features import fit_spaces
 
 SPACES = ("hp", "white", "learned")
-ALTERATIONS = (elastic(1.5), elastic(2.5), blur(0.7), blur(1.2), noise(8), blend(0.7), blend(0.6))
 MIXED, ALONE = 50, 500
 WIDTH = 0.1
 """Of the kernels of the mixture test, in calibrated distance."""
-
-
-def learned_space(reference: np.ndarray, rng: np.random.Generator) -> Space:
-    """Return the space that has learned from R which differences an alteration makes."""
-
-    def vectors(images: np.ndarray) -> torch.Tensor:
-        x, fine = pixels(images, torch.float64), edges(images, torch.float64)
-        return torch.cat([unit(x.flatten(1)), unit(fine.flatten(1))], 1)
-
-    base, everyone = vectors(reference), np.arange(len(reference))
-    mean = base.mean(0)
-    axes, _ = principal(base - mean, min(150, len(base) // 2))
-    altered = [make_copies(Rung("", alter, 0), reference, everyone, rng) for alter in ALTERATIONS]
-    gaps = torch.cat([(vectors(images) - base) @ axes for images in altered])
-    within = gaps.T @ gaps / len(gaps)
-    sphere = torch.eye(len(within), dtype=within.dtype) * within.diagonal().mean()
-    values, turn = torch.linalg.eigh(0.95 * within + 0.05 * sphere)
-    projection = axes @ (turn / values.clamp_min(1e-12).sqrt())
-
-    def encode(images: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
-        y = (vectors(images) - mean) @ projection
-        return (y / torch.linalg.vector_norm(y, dim=1, keepdim=True).clamp_min(1e-9)).to(dtype)[:, None]
-
-    return Space("learned", lambda images, dtype: encode(images, dtype)[:, None], encode)
 
 
 def explaining_weights(q: np.ndarray, steps: int = 15) -> np.ndarray:
@@ -108,9 +78,7 @@ def main() -> None:
         np.concatenate([train.images, holdout.images]),
         np.concatenate([train.patients, holdout.patients]),
     )
-    spaces = {
-        space.name: space for space in (*fit_spaces(reference.images), learned_space(reference.images, rng))
-    }
+    spaces = {space.name: space for space in fit_spaces(reference.images)}
     patients, first = np.unique(owner, return_index=True)  # one image a patient
     known = np.isin(patients, np.unique(train.patients)[:OVERFITTED_PATIENTS])
     everything = [Candidates(images, tail=len(images))]

@@ -24,7 +24,7 @@ TURNED = (
     Rung("upside down", lambda image, _other, _rng: image[:, ::-1], 0),
     Rung("quarter turn", lambda image, _other, _rng: np.rot90(image, 1, (1, 2)), 0),
 )
-SPACES = ("pix", "hp", "scan", "scanhp", "scanpca", "affine", "patch", "pca", "white", "tex")
+SPACES = ("pix", "hp", "scan", "scanhp", "scanpca", "affine", "patch", "pca", "white", "learned", "tex")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def brute_distance(space: Space, query: np.ndarray, candidate: np.ndarray) -> fl
 
 
 def test_the_suite_has_its_representations(spaces: dict[str, Space]) -> None:
-    """Ten representations, in the order in which findings list them."""
+    """Eleven representations, in the order in which findings list them."""
     assert tuple(spaces) == SPACES
 
 
@@ -136,6 +136,9 @@ def test_an_exact_copy_is_at_zero(name: str, spaces: dict[str, Space], reference
         ("quarter turn", "affine"),
         ("blur 1.5 px", "affine"),
         ("blend 50/50", "white"),
+        ("blend 50/50", "learned"),
+        ("elastic 1 px", "learned"),
+        ("noise 10/255", "learned"),
         ("noise 10/255", "pca"),
     ],
 )

@@ -108,6 +108,9 @@ def test_columns_do_not_know_the_labels(small: Evidence) -> None:
     by_name = {column.name: column for column in columns}
     assert by_name["hp votes 100%"].weights.sum() == len(small.synthetic)
     assert by_name["scanhp votes 1%"].weights.sum() == 1
+    together = by_name["hp + white + pca + learned votes 100%"].weights
+    assert together.sum() == 4 * len(small.synthetic)
+    assert (together >= by_name["hp votes 100%"].weights + by_name["pca votes 100%"].weights).all()
     assert {column.weights.sum() for column in columns if column.top} == {8, 16, 32}
     assert len(auc_columns(attack_scores(near))) == 10
 

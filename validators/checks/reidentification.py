@@ -9,6 +9,7 @@ from phantomset.validators.policy import ALPHA_REIDENTIFICATION, LEAST_HOLDOUT_F
 from phantomset.validators.verification import Verifier, met_again
 
 LEAST_AUC = 0.95
+TOPS = (8, 16, 32, 64, 128)
 
 
 def _run(context: Context) -> Sequence[Finding]:
@@ -32,7 +33,7 @@ def _run(context: Context) -> Sequence[Finding]:
 def _asked(context: Context, model: Verifier) -> Finding:
     evidence, members = context.evidence, context.members
     score = members.greatest(met_again(model, context.real, evidence.synthetic.images))
-    columns = top_columns("verification", score)
+    columns = top_columns("verification", score, TOPS)
     rng = context.rng("reidentification", "permute")
     answer = min_p(columns, members.is_train, PERMUTATIONS, rng)
     failed = answer.p <= ALPHA_REIDENTIFICATION
