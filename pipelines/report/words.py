@@ -185,6 +185,7 @@ REPRESENTATIONS = {
     "patch": "edges and texture, in the best of nine windows",
     "pca": "the directions in which images differ most",
     "white": "the directions in which edges differ, each counting the same",
+    "learned": "the whole image, forgiving what bending, blur, noise and mixing do to an image",
     "tex": "texture, wherever it stands",
 }
 """What each representation of the copy scan compares, by its name in the names of the pairs."""
