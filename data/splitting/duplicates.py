@@ -52,7 +52,8 @@ _ENOUGH = 0.5
 """Of the shared pixels so many must be left to tell copies by."""
 
 _BLOCK = 1_000_000
-_AT_ONCE = 4096
+_AT_ONCE = 1024
+"""Images whose spectra are in memory together, some 20 KiB each."""
 
 
 class Pair(NamedTuple):

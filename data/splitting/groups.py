@@ -88,20 +88,23 @@ def without_conflicts(
     Volumes of the head are taken out as well, unless the recipe accepts them or a person released the file.
     """
     pictures: defaultdict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    patients: defaultdict[str, set[str]] = defaultdict(set)
+    instances = Counter(entry.links["instance"] for entry in entries if "instance" in entry.links)
+    patients: dict[str, str] = {}
+    torn: set[str] = set()
     slices: Counter[str] = Counter()
     for entry in entries:
-        if "instance" in entry.links:
-            pictures[entry.links["instance"]][entry.file].add(entry.digest)
-        if "study" in entry.links:
-            patients[entry.links["study"]].add(entry.owner)
+        instance, study = entry.links.get("instance", ""), entry.links.get("study")
+        if instances[instance] > 1:
+            pictures[instance][entry.file].add(entry.digest)
+        if study is not None and patients.setdefault(study, entry.owner) != entry.owner:
+            torn.add(study)
         slices[entry.links.get("series", "")] += _is_head(entry)
 
     def code(entry: Entry) -> str | None:
         files = list(pictures.get(entry.links.get("instance", ""), {}).values())
         if any(files[0] != other for other in files[1:]):
             return "UID_CONFLICT"
-        if len(patients.get(entry.links.get("study", ""), ())) > 1:
+        if entry.links.get("study") in torn:
             return "PATIENT_CONFLICT"
         is_volume = _is_head(entry) and slices[entry.links.get("series", "")] >= _SLICES_OF_A_FACE
         if is_volume and not accept_faces and "FACE_RISK" not in waived(entry.file):
