@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from phantomset.data import catalogue
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.data.ingest import require_classes
@@ -22,7 +23,7 @@ from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace, write_json
 from phantomset.pipelines.compute import Machine, steadier
 from phantomset.pipelines.draft import set_digest
-from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.recipe import FAMILIES, Recipe
 from phantomset.pipelines.synthesis.wanted import require_known, wanted_labels
 from phantomset.pipelines.versions import code_digest
 
@@ -199,6 +200,18 @@ def asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
         split=split.digest,
         privacy=_privacy(recipe),
     )
+
+
+def most_members(recipe: Recipe, budget_images: int) -> int:
+    """Return how many generators may share the budget: the images to learn are not counted yet."""
+    from phantomset.ganmodels.ensemble import member_count
+    from phantomset.ganmodels.plan import TrainingPlan
+
+    model = recipe.model
+    if model.privacy is not None:
+        return 1
+    plan = TrainingPlan(budget_images, model.batch_size, members=model.members)
+    return member_count(plan, catalogue.load(FAMILIES, model.family), images=0)
 
 
 def _privacy(recipe: Recipe) -> "PrivacyPlan | None":

@@ -31,6 +31,7 @@ from phantomset.validators.ladder import elastic, to_uint8
 from phantomset.validators.measures.copying import authentic_share, copying_z
 
 ATTACKS = 300
+TABLE = "images"
 
 
 def sets_of(train: ImageSet, others: ImageSet, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -68,6 +69,7 @@ def sdmetrics_overfitting(sets: dict[str, pd.DataFrame]) -> float:
         synthetic_data=sets["synthetic"],
         real_validation_data=sets["holdout"],
         metadata=_metadata(sets["train"]),
+        table_name=TABLE,
     )
 
 
@@ -76,13 +78,16 @@ def sdmetrics_baseline(sets: dict[str, pd.DataFrame]) -> float:
     from sdmetrics.single_table import DCRBaselineProtection
 
     return DCRBaselineProtection.compute(
-        real_data=sets["train"], synthetic_data=sets["synthetic"], metadata=_metadata(sets["train"])
+        real_data=sets["train"],
+        synthetic_data=sets["synthetic"],
+        metadata=_metadata(sets["train"]),
+        table_name=TABLE,
     )
 
 
 def _metadata(table: pd.DataFrame) -> dict:
     kinds = {name: "categorical" if name == "label" else "numerical" for name in table.columns}
-    return {"columns": {name: {"sdtype": kind} for name, kind in kinds.items()}}
+    return {"tables": {TABLE: {"columns": {name: {"sdtype": kind} for name, kind in kinds.items()}}}}
 
 
 def anonymeter_linkability(sets: dict[str, pd.DataFrame]) -> float:

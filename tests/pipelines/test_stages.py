@@ -181,6 +181,17 @@ def test_the_steps_of_an_orchestrator_are_given_names_and_work(job: Callable[...
     assert seen[1][1] == outcome.split.digest
 
 
+@pytest.mark.parametrize(
+    ("model", "budget", "members"),
+    [({}, 100_000, 1), ({}, 400_000, 2), ({}, 5_000_000, 4), ({"members": 3}, 100_000, 3)],
+)
+def test_the_estimate_counts_the_most_members(
+    small: Callable[..., Recipe], model: dict, budget: int, members: int
+) -> None:
+    """Before ingest: a generator for each 190,000 images of the budget, at most four; or as many as asked."""
+    assert making.most_members(small(model=model), budget) == members
+
+
 def test_labels_follow_the_training_part(small: Callable[..., Recipe]) -> None:
     """as-real shares 10 images out over classes of 5, 3 and 2 as 5, 3, 2; uniform over three as 4, 3, 3."""
     real = np.repeat([0, 1, 2], [50, 30, 20])
