@@ -7,7 +7,7 @@ Sources: Zauner, "Implementation and benchmarking of perceptual image hash funct
 normalized cross-correlation", 1995.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -93,7 +93,8 @@ def near_duplicates(thumbnails: np.ndarray, sides: Sequence[int] | None = None, 
         sides: the smaller side in pixels of each picture that they were made from; None: none is small.
         every: only every n-th image is compared, with all of them.
     """
-    rough = np.flatnonzero(thumbnails.std(axis=(1, 2), dtype=np.float32) >= _FLAT)
+    deviations = [part.std(axis=(1, 2), dtype=np.float32) for part in _blocks(thumbnails)]
+    rough = np.flatnonzero(np.concatenate([[], *deviations]) >= _FLAT)
     if len(rough) < 2:
         return []
     views = _Views(thumbnails if len(rough) == len(thumbnails) else thumbnails[rough])
@@ -135,12 +136,10 @@ class _Views:
     def __init__(self, thumbnails: np.ndarray) -> None:
         self._thumbnails = thumbnails
         odd = (np.arange(_COSINES**2) % _COSINES % 2 == 1)[1:]
-        blocks = [thumbnails[start : start + _AT_ONCE] for start in range(0, len(thumbnails), _AT_ONCE)]
-        described = [(_signs(block), _magnitudes(block.astype(np.float32))) for block in blocks]
+        signs = np.concatenate([_signs(block) for block in _blocks(thumbnails)])
         # a mirror changes the sign of the odd columns, an inversion all signs
-        self._even = np.concatenate([signs[:, ~odd] for signs, _ in described])
-        self._odd = np.concatenate([signs[:, odd] for signs, _ in described])
-        self._magnitudes = np.concatenate([magnitudes for _, magnitudes in described])
+        self._even, self._odd = signs[:, ~odd], signs[:, odd]
+        self._magnitudes = np.concatenate([_magnitudes(b.astype(np.float32)) for b in _blocks(thumbnails)])
 
     def agreeing(self, pairs: np.ndarray) -> np.ndarray:
         """Return equal minus unequal bits of each pair, mirrored or not, inverted or not, ``(P,)``."""
@@ -183,6 +182,12 @@ class _Views:
                 best[place] = max(best[place], refined)
             scores = np.maximum(scores, best)
         return scores
+
+
+def _blocks(thumbnails: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield a thousand at a time: whatever is made of all of them as floats takes 80 MiB for 20,000."""
+    for start in range(0, len(thumbnails), _AT_ONCE):
+        yield thumbnails[start : start + _AT_ONCE]
 
 
 def _signs(block: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from scipy import stats
 from phantomset.validators.distances import Candidates, measure
 from phantomset.validators.features import fit_spaces
 
-SPACES = ("hp", "white", "learned")
+SPACES = ("hp", "white", "pca", "learned")
 MIXED, ALONE = 50, 500
 WIDTH = 0.1
 """Of the kernels of the mixture test, in calibrated distance."""
@@ -50,6 +50,7 @@ def columns(q: dict[str, np.ndarray], is_train: np.ndarray) -> Iterator[tuple[st
     agree = (votes[:, None] == votes[None]).sum(1)
     named = np.take_along_axis(votes, agree.argmax(0)[None], 0)[0]
     yield "two spaces agree", summed(np.bincount(named[agree.max(0) >= 2], minlength=n), is_train)
+    yield "votes added up", summed(np.bincount(votes.ravel(), minlength=n), is_train)
     for name, values in q.items():
         yield f"{name}: votes", summed(np.bincount(values.argmin(0), minlength=n), is_train)
         near = np.argpartition(values, 3, axis=0)[:3]

@@ -7,11 +7,12 @@ Files are CT slices of 512 x 512, 16 bit, each its own, written in several trans
 is what a script would do: `pydicom.dcmread`, then `pixel_array`, in one process, nothing stored; where
 pydicom has no decoder for the syntax (JPEG lossless) it needs python-gdcm, which is no dependency of ours:
 install it into a throw-away environment, or that ratio is left out. Rounds take turns, so that a machine
-that is busy elsewhere slows both. Peak memory is that of the parent: what a worker takes does not depend on
-how many files there are.
+that is busy elsewhere slows both. Peak memory is that of the parent, and that of
+the parent and its workers at once.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -26,6 +27,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import psutil
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
@@ -35,12 +37,17 @@ from phantomset.data.decoding import workers as workers_module
 from phantomset.data.decoding.one_file import Answer
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
+from phantomset.data.phantoms.cohort import write_phantoms
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.sources.dicom import Settings
 from phantomset.data.workspace import Workspace
 
 PLUGINS = {"native": "", "rle": "pydicom", "jpeg-lossless": "gdcm"}
 """Transfer syntax to the plugin of the plain loop: pydicom's own, else the first that people install."""
+
+
+IMAGES_A_PATIENT = 1.6
+"""Of phantoms, for memory: slices that are shifts of each other would all pass for near-copies."""
 
 
 def write_files(folder: Path, syntax: str, count: int, side: int = 512) -> None:
@@ -92,12 +99,30 @@ def rate(work: Callable[[], None], count: int) -> float:
     return count / (time.perf_counter() - started)
 
 
-def memory(count: int, workers: int) -> int:
-    """Peak resident KiB of the parent over that many small files, in a process of its own."""
+def memory(count: int, workers: int) -> dict[str, int]:
+    """Peak resident MiB over about that many phantom files: of the parent, and of all processes at once."""
     with tempfile.TemporaryDirectory() as place:
-        write_files(Path(place) / "in", "native", count, side=64)
-        command = [sys.executable, __file__, "--measure", str(Path(place) / "in"), "--workers", str(workers)]
-        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        folder = Path(place) / "in"
+        folder.mkdir()
+        write_phantoms(folder, round(count / IMAGES_A_PATIENT))
+        command = [sys.executable, __file__, "--measure", str(folder), "--workers", str(workers)]
+        together = 0
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as measured:
+            while measured.poll() is None:
+                together = max(together, resident(psutil.Process(measured.pid)))
+                time.sleep(0.1)
+            parent = int(measured.stdout.read())
+        files = sum(1 for _ in folder.rglob("*.dcm"))
+        return {"files": files, "parent_mib": parent >> 10, "together_mib": together >> 20}
+
+
+def resident(process: psutil.Process) -> int:
+    """Return the bytes that a process and its children hold now."""
+    total = 0
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += each.memory_info().rss
+    return total
 
 
 def grown(count: int, more: int) -> dict[str, object]:
@@ -159,7 +184,7 @@ def main() -> None:
     if asked.grow:
         print(json.dumps(grown(*asked.grow)))
     for count in asked.memory:
-        print(json.dumps({"files": count, "peak_kib": memory(count, asked.workers)}))
+        print(json.dumps(memory(count, asked.workers)))
 
 
 def compare(syntax: str, folder: Path, files: int, rounds: int, workers: int) -> dict[str, object]:
