@@ -7,6 +7,12 @@ from torch import Tensor
 BLOCK_ELEMENTS = 2**21
 """Distances held at once (8 MiB in float32): small enough for the caches, large enough for the product."""
 
+ROWS_ELEMENTS = 2**24
+"""Distances of all candidates to some queries (64 MiB), of which the least are then sought."""
+
+TILE, RUN = 2048, 64
+"""Columns that are multiplied, and whose least values are taken, while they are in the caches."""
+
 
 def squared_distances(queries: Tensor, candidates: Tensor) -> Tensor:
     """Return squared Euclidean distances ``(N, M)``, never negative, of ``(N, D)`` to ``(M, D)``.
@@ -35,32 +41,62 @@ def nearest(
     """
     _check(queries, candidates, count + skip_self)
     query, candidate = _float32(queries), _float32(candidates)
-    rows = max(1, BLOCK_ELEMENTS // len(candidate))
+    # |b|² - 2ab ranks as the distance does; with a column more it is one product.
+    norms = candidate.square().sum(1, keepdim=True)
+    left = torch.cat([query, torch.ones(len(query), 1)], 1)
+    right = torch.cat([candidate * -2, norms], 1)
+    rows = max(1, ROWS_ELEMENTS // len(candidate))
+    ranks = torch.empty((min(rows, len(query)), len(candidate)))
     found: list[Tensor] = []
     for start in range(0, len(query), rows):
-        block = squared_distances(query[start : start + rows], candidate)
+        some = left[start : start + rows]
+        block = ranks[: len(some)]
+        tiles = [block[:, tile : tile + TILE] for tile in range(0, len(candidate), TILE)]
+        lows: list[Tensor] = []
+        for tile, own in zip(tiles, right.split(TILE), strict=True):
+            torch.mm(some, own.T, out=tile)
+            lows.append(_lows(tile))
         if skip_self:
-            here = torch.arange(len(block))
+            here = torch.arange(len(some))
             block[here, here + start] = torch.inf
-        if count == 1:
-            found.append(block.argmin(1, keepdim=True))
-        else:
-            found.append(block.topk(count, dim=1, largest=False).indices)
-    index = torch.cat(found).numpy()
+            lows = [_lows(tile) for tile in tiles]
+        found.append(_least(block, torch.cat(lows, 1), count))
+    index = torch.cat(found).sort(1).values.numpy()  # among equals the first comes first
     distance = pair_distances(queries, candidates, index)
     order = np.argsort(distance, axis=1, kind="stable")
     return np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
 
 
+def _lows(tile: Tensor) -> Tensor:
+    """Return the least value of each full run of `RUN` columns, ``(rows, runs)``."""
+    runs = tile.shape[1] // RUN
+    return tile[:, : runs * RUN].unflatten(1, (runs, RUN)).amin(2) if runs else tile[:, :0]
+
+
+def _least(block: Tensor, lows: Tensor, count: int) -> Tensor:
+    """Return the columns ``(rows, count)`` of the least values of ``(rows, M)``.
+
+    Only the `count` runs with the least lows can hold them, and the columns after the last full run.
+    """
+    runs = lows.shape[1]
+    if runs <= count:
+        return block.topk(count, dim=1, largest=False).indices
+    best = lows.topk(count, dim=1, largest=False).indices[:, :, None]
+    rest = torch.arange(runs * RUN, block.shape[1]).expand(len(block), -1)
+    columns = torch.cat([(best * RUN + torch.arange(RUN)).flatten(1), rest], 1)
+    return columns.gather(1, block.gather(1, columns).topk(count, dim=1, largest=False).indices)
+
+
 def pair_distances(queries: np.ndarray, candidates: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return Euclidean distances ``(N, K)`` in float64 of each query to its candidates ``index (N, K)``."""
-    distance = np.empty(index.shape)
+    query, candidate, at = torch.from_numpy(queries), torch.from_numpy(candidates), torch.from_numpy(index)
+    distance = torch.empty(index.shape, dtype=torch.float64)
     for column in range(index.shape[1]):
-        for start in range(0, len(queries), 4096):
-            rows = slice(start, start + 4096)
-            gap = queries[rows].astype(np.float64) - candidates[index[rows, column]]
-            distance[rows, column] = np.sqrt(np.einsum("nd,nd->n", gap, gap))
-    return distance
+        for start in range(0, len(queries), 1024):
+            rows = slice(start, start + 1024)
+            gap = query[rows].double() - candidate[at[rows, column]]
+            distance[rows, column] = torch.linalg.vector_norm(gap, dim=1)
+    return distance.numpy()
 
 
 def _float32(features: np.ndarray) -> Tensor:
