@@ -93,8 +93,10 @@ def near_duplicates(thumbnails: np.ndarray, sides: Sequence[int] | None = None, 
         sides: the smaller side in pixels of each picture that they were made from; None: none is small.
         every: only every n-th image is compared, with all of them.
     """
+    if len(thumbnails) < 2:
+        return []
     deviations = [part.std(axis=(1, 2), dtype=np.float32) for part in _blocks(thumbnails)]
-    rough = np.flatnonzero(np.concatenate([[], *deviations]) >= _FLAT)
+    rough = np.flatnonzero(np.concatenate(deviations) >= _FLAT)
     if len(rough) < 2:
         return []
     views = _Views(thumbnails if len(rough) == len(thumbnails) else thumbnails[rough])
