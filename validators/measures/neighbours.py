@@ -1,24 +1,25 @@
 """Exact nearest neighbours by blocked matrix products: never approximate, bounded in memory."""
 
+from collections import Counter
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from phantomset.validators.measures.shortlists import Search, precisions
+
 BLOCK_ELEMENTS = 2**21
 """Distances held at once (8 MiB in float32): small enough for the caches, large enough for the product."""
 
-ROWS_ELEMENTS = 2**24
-"""Distances of all candidates to some queries (64 MiB), of which the least are then sought."""
-
-TILE, RUN = 2048, 64
-"""Columns that are multiplied, and whose least values are taken, while they are in the caches."""
+PAIR_ELEMENTS = 2**15
+"""Coordinates of pairs that are subtracted at once in float64 (256 KiB)."""
 
 
 def squared_distances(queries: Tensor, candidates: Tensor) -> Tensor:
     """Return squared Euclidean distances ``(N, M)``, never negative, of ``(N, D)`` to ``(M, D)``.
 
-    By ``|a|² + |b|² - 2ab``, so a distance near zero keeps few digits: `nearest` computes the closest
-    pairs again in float64.
+    By ``|a|² + |b|² - 2ab``, so a distance near zero keeps few digits: `nearest` measures the closest
+    pairs in float64.
     """
     norms = candidates.square().sum(1)
     product = torch.addmm(norms, queries, candidates.T, alpha=-2)
@@ -26,7 +27,12 @@ def squared_distances(queries: Tensor, candidates: Tensor) -> Tensor:
 
 
 def nearest(
-    queries: np.ndarray, candidates: np.ndarray, count: int = 1, *, skip_self: bool = False
+    queries: np.ndarray,
+    candidates: np.ndarray,
+    count: int = 1,
+    *,
+    skip_self: bool = False,
+    device: str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the exact nearest candidates of each query: distances ``(N, count)`` float64, positions int64.
 
@@ -35,72 +41,57 @@ def nearest(
         candidates: ``(M, D)`` features.
         count: neighbours per query, 1..M.
         skip_self: queries are the candidates; no row is its own neighbour.
+        device: where products run, cpu or cuda. The answer is the same to the bit: those that products of few
+            digits leave are measured in float64 on the CPU, ties going to the earlier candidate.
 
     Raises:
         ValueError: too few candidates, differing columns, or features that are not finite.
     """
-    _check(queries, candidates, count + skip_self)
-    query, candidate = _float32(queries), _float32(candidates)
-    # |b|² - 2ab ranks as the distance does; with a column more it is one product.
-    norms = candidate.square().sum(1, keepdim=True)
-    left = torch.cat([query, torch.ones(len(query), 1)], 1)
-    right = torch.cat([candidate * -2, norms], 1)
-    rows = max(1, ROWS_ELEMENTS // len(candidate))
-    ranks = torch.empty((min(rows, len(query)), len(candidate)))
-    found: list[Tensor] = []
-    for start in range(0, len(query), rows):
-        some = left[start : start + rows]
-        block = ranks[: len(some)]
-        tiles = [block[:, tile : tile + TILE] for tile in range(0, len(candidate), TILE)]
-        lows: list[Tensor] = []
-        for tile, own in zip(tiles, right.split(TILE), strict=True):
-            torch.mm(some, own.T, out=tile)
-            lows.append(_lows(tile))
-        if skip_self:
-            here = torch.arange(len(some))
-            block[here, here + start] = torch.inf
-            lows = [_lows(tile) for tile in tiles]
-        found.append(_least(block, torch.cat(lows, 1), count))
-    index = torch.cat(found).sort(1).values.numpy()  # among equals the first comes first
-    distance = pair_distances(queries, candidates, index)
-    order = np.argsort(distance, axis=1, kind="stable")
-    return np.take_along_axis(distance, order, 1), np.take_along_axis(index, order, 1)
+    needed = count + skip_self
+    _check(queries, candidates, needed)
+    search, steps = Search.of(queries, candidates, device), precisions(device)
+    distance, index = np.empty((len(queries), count)), np.empty((len(queries), count), np.int64)
+    left, columns = torch.arange(len(queries)), torch.arange(len(candidates))
+    most = 4 * needed + 16 + len(candidates) // 128  # to measure more takes longer than the next precision
+    for dtype in steps:
+        if dtype == steps[-1]:
+            columns, most = _few_of_a_kind(candidates, needed), len(candidates)
+        crowded = [left[:0]]
+        for row, column, many in search.shortlists(left, columns, needed, most, dtype):
+            crowded.append(many)
+            if skip_self:
+                row, column = row[row != column], column[row != column]
+            far = _pair_distances(search.queries, search.candidates, row, column)
+            order = np.lexsort((column, far, row))  # among equals the first comes first
+            first = np.flatnonzero(np.diff(row, prepend=-1))
+            best, here = order[first[:, None] + np.arange(count)], row[first]
+            distance[here], index[here] = far[best], column[best]
+        left = torch.cat(crowded)
+        if not len(left):
+            break
+    return distance, index
 
 
-def _lows(tile: Tensor) -> Tensor:
-    """Return the least value of each full run of `RUN` columns, ``(rows, runs)``."""
-    runs = tile.shape[1] // RUN
-    return tile[:, : runs * RUN].unflatten(1, (runs, RUN)).amin(2) if runs else tile[:, :0]
+def _few_of_a_kind(candidates: np.ndarray, most: int) -> Tensor:
+    """Return the positions of all candidates but those that ``most`` equal ones precede."""
+    seen: Counter[bytes] = Counter()
+    kept = []
+    for position, features in enumerate(candidates):
+        seen[features.tobytes()] += 1
+        if seen[features.tobytes()] <= most:
+            kept.append(position)
+    return torch.tensor(kept)
 
 
-def _least(block: Tensor, lows: Tensor, count: int) -> Tensor:
-    """Return the columns ``(rows, count)`` of the least values of ``(rows, M)``.
-
-    Only the `count` runs with the least lows can hold them, and the columns after the last full run.
-    """
-    runs = lows.shape[1]
-    if runs <= count:
-        return block.topk(count, dim=1, largest=False).indices
-    best = lows.topk(count, dim=1, largest=False).indices[:, :, None]
-    rest = torch.arange(runs * RUN, block.shape[1]).expand(len(block), -1)
-    columns = torch.cat([(best * RUN + torch.arange(RUN)).flatten(1), rest], 1)
-    return columns.gather(1, block.gather(1, columns).topk(count, dim=1, largest=False).indices)
-
-
-def pair_distances(queries: np.ndarray, candidates: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return Euclidean distances ``(N, K)`` in float64 of each query to its candidates ``index (N, K)``."""
-    query, candidate, at = torch.from_numpy(queries), torch.from_numpy(candidates), torch.from_numpy(index)
-    distance = torch.empty(index.shape, dtype=torch.float64)
-    for column in range(index.shape[1]):
-        for start in range(0, len(queries), 1024):
-            rows = slice(start, start + 1024)
-            gap = query[rows].double() - candidate[at[rows, column]]
-            distance[rows, column] = torch.linalg.vector_norm(gap, dim=1)
-    return distance.numpy()
-
-
-def _float32(features: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+def _pair_distances(queries: Tensor, candidates: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Return the Euclidean distance ``(K,)`` of each pair, in float64."""
+    distance = torch.empty(len(row), dtype=torch.float64)
+    some = max(1, PAIR_ELEMENTS // max(1, queries.shape[1]))
+    for start in range(0, len(row), some):
+        here = slice(start, start + some)
+        gap = queries.index_select(0, row[here]).double().sub_(candidates.index_select(0, column[here]))
+        distance[here] = torch.linalg.vector_norm(gap, dim=1)
+    return distance
 
 
 def _check(queries: np.ndarray, candidates: np.ndarray, needed: int) -> None:
