@@ -1,63 +1,88 @@
 """How fast are exact nearest neighbours, and in how much memory?
 
-    python tests/benchmarks/neighbours.py                                   (20,000 x 20,000 x 512, four ways)
+    python tests/benchmarks/neighbours.py                                   (20,000 x 20,000 x 512, all ways)
     python tests/benchmarks/neighbours.py --memory --size 100000 --width 64 (peak memory of `nearest` alone)
 
-Compares `measures.neighbours.nearest` with the matrix product alone, which bounds it from below, and with
-faiss-cpu's flat index where that is installed (it is no dependency). All in one run, on the same data and
-threads, the best of ``--repeats``; positions found must be equal, ties aside.
+Compares `measures.neighbours.nearest` with the float32 matrix product alone, with itself as on a processor
+that does not multiply bfloat16, and with faiss-cpu's flat index where it is installed (it is no dependency).
+All in one run, on the same data and threads, in turns, the best of ``--repeats``, wall and CPU seconds;
+positions found must be equal, ties and what float32 cannot tell aside.
 """
 
 import argparse
+import contextlib
 import json
 import resource
 import time
 from collections.abc import Callable
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS, nearest
+from phantomset.validators.measures import neighbours
+from phantomset.validators.measures.neighbours import nearest
+
+ROWS = 2048
+"""Queries that are multiplied at once."""
 
 
 def product_alone(queries: np.ndarray, candidates: np.ndarray) -> None:
-    """Multiply the same blocks and keep nothing."""
+    """Multiply blocks into memory that is there already, the fastest way, and keep nothing."""
     x, y = torch.from_numpy(queries), torch.from_numpy(candidates).T
-    rows = max(1, BLOCK_ELEMENTS // len(candidates))
-    for start in range(0, len(x), rows):
-        torch.mm(x[start : start + rows], y)
+    block = torch.empty(ROWS, len(candidates))
+    for some in x.split(ROWS):
+        torch.mm(some, y, out=block[: len(some)])
 
 
-def best_of(repeats: int, work: Callable[[], object]) -> float:
-    """Return the least seconds of several runs."""
-    taken = []
+def without_bfloat16(
+    queries: np.ndarray, candidates: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `nearest` does where float32 is the fastest precision."""
+    with patch.object(neighbours, "precisions", lambda device: [torch.float32, torch.float64]):
+        return nearest(queries, candidates, count)
+
+
+def best_of(repeats: int, ways: dict[str, Callable[[], object]]) -> dict[str, tuple[float, float]]:
+    """Return the least wall and CPU seconds of each way, of several runs in turns."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+        for name, work in ways.items():
+            started, cpu = time.perf_counter(), time.process_time()
+            work()
+            taken[name].append((time.perf_counter() - started, time.process_time() - cpu))
+    return {
+        name: (min(wall for wall, _ in runs), min(cpu for _, cpu in runs)) for name, runs in taken.items()
+    }
 
 
 def compare(queries: np.ndarray, candidates: np.ndarray, count: int, repeats: int) -> dict:
-    """Return seconds of each way, the rate beside the product's, and the share of equal positions."""
-    seconds = {
-        "product": best_of(repeats, lambda: product_alone(queries, candidates)),
-        "nearest": best_of(repeats, lambda: nearest(queries, candidates, count)),
+    """Return seconds of each way, the rates beside `nearest`, and the share of equal positions."""
+    ways: dict[str, Callable[[], object]] = {
+        "product": lambda: product_alone(queries, candidates),
+        "nearest": lambda: nearest(queries, candidates, count),
+        "nearest without bfloat16": lambda: without_bfloat16(queries, candidates, count),
     }
-    answer = {"seconds": seconds, "share_of_product_rate": seconds["product"] / seconds["nearest"]}
-    try:
-        import faiss
-    except ImportError:
-        return answer | {"faiss": "not installed"}
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    index = faiss.IndexFlatL2(candidates.shape[1])
-    index.add(candidates)
-    seconds["faiss"] = best_of(repeats, lambda: index.search(queries, count))
-    own, other = nearest(queries, candidates, count)[1], index.search(queries, count)[1]
-    return answer | {
-        "times_faiss": seconds["faiss"] / seconds["nearest"],
-        "equal": float((own == other).mean()),
-    }
+    own = nearest(queries, candidates, count)
+    other = without_bfloat16(queries, candidates, count)
+    equal = all((a == b).all() for a, b in zip(own, other, strict=True))
+    answer: dict[str, object] = {"equal without bfloat16": equal}
+    with contextlib.suppress(ImportError):
+        import faiss  # pyright: ignore[reportMissingImports]
+
+        faiss.omp_set_num_threads(torch.get_num_threads())
+        index = faiss.IndexFlatL2(candidates.shape[1])
+        index.add(candidates)
+        ways["faiss"] = lambda: index.search(queries, count)
+        answer["equal to faiss"] = float((own[1] == index.search(queries, count)[1]).mean())
+    seconds = best_of(repeats, ways)
+    for name in seconds:
+        times = [other / own for other, own in zip(seconds[name], seconds["nearest"], strict=True)]
+        answer[name] = dict(zip(("seconds", "cpu_seconds"), seconds[name], strict=True)) | {
+            "times_nearest": times[0],
+            "times_nearest_cpu": times[1],
+        }
+    return answer
 
 
 def main() -> None:

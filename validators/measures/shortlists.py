@@ -160,7 +160,7 @@ def _multiply(rows: Tensor, columns: Tensor, sums: Tensor, run: int) -> Tensor:
 def _limit(lows: Tensor, left: Rounded, right: Rounded, count: int) -> Tensor:
     """Return the greatest sum ``(n, 1)`` that one of the nearest can have, as an ordered integer."""
     dtype = left.points.dtype
-    least = lows.kthvalue(count, 1).values.clamp_(min=0).view(dtype).double()
+    least = lows.topk(count, largest=False, sorted=False).values.amax(1).clamp_(min=0).view(dtype).double()
     unit = torch.finfo(torch.promote_types(dtype, torch.float32)).eps / 2
     terms = left.points.shape[1] + 6
     error = 4 * terms * unit * (left.length + right.length.amax()).square() + 2.0**-100

@@ -21,7 +21,7 @@ STEPS = {
 @pytest.fixture(params=STEPS)
 def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Be a machine that tries these precisions, in blocks and tiles so small that there are many."""
-    monkeypatch.setattr(neighbours, "precisions", lambda device: STEPS[request.param])
+    monkeypatch.setattr(neighbours, "precisions", lambda _: STEPS[request.param])
     for name, value in {"BLOCK_BYTES": 2**10, "TILE": 32, "RUN": 8, "POINTS": 7}.items():
         monkeypatch.setattr(shortlists, name, value)
     return request.param
@@ -32,7 +32,7 @@ def on_each(queries: np.ndarray, candidates: np.ndarray, count: int) -> tuple[np
     answers = []
     for steps in STEPS.values():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(neighbours, "precisions", lambda device, steps=steps: steps)
+            patch.setattr(neighbours, "precisions", lambda _, steps=steps: steps)
             answers.append(nearest(queries, candidates, count))
     for distance, index in answers[1:]:
         np.testing.assert_array_equal(distance, answers[0][0])
@@ -43,14 +43,14 @@ def on_each(queries: np.ndarray, candidates: np.ndarray, count: int) -> tuple[np
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("skip_self", [False, True])
 @pytest.mark.usefixtures("machine")
-def test_agrees_with_brute_force(count: int, skip_self: bool) -> None:
+def test_agrees_with_brute_force(count: int, skip_self: bool, device: str) -> None:
     """Positions and distances are those of scikit-learn's brute force, over many small blocks."""
     rng = np.random.default_rng(0)
     points = rng.standard_normal((90, 6))
     queries = points if skip_self else rng.standard_normal((40, 6))
     oracle = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points)
     expected, position = oracle.kneighbors(None if skip_self else queries)
-    distance, index = nearest(queries, points, count, skip_self=skip_self)
+    distance, index = nearest(queries, points, count, skip_self=skip_self, device=device)
     np.testing.assert_array_equal(index, position)
     np.testing.assert_allclose(distance, expected, rtol=1e-12)
 
@@ -76,7 +76,8 @@ def test_equal_and_almost_equal_points(
     squared = np.square(queries[:, None] - candidates).sum(2)
     expected = squared.argsort(1, kind="stable")[:, :count]
     kind = np.float32 if single else np.float64
-    distance, index = on_each(*((part * 2.0**power).astype(kind) for part in (queries, candidates)), count)
+    scaled = [(part * 2.0**power).astype(kind) for part in (queries, candidates)]
+    distance, index = on_each(scaled[0], scaled[1], count)
     np.testing.assert_array_equal(index, expected)
     roots = np.sqrt(np.take_along_axis(squared, expected, 1)) * 2.0**power
     np.testing.assert_allclose(distance, roots, rtol=1e-14)
@@ -108,7 +109,7 @@ def test_any_clouds(seed: int, size: int, width: int, spread: float, far: float,
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_precision_that_would_deceive() -> None:
+def test_a_precision_that_would_deceive(device: str) -> None:
     """Where bfloat16 alone takes another candidate for most queries, the right ones are found."""
     rng = np.random.default_rng(2)
     candidates = rng.standard_normal((50, 1, 64)) + 0.002 * rng.standard_normal((50, 8, 64))
@@ -119,7 +120,7 @@ def test_a_precision_that_would_deceive() -> None:
         *(torch.from_numpy(part).bfloat16() for part in (queries, candidates))
     )
     assert (naive.argmin(1).numpy() != true).mean() > 0.5
-    np.testing.assert_array_equal(nearest(queries, candidates)[1][:, 0], true)
+    np.testing.assert_array_equal(nearest(queries, candidates, device=device)[1][:, 0], true)
 
 
 @pytest.mark.parametrize("dtype", STEPS["half"])
