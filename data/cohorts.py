@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def save(
     Raises:
         WorkspaceError: it cannot be written; nothing is left behind.
     """
-    content = asdict(cohort)
+    content = asdict(replace(cohort, records=()))
     content.pop("records")
     staging = workspace.restricted("incoming", f"cohort-{os.getpid()}-{secrets.token_hex(4)}")
     folder = workspace.restricted("cohorts", cohort.digest)

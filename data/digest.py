@@ -22,7 +22,7 @@ def digest_of(*parts: Any) -> str:
     """
     sha = hashlib.sha256()
     for part in parts:
-        sha.update(_canonical(part))
+        _feed(sha, part)
         sha.update(b"\0")
     return sha.hexdigest()
 
@@ -33,15 +33,20 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _canonical(part: Any) -> bytes:
+def _feed(sha: Any, part: Any) -> None:
+    """Give the canonical form of a part to a hash; pixels and files are not copied for it."""
     if isinstance(part, np.ndarray):
         array: np.ndarray = np.ascontiguousarray(cast(np.ndarray, part))
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))
-        return f"{array.dtype.str}{array.shape}".encode() + array.tobytes()
-    if isinstance(part, bytes):
-        return b"bytes:" + part
-    return json.dumps(_plain(part), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+        sha.update(f"{array.dtype.str}{array.shape}".encode())
+        sha.update(array.ravel())
+    elif isinstance(part, bytes):
+        sha.update(b"bytes:")
+        sha.update(part)
+    else:
+        text = json.dumps(_plain(part), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        sha.update(text.encode())
 
 
 def _plain(part: Any) -> Any:
@@ -53,7 +58,9 @@ def _plain(part: Any) -> Any:
     if isinstance(part, np.integer | np.floating):
         return part.item()
     if isinstance(part, np.ndarray | bytes):
-        return hashlib.sha256(_canonical(part)).hexdigest()
+        sha = hashlib.sha256()
+        _feed(sha, part)
+        return sha.hexdigest()
     if isinstance(part, BaseModel):
         return part.model_dump(mode="json")
     if dataclasses.is_dataclass(part) and not isinstance(part, type):

@@ -201,9 +201,12 @@ def _take(
 
 def _shared(attributes: dict[str, str], seen: dict[int, dict[str, str]]) -> dict[str, str]:
     """Return the attributes as one object with equal ones: a worker sends each image's anew, 3 KB of text."""
-    lean = {intern(name): intern(value) for name, value in attributes.items()}
-    known = seen.setdefault(hash(frozenset(lean.items())), lean)
-    return known if known == lean else lean
+    name = hash(frozenset(attributes.items()))
+    known = seen.get(name)
+    if known == attributes:
+        return known
+    lean = {intern(key): intern(value) for key, value in attributes.items()}
+    return seen.setdefault(name, lean) if known is None else lean
 
 
 def _note_released(entries: list[Entry], reviewed: Reviewed, ledger: Ledger) -> None:

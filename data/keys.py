@@ -52,9 +52,11 @@ def key_name() -> str:
 def _key() -> bytes:
     path = key_file()
     try:
-        if not path.exists():
+        try:
+            status = path.stat()
+        except FileNotFoundError:
             _make(path)
-        status = path.stat()
+            status = path.stat()
         return _read(path, status.st_mtime_ns, status.st_ino, status.st_mode)
     except OSError as error:
         raise WorkspaceError(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from phantomset.data.deidentify import Box, DeidentifySettings
+from phantomset.data.dicom.elements import word
 from phantomset.data.quarantine.ledger import Unfit
 
 _RISKY = ("Secondary Capture", "Ultrasound")
@@ -45,8 +46,4 @@ def _verdict(data: Any, class_name: str, deidentify: DeidentifySettings) -> str 
 
 
 def _word(data: Any, keyword: str) -> str:
-    try:
-        value = data.get(keyword)
-    except Exception:  # a value that its own representation refuses
-        return ""
-    return "" if value is None else str(value).strip().upper()
+    return word(data, keyword).upper()

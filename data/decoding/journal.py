@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -111,9 +111,8 @@ def _name(listed: Listed) -> str:
 
 def _plain(finished: Finished) -> dict[str, Any]:
     """What a row keeps of an image: all but its pixels; of its key the part alone."""
-    item = asdict(finished.item)
-    for name in ("pixels", "stored"):
-        item.pop(name, None)
+    held = (each.name for each in fields(finished.item) if each.name not in ("pixels", "stored"))
+    item = {name: getattr(finished.item, name) for name in held}
     return item | ({} if isinstance(finished.item, Rejected) else {n: getattr(finished, n) for n in _NAMES})
 
 

@@ -10,7 +10,13 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource, Listed, Readable
 from phantomset.data.keys import pseudonym
-from phantomset.data.pixels.canonical import ImageSettings, canonical, digest_of_pixels, final_spacing
+from phantomset.data.pixels.canonical import (
+    ImageSettings,
+    canonical,
+    digest_of_pixels,
+    final_spacing,
+    picture_of,
+)
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.reading.tree import unpacked
 from phantomset.data.records import RawImage, Rejected
@@ -109,21 +115,22 @@ def finish(
             yield Finished(item)
             continue
         try:
-            pixels = canonical(item.pixels, image)
+            picture = picture_of(item.pixels) if item.pixels.ndim == 2 else None
+            pixels = canonical(item.pixels, image, picture)
             if item.is_part:
                 _hold_content(pixels)
                 _hold_apart(pixels, last, neighbours)
                 last = pixels
             shown = item if screen is None else screen(item)
             if shown.pixels is not item.pixels:
-                pixels = canonical(shown.pixels, image)
+                pixels, picture = canonical(shown.pixels, image), None
         except Unfit as unfit:
             blank = item.is_part and unfit.code == "CONSTANT_IMAGE"
             yield Finished(Rejected(item.key, "LOW_CONTENT" if blank else unfit.code))
             continue
         spacing = final_spacing(item.spacing_mm, item.pixels.shape, image)
         known = replace(shown, pixels=_NO_PIXELS, stored=None, spacing_mm=spacing)
-        small = thumbnail(np.moveaxis(np.atleast_3d(shown.pixels), -1, 0))[None]
+        small = thumbnail(np.moveaxis(np.atleast_3d(shown.pixels), -1, 0), picture)[None]
         names = (digest_of_pixels(pixels), digest_of(item.pixels))
         yield Finished(known, pixels, *names, small, digest_of_pixels(small), min(item.pixels.shape[:2]))
 

@@ -7,7 +7,7 @@ which this module offers to pydicom as one more plugin: pydicom finds the frames
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata, util
 from typing import Any
 
@@ -86,6 +86,7 @@ def decoder_for(syntax: str) -> tuple[Decoder, str]:
     raise Unfit("UNSUPPORTED_TRANSFER_SYNTAX")
 
 
+@cache
 def decoder_versions() -> tuple[str, ...]:
     """Return the packages that decode, with their versions, sorted: part of what names a decoded file."""
     parts = [version for codec in CODECS if codec.is_installed for version in codec.versions]

@@ -13,7 +13,8 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import UID
 
 from phantomset.data.dicom.decoders import decoder_for
-from phantomset.data.dicom.header import element, shape_of, whole, word
+from phantomset.data.dicom.elements import element, whole, word
+from phantomset.data.dicom.header import shape_of
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
 

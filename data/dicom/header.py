@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from pydicom.multival import MultiValue
 
 from phantomset.data.burned_in.declared import hold_clean
 from phantomset.data.deidentify import ALLOWED, DATES, DeidentifySettings, allowed, kept, patient_key, shifted
+from phantomset.data.dicom.elements import parsed, plain, raw, tag_of, whole, word
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
 from phantomset.data.synthetic_mark import is_marked_dicom
@@ -167,11 +169,24 @@ def links_of(data: Dataset) -> dict[str, str]:
 
 def attributes_of(data: Dataset, retain: tuple[str, ...] = (), subject: str = "") -> dict[str, str]:
     """Return the allow-listed attributes whose values pass their grammar, and shifted dates on request."""
-    keywords = [keyword for keyword in allowed(retain) if keyword in data]
-    found = {keyword: kept(keyword, _plain(data, keyword)) for keyword in keywords}
+    there = data.keys()
+    found = {keyword: _kept(data, keyword) for keyword in allowed(retain) if tag_of(keyword) in there}
     if "modified-dates" in retain:
-        found |= {date: shifted(_plain(data, date), subject) for date in DATES if date in data}
+        found |= {date: shifted(plain(data, date), subject) for date in DATES if date in data}
     return {keyword: value for keyword, value in found.items() if value is not None}
+
+
+def _kept(data: Dataset, keyword: str) -> str | None:
+    found = raw(data, keyword)
+    return kept(keyword, plain(data, keyword)) if found is None else _kept_of(keyword, *found)
+
+
+@lru_cache(maxsize=4096)
+def _kept_of(keyword: str, *found: Any) -> str | None:
+    try:
+        return kept(keyword, parsed(*found))
+    except Exception:  # a value that its own representation refuses
+        return None
 
 
 def left_out(data: Dataset, attributes: Mapping[str, str] = _NOTHING) -> dict[str, int]:
@@ -180,83 +195,19 @@ def left_out(data: Dataset, attributes: Mapping[str, str] = _NOTHING) -> dict[st
     ``attributes`` are those that were kept: an allow-listed element not among them failed its grammar.
     """
     counts: Counter[str] = Counter()
-    for tag in data.keys():  # noqa: SIM118 - iterating over a data set would parse every value
-        if tag.is_private:
+    for tag in map(int, data.keys()):  # iterating over the data set itself would parse every value
+        group = tag >> 16
+        if group & 1:
             counts["private elements"] += 1
-        elif tag.group >> 8 in (0x50, 0x60):
+        elif group >> 8 in (0x50, 0x60):
             counts["overlays, curves and audio"] += 1
         elif tag == _CHARSET:
-            counts["unknown character sets"] += not _is_known_charset(_plain(data, "SpecificCharacterSet"))
+            counts["unknown character sets"] += not _is_known_charset(plain(data, "SpecificCharacterSet"))
         elif tag in _ALLOWED_TAGS:
             counts["values that fail their grammar"] += _ALLOWED_TAGS[tag] not in attributes
-        elif tag.group not in _PIXEL_GROUPS:
+        elif group not in _PIXEL_GROUPS:
             counts[_rule(data, tag)] += 1
     return {rule: count for rule, count in counts.items() if count}
-
-
-def _plain(data: Dataset, keyword: str) -> Any:
-    """Return an element's value or values, None where it cannot be parsed."""
-    try:
-        return data.get(keyword)
-    except Exception:  # a value that its own representation refuses
-        return None
-
-
-def word(data: Dataset, keyword: str) -> str:
-    """Return an element as text; empty where it is absent or cannot be parsed."""
-    try:
-        value = data.get(keyword)
-    except Exception:  # a value that its own representation refuses
-        return ""
-    return "" if value is None else str(value).strip()
-
-
-def element(data: Dataset, keyword: str) -> Any:
-    """Return an element's value; None where it is absent.
-
-    Raises:
-        Unfit: INVALID_VALUE where it cannot be parsed.
-    """
-    try:
-        return data.get(keyword)
-    except Exception:  # a value, or a representation, that no parser knows
-        raise Unfit("INVALID_VALUE") from None
-
-
-def whole(data: Dataset, keyword: str, low: int, high: int, default: int | None = None) -> int:
-    """Return an element as a whole number within ``[low, high]``.
-
-    Raises:
-        Unfit: MISSING_REQUIRED (absent, without a default) or INVALID_VALUE.
-    """
-    text = word(data, keyword)
-    if not text and default is not None:
-        return default
-    if keyword not in data:
-        raise Unfit("MISSING_REQUIRED")
-    try:
-        value = int(text)
-    except ValueError:
-        raise Unfit("INVALID_VALUE") from None
-    if not low <= value <= high:
-        raise Unfit("INVALID_VALUE")
-    return value
-
-
-def numbers(data: Dataset, keyword: str) -> list[float]:
-    """Return an element's values as numbers; empty where it is absent.
-
-    Raises:
-        Unfit: INVALID_VALUE.
-    """
-    value = element(data, keyword)
-    if value is None or value == "":
-        return []
-    several: Any = value if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else [value]
-    try:
-        return [float(item) for item in several]
-    except (TypeError, ValueError):
-        raise Unfit("INVALID_VALUE") from None
 
 
 def _is_known_charset(terms: Any) -> bool:

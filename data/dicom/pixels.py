@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.sequence import Sequence
 
+from phantomset.data.dicom.elements import element, numbers, whole, word
 from phantomset.data.dicom.frames import COLOUR, PALETTE, stored_frames
-from phantomset.data.dicom.header import element, numbers, whole, word
 from phantomset.data.pixels.aspect import square
 from phantomset.data.pixels.windows import CT_WINDOWS, Window, percentile_range
 from phantomset.data.quarantine.ledger import Unfit
@@ -75,14 +75,44 @@ def unit_images(data: Dataset, window: Window, limits: Limits) -> Iterator[Frame
     span = cache(lambda: _span(frames, headers))
     inverse = photometric == "MONOCHROME1" or word(data, "PresentationLUTShape") == "INVERSE"
     for frame, header in zip(frames, headers, strict=True):
-        padding = _padding(frame, header)
-        values = _modality(frame, header)
-        unit = to_unit(values, header, window, span)
-        if inverse:
-            unit = 1 - unit
-        if padding is not None:
-            unit[padding] = 0
-        yield Frame(*_square(unit, header), partial(_whole_range, values, header, inverse))
+        grey = partial(_grey, header=header, window=window, span=span, inverse=inverse)
+        # a modality table may rise and fall: only without one do the ends tell what may occur between them
+        unit = grey(frame) if "ModalityLUTSequence" in header else each_once(frame, grey)
+        yield Frame(*_square(unit, header), partial(_whole_range, frame, header, inverse))
+
+
+def each_once(stored: np.ndarray, grey: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return ``grey(stored)`` where it looks at each value alone: asked once a value, not once a pixel.
+
+    Args:
+        stored: integers of any shape.
+        grey: integers to float32 of the same shape; it sees the lowest and the highest of them either way.
+    """
+    low, high = int(stored.min()), int(stored.max())
+    if stored.itemsize > 2 or high - low >= stored.size:
+        return grey(stored)
+    values = np.arange(low, high + 1).astype(stored.dtype)
+    unsigned = f"u{stored.itemsize}"  # a table has no negative places
+    table = np.zeros(int(values.view(unsigned).max()) + 1, dtype=np.float32)
+    table[values.view(unsigned)] = grey(values)
+    return table.take(stored.view(unsigned), mode="clip")
+
+
+def _grey(
+    stored: np.ndarray,
+    header: Dataset,
+    window: Window,
+    span: Callable[[], tuple[float, float]],
+    inverse: bool,
+) -> np.ndarray:
+    """From stored values to [0, 1]; padding is black."""
+    padding = _padding(stored, header)
+    unit = to_unit(_modality(stored, header), header, window, span)
+    if inverse:
+        unit = 1 - unit
+    if padding is not None:
+        unit[padding] = 0
+    return unit
 
 
 def frame_header(data: Dataset, index: int) -> Dataset:
@@ -255,8 +285,9 @@ def _grey_if_equal(colour: np.ndarray) -> np.ndarray:
     return colour[..., 0] if same else colour
 
 
-def _whole_range(values: np.ndarray, header: Dataset, inverse: bool) -> np.ndarray:
+def _whole_range(stored: np.ndarray, header: Dataset, inverse: bool) -> np.ndarray:
     """All values from the lowest to the highest, whatever the window, in [0, 1]."""
+    values = _modality(stored, header)
     low, high = float(values.min()), float(values.max())
     unit = (values - np.float32(low)) / np.float32(max(high - low, 1e-30))
     return _square(1 - unit if inverse else unit, header)[0]

@@ -53,23 +53,26 @@ class ImageSettings(BaseModel):
         return ImageSpec(self.channels, height, width)
 
 
-def canonical(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
+def canonical(pixels: np.ndarray, settings: ImageSettings, picture: Image.Image | None = None) -> np.ndarray:
     """Return an image ``(C, H, W) uint8`` as the cohort stores it.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)`` float32 in [0, 1], square pixels, bright is dense.
         settings: the size, the channels and the rule for other ratios.
+        picture: of grey pixels, what `picture_of` makes of them, where it was made already.
 
     Raises:
         Unfit: NON_FINITE or CONSTANT_IMAGE.
         SourceError: the ratio of its sides is another one and ``fit`` is "exact".
     """
     spec = settings.spec
-    if not np.isfinite(pixels).all():
+    low, high = pixels.min(), pixels.max()  # both are NaN where any value is
+    if not np.isfinite((low, high)).all():
         raise Unfit("NON_FINITE")
-    if pixels.max() == pixels.min():
+    if low == high:
         raise Unfit("CONSTANT_IMAGE")
-    planes = [_resize(_fit(plane, spec, settings.fit), spec) for plane in _planes(pixels, spec.channels)]
+    fitted = [_fit(plane, spec, settings.fit) for plane in _planes(pixels, spec.channels)]
+    planes = [_resize(plane, spec, picture if plane is pixels else None) for plane in fitted]
     quantised = np.rint(np.clip(np.stack(planes), 0.0, 1.0) * 255.0).astype(np.uint8)
     return np.repeat(quantised, spec.channels, axis=0) if len(quantised) < spec.channels else quantised
 
@@ -126,11 +129,15 @@ def _fit(plane: np.ndarray, spec: ImageSpec, rule: str) -> np.ndarray:
     return np.pad(plane, ((0, 0), (left, wanted_width - width - left)))
 
 
-def _resize(plane: np.ndarray, spec: ImageSpec) -> np.ndarray:
+def picture_of(plane: np.ndarray) -> Image.Image:
+    """Return a plane ``(H, W)`` of floats for Pillow to resize in float32; its values are copied."""
+    return Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
+
+
+def _resize(plane: np.ndarray, spec: ImageSpec, picture: Image.Image | None) -> np.ndarray:
     """Resize in float: Pillow widens its filter when it shrinks, which is the antialiasing."""
     if plane.shape == (spec.height, spec.width):
         return plane.astype(np.float32)
     shrinks = plane.shape[0] > spec.height
     method = Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC
-    picture = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
-    return np.asarray(picture.resize((spec.width, spec.height), method))
+    return np.asarray((picture or picture_of(plane)).resize((spec.width, spec.height), method))

@@ -17,8 +17,9 @@ from phantomset.data.errors import SourceError
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
 
-HASHED_BYTES = 2 << 30
-"""Up to this total a folder's fingerprint hashes every byte; beyond, names, sizes and times stand for it."""
+HASHED_BYTES = 64 << 20
+"""Up to this total a folder's fingerprint hashes every byte; beyond, names, sizes and times stand for it: a
+large input is not read twice. A copy of it is then another input, whose files are read and known."""
 
 _GZIP = b"\x1f\x8b"
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
@@ -57,7 +58,7 @@ class Tree:
         return read_file(self.root / member.key, self.limits, self.root)
 
     def fingerprint(self, excluded: frozenset[str] = frozenset()) -> str:
-        """Return the digest of all paths and contents."""
+        """Return the digest of all paths and contents, or of what stands for contents."""
         members = [member for member in self.members() if member.key not in excluded]
         total = sum(member.size_bytes for member in members)
         sha = hashlib.sha256()
@@ -71,7 +72,9 @@ class Tree:
                 except Unfit as unfit:
                     sha.update(unfit.code.encode())
             else:
-                sha.update(str((self.root / member.key).lstat().st_mtime_ns).encode())
+                status = (self.root / member.key).lstat()
+                # the time of the last change of the inode betrays a file that was replaced under its old time
+                sha.update(f"{status.st_mtime_ns} {status.st_ctime_ns}".encode())
         return sha.hexdigest()
 
     def __reduce__(self) -> tuple[type["Tree"], tuple[Path, Limits]]:

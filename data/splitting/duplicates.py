@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from PIL import Image
 
+from phantomset.data.pixels.canonical import picture_of
+
 THUMB_PX = 32
 
 DUPLICATE = 0.95
@@ -69,15 +71,15 @@ class Pair(NamedTuple):
     is_sure: bool
 
 
-def thumbnail(image: np.ndarray) -> np.ndarray:
+def thumbnail(image: np.ndarray, picture: Image.Image | None = None) -> np.ndarray:
     """Return a ``(32, 32)`` uint8 thumbnail of an image ``(C, H, W)``: uint8, or float in [0, 1].
 
     It is made from the picture as the source gave it: at 28 px strangers' chest films correlate to 0.93.
+    ``picture`` is what `picture_of` makes of a grey image, where it was made already.
     """
-    grey = image[0] if len(image) == 1 else image.mean(axis=0)
-    shrinks = min(grey.shape) >= THUMB_PX
+    picture = picture or picture_of(image[0] if len(image) == 1 else image.mean(axis=0))
+    shrinks = min(picture.size) >= THUMB_PX
     kind = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-    picture = Image.fromarray(np.ascontiguousarray(grey, dtype=np.float32))
     small = np.asarray(picture.resize((THUMB_PX, THUMB_PX), kind))
     white = 255 if image.dtype.kind == "f" else 1
     return np.rint(np.clip(small * white, 0, 255)).astype(np.uint8)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
@@ -16,8 +18,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from phantomset.data.dicom import pixels
 from phantomset.data.dicom.header import parse
-from phantomset.data.dicom.pixels import unit_images
+from phantomset.data.dicom.pixels import each_once, to_unit, unit_images
 from phantomset.data.pixels.windows import Window
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
@@ -258,3 +261,54 @@ def test_a_constant_image_has_no_percentiles(make_dicom: Make) -> None:
     """One value carries no picture."""
     with pytest.raises(Unfit, match="CONSTANT_IMAGE"):
         _unit(make_dicom(np.full((8, 8), 7, dtype=np.uint16)))
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
+def test_a_grey_value_does_not_depend_on_the_pixels_beside_it(make_dicom: Make, kind: str) -> None:
+    """All stored values at once, often enough for a table, and each as if it were alone: equal to the bit."""
+    limits = np.iinfo(kind)
+    values = np.arange(limits.min, limits.max + 1).astype(kind)
+    stored = np.concatenate([values, values[::-1]]).reshape(-1, 64)
+    header = Dataset()
+    header.Modality = "CT"
+
+    def grey(part: np.ndarray) -> np.ndarray:
+        asked.append(part.size)
+        return to_unit((part * 0.7 - 1024.0).astype(np.float32), header, (40.0, 400.0), lambda: (0.0, 1.0))
+
+    asked: list[int] = []
+    assert np.array_equal(each_once(stored, grey), grey(stored))
+    assert asked == [values.size, stored.size]
+    few = stored[:1]
+    assert np.array_equal(each_once(few, grey), grey(few))
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "RescaleSlope": st.sampled_from([1, -1, 0.1, 2.5, -0.37]),
+            "RescaleIntercept": st.integers(-2000, 2000),
+            "PhotometricInterpretation": st.sampled_from(["MONOCHROME1", "MONOCHROME2"]),
+            "Modality": st.sampled_from(["CT", "MR", "CR"]),
+            "VOILUTFunction": st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+            "WindowCenter": st.integers(-200, 200),
+            "WindowWidth": st.integers(1, 200),
+        }
+    ),
+    st.sampled_from(["auto", "file", "percentile", "lung", (10.0, 1.0)]),
+    st.sampled_from(["u1", "u2", "i2"]),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_table_of_values_changes_no_pixel(
+    make_dicom: Make, elements: dict[str, Any], window: Window, kind: str, seed: int
+) -> None:
+    """Rescaling, window, polarity and padding: through the table as pixel by pixel, whatever the header."""
+    limits, rng = np.iinfo(kind), np.random.default_rng(seed)
+    start = int(rng.integers(limits.min, limits.max - 60))
+    stored = rng.integers(start, start + 60, (16, 16)).astype(kind)
+    content = make_dicom(stored, PixelPaddingValue=int(stored[0, 0]), **elements)
+    quick = _unit(content, window)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pixels, "each_once", lambda stored, grey: grey(stored))
+        assert np.array_equal(quick, _unit(content, window))

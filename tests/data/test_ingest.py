@@ -3,6 +3,7 @@ behind.
 """
 
 import csv
+import os
 import re
 import shutil
 from collections import Counter
@@ -24,7 +25,9 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.quarantine.ledger import CODES, Ledger, in_words
 from phantomset.data.quarantine.reasons import REASONS
+from phantomset.data.reading import tree
 from phantomset.data.records import Cohort
+from phantomset.data.source import Limits
 from phantomset.data.store.archive import Store
 from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
@@ -186,6 +189,19 @@ def test_a_changed_file_or_table_is_another_input(
     keys.append(key())
     keys.append(ingest_key(settings, ImageSettings(size_px=32), DeidentifySettings()))
     assert len(set(keys)) == 4
+
+
+def test_a_large_input_is_known_by_sizes_and_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a limit contents are not read; a file that was replaced under its old size and time shows."""
+    monkeypatch.setattr(tree, "HASHED_BYTES", 0)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"1")
+    os.utime(path, (10**9, 10**9))
+    names = [tree.open_tree(tmp_path, Limits()).fingerprint() for _ in range(2)]
+    assert names[0] == names[1]
+    path.write_bytes(b"2")
+    os.utime(path, (10**9, 10**9))
+    assert tree.open_tree(tmp_path, Limits()).fingerprint() != names[0]
 
 
 def test_a_store_that_lost_its_packs_is_filled_again(

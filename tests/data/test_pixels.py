@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from phantomset.data.errors import SourceError
-from phantomset.data.pixels.canonical import ImageSettings, canonical, digest_of_pixels
+from phantomset.data.pixels.canonical import ImageSettings, canonical, digest_of_pixels, picture_of
 from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.splitting.duplicates import thumbnail
 
 
 def _ramp(height: int, width: int) -> np.ndarray:
@@ -123,3 +124,12 @@ def test_size_out_of_range_is_refused(size: object) -> None:
     """Sizes go from 8 to 2048, two sides at most."""
     with pytest.raises(ValidationError):
         ImageSettings.model_validate({"size_px": size})
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (16, 16), (20, 40)])
+def test_a_picture_made_before_changes_nothing(height: int, width: int) -> None:
+    """One conversion for both sizes gives what two give, also where the sides are fitted first."""
+    plane, settings = _ramp(height, width) ** 2, ImageSettings(size_px=16, fit="crop")
+    picture = picture_of(plane)
+    assert np.array_equal(canonical(plane, settings, picture), canonical(plane, settings))
+    assert np.array_equal(thumbnail(plane[None], picture), thumbnail(plane[None]))

@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,17 @@ def test_an_error_of_the_recipe_ends_the_run(hostile: FileSource, tmp_path: Path
     with pytest.raises(SourceError, match="16 x 8"):
         _run(hostile, tmp_path / "in", [b"a", b"wide", b"b"], 2)
     assert multiprocessing.active_children() == []
+
+
+def test_a_worker_does_not_start_the_program_again(
+    hostile: FileSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs here may take seconds to import, and the workers need none of it."""
+    trace = tmp_path / "started"
+    program = tmp_path / "program.py"
+    program.write_text(f"open({str(trace)!r}, 'w').close()")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(program), raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert _codes(_run(hostile, tmp_path / "in", [b"a"], 1)) == [""]
+    assert not trace.exists()
+    assert sys.modules["__main__"].__file__ == str(program)
