@@ -53,8 +53,8 @@ class FileSource:
         decode: ``(content, settings, context, waived) -> images`` of one file, in their order. It runs in a
             worker process and sees nothing but the bytes. ``key`` is empty for the only image of a file, else
             it names the part, such as "#000007". Raises `Unfit` where the file is no image.
-        fingerprint: ``(settings) -> digest`` of the input's content, wherever it lies; a large folder is known by
-            sizes and times. Raises `SourceError` where the input is missing, empty or unreadable.
+        fingerprint: ``(settings) -> digest`` of the input's content, wherever it lies; a large folder is
+            known by sizes and times. Raises `SourceError` where the input is missing, empty or unreadable.
     """
 
     name: str

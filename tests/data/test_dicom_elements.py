@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
@@ -38,6 +38,7 @@ def _pydicom(data: Dataset, keyword: str) -> str:
     st.one_of(st.binary(max_size=8), st.from_regex(rb"[0-9A-Z.\\ ]{0,12}", fullmatch=True)),
     st.booleans(),
 )
+@settings(deadline=None)
 def test_any_bytes_have_the_value_that_pydicom_gives_them(
     keyword: str, representation: str | None, value: bytes, little: bool
 ) -> None:

@@ -299,7 +299,7 @@ def test_a_grey_value_does_not_depend_on_the_pixels_beside_it(make_dicom: Make, 
     st.sampled_from(["u1", "u2", "i2"]),
     st.integers(0, 2**32),
 )
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_of_values_changes_no_pixel(
     make_dicom: Make, elements: dict[str, Any], window: Window, kind: str, seed: int
 ) -> None:
