@@ -84,11 +84,13 @@ class Nearer:
     """Which patients some images are nearer to than the images that stay: few, so only these are kept.
 
     Attributes:
-        image: ``(E,)`` position among the images.
+        among: how many images there are.
+        image: ``(E,)`` position among them.
         patient: ``(E,)``.
         q: ``(E,)`` least over the patient's images.
     """
 
+    among: int
     image: np.ndarray
     patient: np.ndarray
     q: np.ndarray
@@ -97,11 +99,13 @@ class Nearer:
     def than(cls, stays: np.ndarray, q: np.ndarray) -> "Nearer":
         """Return those of ``q (P, K)`` that are below ``stays (P,)``."""
         patient, image = np.nonzero(q < stays[:, None])
-        return cls(image, patient, q[patient, image])
+        return cls(q.shape[1], image, patient, q[patient, image])
 
     def lower(self, least: np.ndarray, picked: np.ndarray) -> None:
         """Lower ``least (P,)`` in place to the q of the ``picked`` images."""
-        here = np.isin(self.image, picked)
+        chosen = np.zeros(self.among, bool)
+        chosen[picked] = True
+        here = chosen[self.image]
         np.minimum.at(least, self.patient[here], self.q[here])
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import ndimage, stats
 
 from phantomset.data.records import ImageSet
 from phantomset.validators import distances, features
@@ -213,6 +213,13 @@ def test_unit_drops_brightness_and_contrast() -> None:
     """Mean and scale have no say."""
     x = torch.rand(3, 50, dtype=torch.float64)
     torch.testing.assert_close(unit(2.5 * x + 7), unit(x))
+
+
+def test_the_blur_is_scipys() -> None:
+    """The Gaussian blur, mirrored at the edges, is scipy's, of images that are not square too."""
+    images = torch.from_numpy(np.random.default_rng(7).random((3, 2, 12, 20)))
+    expected = ndimage.gaussian_filter(images.numpy(), 1.4, axes=(2, 3), mode="mirror", radius=4)
+    np.testing.assert_allclose(features.blurred(images, 1.4).numpy(), expected, rtol=1e-13)
 
 
 def test_high_pass_of_a_slope_is_zero() -> None:
