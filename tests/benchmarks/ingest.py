@@ -114,11 +114,17 @@ def ours(folder: Path, workers: int, near: str = "group") -> None:
         ingest(settings, image, deidentify, workspace, workers=workers, duplicates=duplicates)
 
 
-def rate(work: Callable[[], None], count: int) -> float:
-    """Files a second of wall time."""
-    started = time.perf_counter()
+def rate(work: Callable[[], None], count: int) -> tuple[float, float]:
+    """Files a second by the clock, and milliseconds of CPU a file, of all processes together."""
+    started, spent = time.perf_counter(), cpu_seconds()
     work()
-    return count / (time.perf_counter() - started)
+    return count / (time.perf_counter() - started), (cpu_seconds() - spent) / count * 1e3
+
+
+def cpu_seconds() -> float:
+    """What this process and its children have used, with those that ended."""
+    this = psutil.Process()
+    return sum(sum(each.cpu_times()[:4]) for each in (this, *this.children()))
 
 
 def memory(count: int, workers: int) -> dict[str, int]:
@@ -213,7 +219,8 @@ def compare(syntax: str, folder: Path, files: int, rounds: int, workers: int) ->
     """Return the medians of rounds in turns, files a second.
 
     ``share`` is the speed-up over one worker, for each worker; ``ratio`` that over the loop that makes the
-    same pictures. Near-copies are not looked for: the slices are shifts of each other.
+    same pictures; ``bound`` what the ratio would be if no core ever waited, from CPU times, which say more on
+    a busy machine. Near-copies are not looked for: the slices are shifts of each other.
     """
     ways: dict[str, Callable[[], None]] = {
         "one worker": lambda: ours(folder, 1, "off"),
@@ -223,11 +230,23 @@ def compare(syntax: str, folder: Path, files: int, rounds: int, workers: int) ->
         ways["plain loop"] = lambda: plain_loop(folder, PLUGINS[syntax])
         ways["decoding alone"] = lambda: decode_loop(folder, PLUGINS[syntax])
     turns = [{way: rate(work, files) for way, work in ways.items()} for _ in range(rounds)]
-    row = {way: round(float(np.median([turn[way] for turn in turns])), 1) for way in ways}
+    row, cpu_ms = (
+        {way: round(float(np.median([turn[way][figure] for turn in turns])), 2) for way in ways}
+        for figure in (0, 1)
+    )
     together = row[f"{workers} workers"]
     share = round(together / row["one worker"] / workers, 2)
     ratio = round(together / row["plain loop"], 2) if "plain loop" in row else None
-    return {"syntax": syntax, "files": files, **row, "share": share, "ratio": ratio}
+    bound = ratio and round(workers * cpu_ms["plain loop"] / cpu_ms[f"{workers} workers"], 2)
+    return {
+        "syntax": syntax,
+        "files": files,
+        **row,
+        "share": share,
+        "ratio": ratio,
+        "bound": bound,
+        "cpu_ms": cpu_ms,
+    }
 
 
 if __name__ == "__main__":
