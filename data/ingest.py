@@ -203,7 +203,7 @@ def _shared(attributes: dict[str, str], seen: dict[int, dict[str, str]]) -> dict
     """Return the attributes as one object with equal ones: a worker sends each image's anew, 3 KB of text."""
     name = hash(frozenset(attributes.items()))
     known = seen.get(name)
-    if known == attributes:
+    if known is not None and known == attributes:
         return known
     lean = {intern(key): intern(value) for key, value in attributes.items()}
     return seen.setdefault(name, lean) if known is None else lean

@@ -41,8 +41,10 @@ _AHEAD = 4
 _FILES_A_PROCESS = 1000
 """A worker is replaced after so many files: what its decoders leak goes with it."""
 
-_PRELOAD = [__name__, "phantomset.data.sources.dicom", "phantomset.data.dicom.pixels"]
-_PRELOAD += ["phantomset.data.pixels.pictures", "imagecodecs"]
+_PRELOAD = [
+    *(__name__, "phantomset.data.sources.dicom", "phantomset.data.dicom.pixels"),
+    *("phantomset.data.pixels.pictures", "imagecodecs"),
+]
 """Loaded once by the server that workers are forked from; it has no threads of ours and no secrets."""
 
 _KEPT_BYTES = 32 << 20

@@ -16,7 +16,7 @@ _PLAIN = frozenset(("AS", "CS", "DA", "DS", "IS", "UI", "US"))
 _SHORT = 64
 """Up to so many bytes a value is remembered."""
 
-Raw = tuple[BaseTag, str | None, int, bytes, bool, bool]
+Raw = tuple[BaseTag, str | None, int, bytes | None, bool, bool]
 """Tag, value representation, length, bytes; whether the representation is implicit, and little-endian."""
 
 
@@ -99,13 +99,17 @@ def raw(data: Dataset, keyword: str) -> Raw | None:
 
 
 @lru_cache(maxsize=4096)
-def parsed(*found: Any) -> Any:
+def parsed(
+    tag: BaseTag, representation: str | None, length: int, value: bytes | None, implicit: bool, little: bool
+) -> Any:
     """Return the value of a `raw` element.
 
     Raises:
         Exception: whatever a broken value drives pydicom to.
     """
-    return convert_raw_data_element(RawDataElement(*found[:4], 0, *found[4:])).value
+    return convert_raw_data_element(
+        RawDataElement(tag, representation, length, value, 0, implicit, little)
+    ).value
 
 
 def _value(data: Dataset, keyword: str) -> Any:
