@@ -17,9 +17,9 @@ from phantomset.data.errors import SourceError
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
 
-HASHED_BYTES = 64 << 20
-"""Up to this total a folder's fingerprint hashes every byte; beyond, names, sizes and times stand for it: a
-large input is not read twice. A copy of it is then another input, whose files are read and known."""
+HASHED_BYTES = 2 << 30
+"""Up to this total a folder's fingerprint hashes every byte; beyond, names, sizes and times stand for it. A
+copy of such a folder is another input, whose files are read and known."""
 
 _GZIP = b"\x1f\x8b"
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
