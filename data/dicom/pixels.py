@@ -254,7 +254,8 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
     if not np.isfinite([centre, width]).all() or (width < 1 and function == "LINEAR") or width <= 0:
         raise Unfit("LUT_INVALID")
     if function == "SIGMOID":
-        return (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
+        with np.errstate(over="ignore"):  # an infinite power, far below the centre, has the right inverse: 0
+            return (1 / (1 + np.exp(-4 * (values - centre) / width))).astype(np.float32)
     if function == "LINEAR_EXACT":
         return np.clip((values - centre) / width + 0.5, 0, 1).astype(np.float32)
     if function != "LINEAR":

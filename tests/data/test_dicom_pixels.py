@@ -70,6 +70,12 @@ def test_a_window_of_one_is_a_threshold(make_dicom: Make) -> None:
     assert _unit(content).tolist() == [[0, 0, 1, 1]]
 
 
+def test_a_narrow_sigmoid_ends_at_black_and_white(make_dicom: Make) -> None:
+    """C.11.2.1.3, 1 / (1 + exp(-4 (x - c) / w)): 1/2 at the centre, 0 and 1 at 100 widths, silently."""
+    content = make_dicom(_rows([[0, 100, 200]]), WindowCenter=100, WindowWidth=1, VOILUTFunction="SIGMOID")
+    assert _unit(content).tolist() == [[0, 0.5, 1]]
+
+
 def test_of_several_windows_the_first_counts(make_dicom: Make) -> None:
     """One picture, one window."""
     one = make_dicom(WindowCenter=32, WindowWidth=41)

@@ -102,10 +102,10 @@ def test_nothing_of_the_header_or_the_names_reaches_the_workspace(
     cohort: Cohort, phantom_folder: Path, workspace: Workspace
 ) -> None:
     """Every text of every header, and every part of every path, is searched in all bytes that ingest wrote;
-    only the
-    values that the allow-list lets through may be found.
+    only the values that the allow-list lets through may be found. Digests and keyed names are cut out first:
+    eight digits in a row are no date there, and no UID has letters.
     """
-    written = _bytes_of(workspace.root).lower()
+    written = re.sub(rb"(?=[0-9]*[a-f])[0-9a-f]{32,}", b"", _bytes_of(workspace.root).lower())
     reasons = " ".join(f"{code} {reason.meaning} {reason.remedy}" for code, reason in REASONS.items())
     public = f"effusion normal pneumonia chest notes {reasons}".lower()
     kinds = ("PN", "LO", "SH", "ST", "LT", "DA", "UI")
