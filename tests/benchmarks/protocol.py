@@ -26,6 +26,7 @@ from phantomset.data.records import ImageSet
 from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
 from phantomset.ganmodels import stability
+from phantomset.ganmodels.plan import is_bf16
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.validators.measures.frechet import frechet
 from phantomset.validators.measures.neighbours import nearest
@@ -126,7 +127,7 @@ def fit(images: ImageSet, seed: int) -> Classifier:
     order = np.concatenate([rng.permutation(len(y)) for _ in range(-(-CLASSIFIER_STEPS * 64 // len(y)))])
     for step in range(CLASSIFIER_STEPS):
         index = torch.from_numpy(order[step * 64 : step * 64 + 64])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, is_bf16("auto", torch.device("cpu"))):
             loss = nn.functional.cross_entropy(net(x[index]).float(), y[index], weight)
         optimiser.zero_grad()
         loss.backward()
