@@ -146,7 +146,7 @@ def _pooled_finding(hits: dict[str, int], trials: dict[str, int]) -> Finding:
     )
     return Finding(
         check="positive_control",
-        metric="required rungs together, noticed",
+        metric="copies of required kinds, noticed",
         axis="controls",
         status="PASS" if passed else "INCONCLUSIVE",
         value=noticed / total,

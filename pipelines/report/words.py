@@ -145,7 +145,7 @@ METRICS: tuple[tuple[str, str], ...] = (
         "images.",
     ),
     (
-        r"weakest step",
+        r"faintest fault",
         "A test of the features themselves: real images are blurred, made noisy and the like, and must move "
         "farther than two halves of real images lie apart, which is 1. The fault that moves least is shown.",
     ),

@@ -59,7 +59,7 @@ def test_a_blind_scan_fails_its_control(clean: Context, monkeypatch: pytest.Monk
     monkeypatch.setattr(controls, "ALPHA_SCAN", -1.0)
     found = statuses(clean, "positive_control")
     assert found["1 planted, noticed: exact"] == "INCONCLUSIVE"
-    assert found["required rungs together, noticed"] == "INCONCLUSIVE"
+    assert found["copies of required kinds, noticed"] == "INCONCLUSIVE"
 
 
 def test_a_blind_family_fails_its_control(clean: Context, monkeypatch: pytest.MonkeyPatch) -> None:

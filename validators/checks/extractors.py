@@ -14,7 +14,7 @@ def _run(context: Context) -> Sequence[Finding]:
         findings.append(
             Finding(
                 check="extractors",
-                metric="weakest step of the ladder, over the real-real distance",
+                metric="faintest fault, in units of real against real",
                 axis="fidelity",
                 status="REPORTED" if extractor.qualified else "NOT_EVALUATED",
                 group=name,
