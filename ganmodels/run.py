@@ -153,7 +153,8 @@ class Run:
         if not self._stepper.is_finite() or self._stepper.new_skips > stability.MOST_SKIPS:
             fired.add("divergence")
             counters.streaks["divergence"] = stability.PERSISTENCE["divergence"]
-        acting = stability.persistent(fired, counters)
+        # The warm-up forgives fakes that are alike; as the state to come back to they will not do.
+        acting = stability.persistent(fired, counters, is_good=not stability.is_narrow(batch_check))
         if self._stepper.new_skips:
             self._tell("skipped-batch", f"{self._stepper.new_skips} batches were skipped: loss not finite")
         self._act(acting, batch_check.gap or 0.0)
@@ -178,6 +179,8 @@ class Run:
         holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
         said = recovery.climb(counters, gap, holds)
         self._stepper.roll_back(good.tensors)
+        if not counters.good_step:
+            counters.restarted_images = self._seen
         self._tell(code, said)
         if counters.roll_backs >= recovery.MOST_ROLL_BACKS:
             counters.given_up = True

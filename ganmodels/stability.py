@@ -61,8 +61,8 @@ LARGEST_LOSS = 1000.0
 SKETCHES = 6
 """Checkpoints in a quarter of a run, both ends counted."""
 
-NARROW = 0.5
-"""Spread of the finished generator's samples under which the run ends with a warning."""
+NARROW, NARROW_CLASS = 0.5, 0.35
+"""Spread of all fakes, and of those of one class, under which they are too alike; so ended, a run warns."""
 
 DRIFT_IMAGES = 100_000
 DRIFT_LIMIT = 0.3
@@ -127,11 +127,11 @@ def findings(
     penalty = numbers.get("penalty", 0.0)
     if _is_diverging(check, numbers, counters.step):
         fired.add("divergence")
-    # Before the first good checkpoint the way back leads to the start, and slow starters recover alone.
-    warm_up = WARM_UP_IMAGES if counters.good_step else 3 * WARM_UP_IMAGES
+    # Before the first good checkpoint the way back leads to the start, and slow starters recover alone: they
+    # are given that time anew when they are led there.
+    warm_up = WARM_UP_IMAGES if counters.good_step else counters.restarted_images + 3 * WARM_UP_IMAGES
     if images_seen > warm_up:
-        narrow = 1.0 if check.class_spread is None else check.class_spread
-        if (check.spread is not None and check.spread < 0.5) or narrow < 0.35:
+        if is_narrow(check):
             fired.add("collapse")
         if penalty > STEEP_PENALTY:
             fired.add("steep-critic")
@@ -146,6 +146,12 @@ def findings(
         row = [round(value, 6) for value in (penalty, check.pair_accuracy, check.spread)]
         counters.history = [*counters.history, row][-min(quarter, LONGEST_HISTORY) :]
     return fired
+
+
+def is_narrow(check: Check) -> bool:
+    """Return whether the fakes lie less than half as far apart as real images, or a third in one class."""
+    spreads = ((check.spread, NARROW), (check.class_spread, NARROW_CLASS))
+    return any(spread is not None and spread < least for spread, least in spreads)
 
 
 def _is_diverging(check: Check, numbers: dict[str, float], step: int) -> bool:
@@ -192,10 +198,16 @@ def _is_over_fit(numbers: dict[str, float], counters: Counters) -> bool:
     return gap > 2 * error and gap > OVERFIT_SHARE * fake
 
 
-def persistent(fired: set[str], counters: Counters) -> list[str]:
-    """Return the detectors that fired often enough in a row to act now, and count on in ``counters``."""
+def persistent(fired: set[str], counters: Counters, is_good: bool = True) -> list[str]:
+    """Return the detectors that fired often enough in a row to act now, and count on in ``counters``.
+
+    Args:
+        fired: by this check.
+        counters: of the run.
+        is_good: whether the state may count as clean; in the warm-up one may not, though nothing fires.
+    """
     counters.streaks = {name: counters.streaks.get(name, 0) + 1 for name in sorted(fired)}
-    counters.clean_checks = 0 if fired else counters.clean_checks + 1
+    counters.clean_checks = counters.clean_checks + 1 if is_good and not fired else 0
     acting = [name for name, streak in counters.streaks.items() if streak >= PERSISTENCE[name]]
     for name in acting:
         counters.streaks[name] = 0

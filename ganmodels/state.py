@@ -33,6 +33,7 @@ class Counters:
         roll_backs: how many there were.
         skipped: batches whose loss or gradient was not finite.
         good_step: step of the newest checkpoint that followed clean checks only.
+        restarted_images: images seen when a roll-back last led to the start, for want of a good state.
         clean_checks: checks in a row without a finding.
         streaks: detector -> checks in a row that it fired.
         spreads: the last spreads of the fakes, newest last, for "falling".
@@ -55,6 +56,7 @@ class Counters:
     roll_backs: int = 0
     skipped: int = 0
     good_step: int = 0
+    restarted_images: int = 0
     clean_checks: int = 0
     streaks: dict[str, int] = field(default_factory=dict)
     spreads: list[float] = field(default_factory=list)

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet
-from phantomset.ganmodels import checkpoint, stability
+from phantomset.ganmodels import checkpoint, stability, step
 from phantomset.ganmodels.engine import train
-from phantomset.ganmodels.families import cgan, r3gan
+from phantomset.ganmodels.families import cgan, r3gan, vanilla
 from phantomset.ganmodels.plan import Progress, TrainingPlan
 from phantomset.ganmodels.recovery import adapt, climb, is_careful, strengthen
 from phantomset.ganmodels.state import Counters
@@ -54,6 +54,27 @@ def test_a_critic_far_too_strong(small: ImageSet, tmp_path: Path, monkeypatch: p
     assert codes & {"critic-wins", "collapse", "divergence"}
     assert all(event["advice"] for event in events)
     assert _is_finite(tmp_path)
+
+
+@pytest.mark.parametrize(("wide_from", "collapses"), [(5_000, []), (10**9, [6_720, 13_440])])
+def test_a_slow_starter_is_told_from_a_collapse(
+    small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide_from: int, collapses: list[int]
+) -> None:
+    """Fakes alike for 5,000 images are left alone; alike for ever, they are met after every 3 x 2,000.
+
+    Collapse acts at the third check, each of 320 images, past the warm-up: at 6,000, and at 6,720 + 6,000.
+    """
+    seen = iter(range(320, 10**6, 320))
+
+    def look(*_: Any) -> stability.Check:
+        wide = 1.0 if next(seen) >= wide_from else 0.3
+        return stability.Check(0.1, 0.6, wide, wide)
+
+    monkeypatch.setattr(stability, "WARM_UP_IMAGES", 2_000)
+    monkeypatch.setattr(step, "look", look)
+    plan = TrainingPlan(16_000, batch_size=16, threads=1)
+    events = _events(train(small, "vanilla", vanilla.Settings(), plan, tmp_path))
+    assert [event["images"] for event in events if event["code"] == "collapse"] == collapses
 
 
 def _noise(count: int, seed: int) -> ImageSet:

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from phantomset.ganmodels.recovery import climb
-from phantomset.ganmodels.stability import Check, drift, findings, has_stalled, look, persistent, sketch
+from phantomset.ganmodels.stability import (
+    Check,
+    drift,
+    findings,
+    has_stalled,
+    is_narrow,
+    look,
+    persistent,
+    sketch,
+)
 from phantomset.ganmodels.state import Counters
 
 HEALTHY = Check(gap=0.05, pair_accuracy=0.6, spread=1.0, class_spread=0.9)
@@ -51,6 +60,26 @@ def test_collapse_before_the_first_good_state_waits() -> None:
     check = Check(0.1, 0.6, 0.3, 0.3)
     assert findings(check, {}, _counters(good_step=0), 20_000) == set()
     assert findings(check, {}, _counters(good_step=0), 31_000) == {"collapse"}
+
+
+def test_a_way_back_to_the_start_gives_the_start_its_time_again() -> None:
+    """Led back to the start at 32,000 images, collapse waits until 62,000."""
+    check, counters = Check(0.1, 0.6, 0.3, 0.3), _counters(good_step=0)
+    counters.restarted_images = 32_000
+    assert findings(check, {}, counters, 61_000) == set()
+    assert findings(check, {}, counters, 63_000) == {"collapse"}
+
+
+@pytest.mark.parametrize(
+    ("spread", "class_spread", "narrow"), [(0.49, 0.6, 1), (0.6, 0.34, 1), (0.5, 0.35, 0)]
+)
+def test_what_the_warm_up_forgives_is_no_good_state(spread: float, class_spread: float, narrow: int) -> None:
+    """Ten checks of alike fakes in the warm-up fire nothing, and yet are not ten clean checks."""
+    counters, check = Counters(), Check(0.1, 0.6, spread, class_spread)
+    for step in range(10):
+        fired = findings(check, {}, counters, 64 * step)
+        assert persistent(fired, counters, is_good=not is_narrow(check)) == []
+    assert counters.clean_checks == (0 if narrow else 10)
 
 
 def test_a_steep_critic_is_met_long_before_it_diverges() -> None:
