@@ -34,10 +34,30 @@ def find(workspace: Workspace, key: str) -> Cohort | None:
     return load_cohort(workspace, content["digest"])
 
 
+def may_hold(workspace: Workspace, listing: str) -> bool:
+    """Return False where no input that was taken in had files of these names and sizes, see `save`."""
+    folder = _inputs(workspace)
+    noted = [each / "listing.json" for each in folder.iterdir()] if folder.exists() else []
+    return any(not note.exists() or _read_json(note) == listing for note in noted)
+
+
 def save(
-    workspace: Workspace, key: str, cohort: Cohort, ledger: Ledger, found: dict[str, Any] | None = None
+    workspace: Workspace,
+    key: str,
+    cohort: Cohort,
+    ledger: Ledger,
+    found: dict[str, Any] | None = None,
+    listing: str = "",
 ) -> None:
-    """Store a cohort and the account of the input that it was made from; ``found`` is for the reviewer.
+    """Store a cohort and the account of the input that it was made from.
+
+    Args:
+        workspace: where.
+        key: names the input and its settings.
+        cohort: what it became.
+        ledger: what was kept out of it.
+        found: for the reviewer.
+        listing: keyed name of the input's names and sizes; empty where its contents alone tell it.
 
     Raises:
         WorkspaceError: it cannot be written; nothing is left behind.
@@ -52,6 +72,7 @@ def save(
         ledger.write(staging / "input" / "quarantine.parquet")
         write_json(staging / "input" / "ingest.json", content, mode=0o600)
         write_json(staging / "input" / "found.json", found or {}, mode=0o600)
+        write_json(staging / "input" / "listing.json", listing, mode=0o600)
         _write_records(staging / "cohort" / "records.parquet", cohort.records)
         write_json(staging / "cohort" / "cohort.json", content, mode=0o600)
         _inputs(workspace).mkdir(mode=0o700, exist_ok=True)
@@ -138,7 +159,7 @@ def _inputs(workspace: Workspace) -> Path:
     return workspace.restricted("cohorts", "inputs")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError):

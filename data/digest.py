@@ -9,6 +9,8 @@ from typing import Any, cast
 import numpy as np
 from pydantic import BaseModel
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
 
 def digest_of(*parts: Any) -> str:
     """Return the SHA-256, 64 hexadecimal digits, of the parts in their canonical form.
@@ -45,8 +47,7 @@ def _feed(sha: Any, part: Any) -> None:
         sha.update(b"bytes:")
         sha.update(part)
     else:
-        text = json.dumps(_plain(part), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        sha.update(text.encode())
+        sha.update(_CANONICAL.encode(_plain(part)).encode())
 
 
 def _plain(part: Any) -> Any:

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from sys import intern
 from typing import Any
 
@@ -23,6 +24,7 @@ from phantomset.data.keys import key_name, pseudonym
 from phantomset.data.pixels.canonical import VERSION, ImageSettings
 from phantomset.data.quarantine.ledger import CHOSEN, Ledger, in_words
 from phantomset.data.quarantine.reviewed import Reviewed
+from phantomset.data.reading.tree import Tree
 from phantomset.data.records import Cohort, Record, Rejected
 from phantomset.data.source import ReadContext, Source, SourceSettings
 from phantomset.data.splitting import groups
@@ -69,19 +71,20 @@ def ingest(
         WorkspaceError: the workspace cannot be written.
     """
     source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
-    key = ingest_key(settings, image, deidentify, duplicates)
-    known = cohorts.find(workspace, key)
-    if known is not None and Store(workspace).has([record.digest for record in known.records]):
-        return known
     reviewed = Reviewed.read(deidentify.reviewed)
     context = ReadContext(deidentify, waived=reviewed.codes, screen=_screen(source, deidentify))
+    name = partial(_key, settings, image, deidentify, duplicates, reviewed, context.screen)
+    given = _Input(source, settings, context, name)
+    known = given.known(workspace)
+    if known is not None:
+        return known
     ledger = Ledger(settings.format)
     dropped: Counter[str] = Counter()
     entries: list[Entry] = []
     shared: dict[int, dict[str, str]] = {}
     files = 0
     with workspace.nothing_left_behind(), Store(workspace).writer() as pack:
-        for finished in _finished(source, settings, image, context, workspace, pack, workers):
+        for finished in _finished(given, image, workspace, pack, workers):
             files += 1
             entry = _take(finished, pack, ledger, dropped, shared)
             if entry is not None:
@@ -96,7 +99,7 @@ def ingest(
         cohort = _cohort(kept, named, settings, image, context)
         cohort = replace(cohort, files=files, quarantine=ledger.counts, dropped=dict(sorted(dropped.items())))
     _note_released(entries, reviewed, ledger)
-    cohorts.save(workspace, key, cohort, ledger, found)
+    cohorts.save(workspace, given.key(), cohort, ledger, found, given.listing)
     return cohort
 
 
@@ -114,10 +117,21 @@ def ingest_key(
         SourceError: the input is missing, empty or unreadable.
     """
     source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
+    decided = (settings, image, deidentify, duplicates, Reviewed.read(deidentify.reviewed))
+    return _key(*decided, _screen(source, deidentify), source.fingerprint(settings))
+
+
+def _key(
+    settings: SourceSettings,
+    image: ImageSettings,
+    deidentify: DeidentifySettings,
+    duplicates: DuplicateSettings,
+    reviewed: Reviewed,
+    screen: TextScreen | None,
+    fingerprint: str,
+) -> str:
     choices = settings.model_dump(mode="json", exclude={"path"})
-    reviewed = sorted(Reviewed.read(deidentify.reviewed).rows)
-    given = (choices, source.fingerprint(settings), image, deidentify.rules, reviewed, duplicates)
-    screen = _screen(source, deidentify)
+    given = (choices, fingerprint, image, deidentify.rules, sorted(reviewed.rows), duplicates)
     given = given if screen is None else (*given, screen.name)
     return digest_of("ingest", FORMAT, VERSION, decoder_versions(), key_name(), *given)
 
@@ -145,22 +159,68 @@ def _screen(source: Source | FileSource, deidentify: DeidentifySettings) -> Text
     return screen_for(deidentify, isinstance(source, FileSource))
 
 
+class _Input:
+    """The input of one run, and the key under which its cohort is known.
+
+    The key needs the digest of every file. Where no input before had files of these names and sizes, none can
+    be known: then the workers, who read the files anyway, hash them, and the key is made at the end, from the
+    bytes that were decoded.
+
+    Attributes:
+        source, settings, context: as in `ingest`.
+        files: of a source of files, where they are and which.
+        listing: keyed name of their names and sizes; empty where the key is not made of their contents.
+        read: by path, what the workers read.
+    """
+
+    def __init__(
+        self,
+        source: Source | FileSource,
+        settings: SourceSettings,
+        context: ReadContext,
+        name: Callable[[str], str],
+    ) -> None:
+        self.source, self.settings, self.context, self._name = source, settings, context, name
+        self.files = source.files(settings, context) if isinstance(source, FileSource) else None
+        self._tree = self.files[0] if self.files and isinstance(self.files[0], Tree) else None
+        listing = self._tree and self._tree.listing()
+        self.listing = pseudonym("listing", listing) if listing else ""
+        self.read: dict[str, bytes] = {}
+        self._key = ""
+
+    def known(self, workspace: Workspace) -> Cohort | None:
+        """Return its cohort, if it was ingested before and its images are still there."""
+        if self.listing and not cohorts.may_hold(workspace, self.listing):
+            return None
+        self._key = self._named()
+        known = cohorts.find(workspace, self._key)
+        is_there = known and Store(workspace).has([record.digest for record in known.records])
+        return known if is_there else None
+
+    def key(self) -> str:
+        """Return the key of what was read."""
+        return self._named() if self.listing else self._key
+
+    def _named(self) -> str:
+        if self._tree is None:
+            return self._name(self.source.fingerprint(self.settings))
+        return self._name(self._tree.fingerprint(self.read))
+
+
 def _finished(
-    source: Source | FileSource,
-    settings: SourceSettings,
+    given: _Input,
     image: ImageSettings,
-    context: ReadContext,
     workspace: Workspace,
     pack: PackWriter,
     workers: int | str | None,
 ) -> Iterator[Finished]:
     """Yield all images and rejections of the input; files that are not known yet are decoded by workers."""
-    if isinstance(source, Source):
-        yield from (
-            each.keyed() for each in finish(source.read(settings, context), image, screen=context.screen)
-        )
+    source, settings, context = given.source, given.settings, given.context
+    if isinstance(source, Source) or given.files is None:
+        items = source.read(settings, context) if isinstance(source, Source) else ()
+        yield from (each.keyed() for each in finish(items, image, screen=context.screen))
         return
-    tree, listed = source.files(settings, context)
+    tree, listed = given.files
     job = Job(
         source, tree, settings, image, ReadContext(context.deidentify, context.limits, screen=context.screen)
     )
@@ -169,6 +229,8 @@ def _finished(
         on_cluster = isinstance(workers, str)
         answers = cluster.decode_all(job, files, workers) if on_cluster else decode_all(job, files, workers)
         for each, answer in answers:
+            if given.listing and answer.read:
+                given.read[each.member.key] = answer.read
             yield from journal.settled(each, answer)
             if pack.is_due:
                 journal.keep()

@@ -18,7 +18,8 @@ _KEY_DIGITS = 64
 def key_file() -> Path:
     """Return where the project key lies: $PHANTOMSET_KEY_FILE, else ~/.config/phantomset/key."""
     named = os.environ.get(VARIABLE)
-    return (Path(named) if named else Path.home() / ".config" / "phantomset" / "key").absolute()
+    is_relative = named and not named.startswith("/")
+    return _place(named, os.environ.get("HOME"), Path.cwd() if is_relative else None)
 
 
 def key_folder() -> Path:
@@ -47,6 +48,13 @@ def pseudonym(domain: str, text: str) -> str:
 def key_name() -> str:
     """Return a public name of the key, 16 hexadecimal digits: another key makes other pseudonyms."""
     return pseudonym("key", "name")[:16]
+
+
+@lru_cache(maxsize=8)
+def _place(named: str | None, home: str | None, folder: Path | None) -> Path:
+    """Make the path once for what decides it: each file of an input asks for it several times."""
+    del home, folder
+    return (Path(named) if named else Path.home() / ".config" / "phantomset" / "key").absolute()
 
 
 def _key() -> bytes:

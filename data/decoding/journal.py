@@ -29,6 +29,8 @@ from phantomset.data.workspace import Workspace
 
 _NO_PIXELS = np.zeros((0, 0), dtype=np.float32)
 _NAMES = ("digest", "origin", "thumbnail_digest", "side_px")
+_HELD = tuple(each.name for each in fields(RawImage) if each.name not in ("pixels", "stored"))
+_REFUSED = tuple(each.name for each in fields(Rejected))
 _TABLE = """CREATE TABLE IF NOT EXISTS files
 (path TEXT, choices TEXT, content TEXT, found TEXT, PRIMARY KEY (path, choices)) WITHOUT ROWID"""
 
@@ -111,9 +113,10 @@ def _name(listed: Listed) -> str:
 
 def _plain(finished: Finished) -> dict[str, Any]:
     """What a row keeps of an image: all but its pixels; of its key the part alone."""
-    held = (each.name for each in fields(finished.item) if each.name not in ("pixels", "stored"))
-    item = {name: getattr(finished.item, name) for name in held}
-    return item | ({} if isinstance(finished.item, Rejected) else {n: getattr(finished, n) for n in _NAMES})
+    item = finished.item
+    if isinstance(item, Rejected):
+        return {name: getattr(item, name) for name in _REFUSED}
+    return {name: getattr(item, name) for name in _HELD} | {name: getattr(finished, name) for name in _NAMES}
 
 
 def _restored(item: dict[str, Any], listed: Listed) -> Finished:

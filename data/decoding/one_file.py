@@ -18,7 +18,7 @@ from phantomset.data.pixels.canonical import (
     picture_of,
 )
 from phantomset.data.quarantine.ledger import Unfit
-from phantomset.data.reading.tree import unpacked
+from phantomset.data.reading.tree import content_name, unpacked
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import ReadContext, SourceSettings
 from phantomset.data.splitting.duplicates import thumbnail
@@ -88,10 +88,12 @@ class Answer:
         finished: its images or its rejection, with the key of the part alone; None where the content is the
             one that is known already.
         content: keyed name of its bytes; empty where it could not be read, or the outcome may change.
+        read: the bytes' name in the fingerprint of the input, never stored; empty where they were not read.
     """
 
     finished: list[Finished] | None
     content: str = ""
+    read: bytes = b""
 
 
 def finish(
@@ -148,14 +150,15 @@ def decode_file(
     Raises:
         SourceError: an image's sides do not fit the recipe.
     """
-    name = ""
+    name, read = "", b""
     try:
         if listed.code is not None:
             raise Unfit(listed.code)
         content = tree.read(listed.member)
-        name = pseudonym("content", digest_of(content, sorted(listed.waived)))
+        read = content_name(content)
+        name = pseudonym("content", digest_of(read, sorted(listed.waived)))
         if name == listed.known:
-            return Answer(None, name)
+            return Answer(None, name, read)
         found = source.decode(unpacked(content, context.limits), settings, context, listed.waived)
         screen = None if _TEXT in listed.waived else context.screen
         finished: list[Finished] = []
@@ -163,7 +166,7 @@ def decode_file(
             if isinstance(each.item, Rejected) and each.item.code == _TEXT:
                 raise Unfit(_TEXT)  # a name on one frame is a name on all
             finished.append(each.keyed())
-        return Answer(finished, name)
+        return Answer(finished, name, read)
     except Unfit as unfit:
         code = unfit.code
     except SourceError:
@@ -172,7 +175,7 @@ def decode_file(
         code, name = "TOO_MANY_PIXELS", ""
     except Exception:  # one file must not end a run of thousands, and a traceback may carry its values
         code, name = "INTERNAL_ERROR", ""
-    return Answer([Finished(Rejected("", code))], name)
+    return Answer([Finished(Rejected("", code))], name, read)
 
 
 def _hold_content(pixels: np.ndarray) -> None:

@@ -90,12 +90,14 @@ def raw(data: Dataset, keyword: str) -> Raw | None:
 
     Equal ones have equal values, in whatever file: the files of a series have most of theirs in common.
     """
-    found: Any = data.get_item(tag_of(keyword))
+    tag = tag_of(keyword)
+    found: Any = data.get_item(tag)
     if not isinstance(found, RawDataElement) or found.value is None or len(found.value) > _SHORT:
         return None
     if (found.VR or dictionary_VR(found.tag)) not in _PLAIN:
         return None
-    return *found[:4], found.is_implicit_VR, found.is_little_endian
+    # one and the same tag object: that two are equal is told by Python code in pydicom
+    return tag, *found[1:4], found.is_implicit_VR, found.is_little_endian
 
 
 @lru_cache(maxsize=4096)
@@ -114,6 +116,8 @@ def parsed(
 
 def _value(data: Dataset, keyword: str) -> Any:
     """As ``data.get(keyword)``, without parsing again what was parsed in the file before."""
+    if tag_of(keyword) not in data.keys():  # noqa: SIM118 - most are absent, and pydicom asks itself why
+        return None
     found = raw(data, keyword)
     return data.get(keyword) if found is None else parsed(*found)
 

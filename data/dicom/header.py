@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
+from itertools import takewhile
 from typing import Any, cast
 
 import pydicom
@@ -16,6 +17,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.valuerep import VR
 
 from phantomset.data.burned_in.declared import hold_clean
 from phantomset.data.deidentify import ALLOWED, DATES, DeidentifySettings, allowed, kept, patient_key, shifted
@@ -46,6 +48,8 @@ _RULES = {
     "SQ": "sequences",
 }
 """Under which name an element that is left out is counted, by its value representation."""
+
+_REPRESENTATIONS = frozenset(map(str, VR))
 
 _FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
 """How a file without preamble begins: group 0008 in either byte order, or 0002."""
@@ -195,7 +199,8 @@ def left_out(data: Dataset, attributes: Mapping[str, str] = _NOTHING) -> dict[st
     ``attributes`` are those that were kept: an allow-listed element not among them failed its grammar.
     """
     counts: Counter[str] = Counter()
-    for tag in map(int, data.keys()):  # iterating over the data set itself would parse every value
+    elements: Any = data.values()  # iterating over the data set itself would parse every value
+    for tag, found in zip(map(int, data.keys()), elements, strict=True):
         group = tag >> 16
         if group & 1:
             counts["private elements"] += 1
@@ -206,7 +211,7 @@ def left_out(data: Dataset, attributes: Mapping[str, str] = _NOTHING) -> dict[st
         elif tag in _ALLOWED_TAGS:
             counts["values that fail their grammar"] += _ALLOWED_TAGS[tag] not in attributes
         elif group not in _PIXEL_GROUPS:
-            counts[_rule(data, tag)] += 1
+            counts[_rule(tag, found.VR, found.value is None)] += 1
     return {rule: count for rule, count in counts.items() if count}
 
 
@@ -217,19 +222,16 @@ def _is_known_charset(terms: Any) -> bool:
 
 def _hold_end(data: Dataset) -> None:
     """Refuse a file that goes on after its data set: what follows was parsed as elements that are none."""
-    tags = [int(tag) for tag in data.keys()]  # noqa: SIM118 - iterating would parse every value
-    after = tags[tags.index(_PIXEL_DATA) + 1 :] if _PIXEL_DATA in tags else []
-    if not set(after) <= _MAY_FOLLOW_PIXELS:
+    if _PIXEL_DATA not in data:
+        return
+    backwards: Any = reversed(cast(Any, data.keys()))  # iterating over the data set would parse every value
+    if not _MAY_FOLLOW_PIXELS.issuperset(takewhile(_PIXEL_DATA.__ne__, map(int, backwards))):
         raise Unfit("TRAILING_DATA")
 
 
-def _rule(data: Dataset, tag: Any) -> str:
-    whole_set: Any = data
-    try:
-        representation = str(whole_set.get_item(tag).VR or "")
-    except Exception:  # an empty element of a representation that nobody knows is parsed even here
-        representation = ""
-    if not representation:
+@lru_cache(maxsize=4096)
+def _rule(tag: int, representation: str | None, is_empty: bool) -> str:
+    if not representation or (is_empty and representation not in _REPRESENTATIONS):
         try:
             representation = dictionary_VR(tag)
         except KeyError:

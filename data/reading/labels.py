@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from phantomset.data.deidentify import label_value
-from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.reading.tree import Member, Tree, open_tree, read_file
@@ -180,19 +179,20 @@ def open_labelled(
     Raises:
         SourceError: as `open_tree`, `open_table` and `LabelTable.read`.
     """
-    tree = open_tree(path, limits)
-    if not isinstance(labels, TableLabels):
+    tree = _open_with_table(path, labels, limits)
+    if not isinstance(labels, TableLabels) or tree.table is None:
         return tree, None, tree.members()
-    content, inside = open_table(labels.table, tree, path, limits)
-    table = LabelTable.read(content, labels.key, columns)
-    return tree, table, [member for member in tree.members() if member.key not in inside]
+    table = LabelTable.read(tree.table, labels.key, columns)
+    return tree, table, [member for member in tree.members() if member.key not in tree.apart]
 
 
 def labelled_fingerprint(path: Path, labels: object) -> str:
     """Return the digest of all files of an input and of the label table that ``labels`` names, if any."""
-    limits = Limits()
+    return _open_with_table(path, labels, Limits()).fingerprint()
+
+
+def _open_with_table(path: Path, labels: object, limits: Limits) -> Tree:
     tree = open_tree(path, limits)
-    if not isinstance(labels, TableLabels):
-        return tree.fingerprint()
-    content, inside = open_table(labels.table, tree, path, limits)
-    return digest_of(tree.fingerprint(excluded=inside), content)
+    if isinstance(labels, TableLabels):
+        tree.table, tree.apart = open_table(labels.table, tree, path, limits)
+    return tree

@@ -8,9 +8,10 @@ import stat
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from phantomset.data.digest import digest_of, digest_of_file
 from phantomset.data.errors import SourceError
@@ -23,6 +24,7 @@ copy of such a folder is another input, whose files are read and known."""
 
 _GZIP = b"\x1f\x8b"
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+_NOTHING_READ: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,28 @@ class Member:
 
 
 class Tree:
-    """A folder as an input."""
+    """A folder as an input: its files as they were listed when they were first asked for.
+
+    Attributes:
+        root, limits: where it lies, and what none of its files may exceed.
+        table: the label table as it was read, part of the input wherever it lies; None without one.
+        apart: the key of the table among the files, where it is one of them.
+    """
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self.root, self.limits = root, limits
+        self.table: bytes | None = None
+        self.apart: frozenset[str] = frozenset()
+        self._members: list[Member] | None = None
 
     def members(self) -> list[Member]:
         """Return the files below the root, sorted by the bytes of their paths.
 
         System clutter (names that start with a dot, Thumbs.db, __MACOSX) is no part of the input.
         """
-        return sorted(self._walk(self.root, ""), key=lambda member: os.fsencode(member.key))
+        if self._members is None:
+            self._members = sorted(self._walk(self.root, ""), key=lambda member: os.fsencode(member.key))
+        return self._members
 
     def read(self, member: Member) -> bytes:
         """Return a member's bytes.
@@ -57,25 +70,54 @@ class Tree:
             raise Unfit(member.code)
         return read_file(self.root / member.key, self.limits, self.root)
 
-    def fingerprint(self, excluded: frozenset[str] = frozenset()) -> str:
-        """Return the digest of all paths and contents, or of what stands for contents."""
-        members = [member for member in self.members() if member.key not in excluded]
-        total = sum(member.size_bytes for member in members)
+    def listing(self) -> str | None:
+        """Return the digest of all paths and sizes: inputs that differ in it have no common fingerprint.
+
+        None where a fingerprint is not made of the contents of files, one by one.
+        """
+        if not self._is_hashed():
+            return None
         sha = hashlib.sha256()
-        for member in members:
+        for member in self._counted():
+            sha.update(os.fsencode(f"{member.key}\0{member.size_bytes}\0{member.code}\0"))
+        return sha.hexdigest()
+
+    def fingerprint(self, read: Mapping[str, bytes] = _NOTHING_READ) -> str:
+        """Return the digest of all paths and contents, or of what stands for contents, and of the table.
+
+        Args:
+            read: by key, the `content_name` of files that were read since they were listed; the others are
+                read now.
+        """
+        own = self._fingerprint(read)
+        return own if self.table is None else digest_of(own, self.table)
+
+    def _fingerprint(self, read: Mapping[str, bytes]) -> str:
+        is_hashed = self._is_hashed()
+        sha = hashlib.sha256()
+        for member in self._counted():
             sha.update(digest_of(os.fsencode(member.key), member.size_bytes, member.code).encode())
             if member.code:
                 continue
-            if total <= HASHED_BYTES:
-                try:
-                    sha.update(hashlib.sha256(self.read(member)).digest())
-                except Unfit as unfit:
-                    sha.update(unfit.code.encode())
+            if is_hashed:
+                sha.update(read.get(member.key) or self._content_name(member))
             else:
                 status = (self.root / member.key).lstat()
                 # the time of the last change of the inode betrays a file that was replaced under its old time
                 sha.update(f"{status.st_mtime_ns} {status.st_ctime_ns}".encode())
         return sha.hexdigest()
+
+    def _counted(self) -> Iterator[Member]:
+        return (member for member in self.members() if member.key not in self.apart)
+
+    def _is_hashed(self) -> bool:
+        return sum(member.size_bytes for member in self._counted()) <= HASHED_BYTES
+
+    def _content_name(self, member: Member) -> bytes:
+        try:
+            return content_name(self.read(member))
+        except Unfit as unfit:
+            return unfit.code.encode()
 
     def __reduce__(self) -> tuple[type["Tree"], tuple[Path, Limits]]:
         """Go to a worker process as a place; what is open is opened anew there."""
@@ -155,9 +197,11 @@ class Archive(Tree):
             raise Unfit("FRAME_MISMATCH")
         return content
 
-    def fingerprint(self, excluded: frozenset[str] = frozenset()) -> str:
-        """Return the digest of the archive's bytes."""
-        del excluded
+    def listing(self) -> None:
+        """None: the archive is hashed as it is."""
+
+    def _fingerprint(self, read: Mapping[str, bytes]) -> str:
+        del read
         return digest_of_file(self.root)
 
     def _refusal(self, info: zipfile.ZipInfo) -> str | None:
@@ -177,6 +221,11 @@ class Archive(Tree):
         if not free and info.file_size > self.limits.expansion * max(1, info.compress_size):
             return "BOMB_RATIO"
         return None
+
+
+def content_name(content: bytes) -> bytes:
+    """Return what stands for a file's bytes in a fingerprint: their SHA-256."""
+    return hashlib.sha256(content).digest()
 
 
 def open_tree(path: Path, limits: Limits, archives: bool = True) -> Tree:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from phantomset.data.decoding.one_file import Answer
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
 from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.reading import tree
+from phantomset.data.reading.tree import read_file
 from phantomset.data.records import Cohort
 from phantomset.data.sources.folder import Settings
 from phantomset.data.store.archive import Store
@@ -57,11 +60,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def _ingest(folder: Path, workspace: Workspace, processes: int = 0) -> Cohort:
+def _ingest(
+    folder: Path, workspace: Workspace, processes: int = 0, report: Callable[[int], None] | None = None
+) -> Cohort:
     table = {"table": "labels.csv", "key": "file", "column": "label"}
     settings = Settings.model_validate({"format": "folder", "path": folder, "labels": table})
     image, deidentify = ImageSettings(size_px=8), DeidentifySettings()
-    return ingest(settings, image, deidentify, workspace, workers=processes)
+    return ingest(settings, image, deidentify, workspace, report, workers=processes)
 
 
 def test_only_what_is_new_is_decoded(
@@ -103,6 +108,63 @@ def test_images_that_the_store_lost_are_decoded_again(
     assert _ingest(fill(6), workspace) == cohort
     assert len(decoded) == 6
     assert Store(workspace).verify() == []
+
+
+def test_a_new_input_is_read_once(
+    fill: Callable[[int], Path], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file of an input whose names and sizes are new is read when it is decoded, and not before; the
+    table once as well. The key is the one that `ingest_key` makes of the same files, so it is known then.
+    """
+    folder, read = fill(6), Counter[str]()
+
+    def counting(path: Path, *more: Any) -> bytes:
+        read[path.name] += 1
+        return read_file(path, *more)
+
+    monkeypatch.setattr(tree, "read_file", counting)
+    first = _ingest(folder, workspace)
+    assert read == {**{f"{number:04d}.png": 1 for number in range(6)}, "labels.csv": 1}
+    monkeypatch.setattr("phantomset.data.ingest._take", None)
+    assert _ingest(folder, workspace) == first
+
+
+@pytest.mark.parametrize("name", ["0001.png", "labels.csv"])
+def test_what_changes_while_it_is_read_is_another_input(
+    name: str,
+    fill: Callable[[int], Path],
+    workspace: Workspace,
+    make_png: Make,
+    gradient: Draw,
+    tmp_path: Path,
+) -> None:
+    """The cohort is known by what was decoded: a file or a table replaced behind the run's back is seen by
+    the next run, which ends as a first one does.
+    """
+    folder = fill(4)
+    changed = make_png(gradient(77))
+    if name == "labels.csv":
+        changed = (folder / name).read_bytes().replace(b"0001.png,1", b"0001.png,0")
+
+    def replace(files: int) -> None:
+        if files == 3:
+            (folder / name).write_bytes(changed)
+
+    before = _ingest(folder, workspace, report=replace)
+    after = _ingest(folder, workspace)
+    assert after.records != before.records
+    assert after == _ingest(folder, Workspace.open(tmp_path / "fresh"))
+
+
+def test_equal_names_and_sizes_are_not_equal_contents(
+    fill: Callable[[int], Path], workspace: Workspace
+) -> None:
+    """One label exchanged: sizes and names stay, the input is another."""
+    folder = fill(4)
+    _ingest(folder, workspace)
+    path = folder / "labels.csv"
+    path.write_text(path.read_text().replace("0001.png,1", "0001.png,0"))
+    assert sum(record.label for record in _ingest(folder, workspace).records) == 1
 
 
 def test_the_journal_holds_no_name_of_the_source(fill: Callable[[int], Path], workspace: Workspace) -> None:

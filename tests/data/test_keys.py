@@ -42,6 +42,20 @@ def test_another_key_makes_other_names(tmp_path: Path, monkeypatch: pytest.Monke
     assert keys.key_name() != name
 
 
+def test_the_place_of_the_key_follows_home_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is worked out anew whenever what decides it changes: the variable, the home, the current folder."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.setenv("HOME", str(tmp_path / name))
+        monkeypatch.setenv(keys.VARIABLE, "key")
+        assert keys.key_file() == tmp_path / name / "key"
+        monkeypatch.delenv(keys.VARIABLE)
+        assert keys.key_file() == tmp_path / name / ".config" / "phantomset" / "key"
+
+
 def test_first_uses_at_once_end_with_one_key() -> None:
     """Two processes that both find no key do not overwrite each other's."""
     with ThreadPoolExecutor(8) as pool:
