@@ -180,19 +180,26 @@ def releases_concerning(
             help="Without it the patient's own identifier is asked for, and not shown or kept.",
         ),
     ] = None,
+    issuer: Annotated[
+        str, typer.Option(metavar="TEXT", help="The identifier's issuer, where DICOM files name one.")
+    ] = "",
     workspace: Place = None,
     as_json: AsJson = False,
 ) -> int:
     """List the releases that a patient stands behind, as when the patient withdraws."""
+    from phantomset.data.deidentify import patient_key
+    from phantomset.data.errors import InputError
     from phantomset.data.keys import pseudonym
     from phantomset.pipelines.places import existing
     from phantomset.pipelines.releases import trace
 
     place = existing(workspace)
     if patient is None:
-        patient = pseudonym(
-            "patient", str(typer.prompt("Patient identifier", hide_input=True, err=True)).strip()
-        )
+        typed = str(typer.prompt("Patient identifier", hide_input=True, err=True))
+        key = patient_key(typed, issuer)  # in the spelling that ingest gave it
+        if key is None:
+            raise InputError("releases concerning: an identifier of blanks is nobody's")
+        patient = pseudonym("patient", key)
     found = trace.concerned(place, patient)
     if as_json:
         rows = [

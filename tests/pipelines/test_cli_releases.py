@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from pydicom.dataset import Dataset
 
+from phantomset.data.dicom.header import subject_of
+from phantomset.data.keys import pseudonym
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import cli, stages
+from phantomset.pipelines.draft import Origin
 from phantomset.pipelines.releases import release
 
 from .drafts import draft, images
@@ -107,6 +112,24 @@ def test_what_was_retracted_is_told_to_everyone(
     assert (again[0], again[1]["error"]) == (2, "release chest-demo: v1 is on the list already")
     assert cli.call(["releases", "list"]) == 0
     assert "retracted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("issuer", ["", "St Elsewhere"])
+def test_a_typed_identifier_finds_the_patient_that_ingest_took_in(
+    call: Call, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, issuer: str
+) -> None:
+    """An identifier as a person types it has the pseudonym of the same patient's DICOM files."""
+    data = Dataset()
+    data.PatientID, data.IssuerOfPatientID = "AB-17 ", issuer
+    subject = pseudonym("patient", subject_of(data, "PatientID"))
+    origin = Origin(patients={"train": [subject], "holdout": [], "reference": []})
+    release.publish(workspace, draft(origin=origin))
+    monkeypatch.setattr(typer, "prompt", lambda *_, **__: "ab-17")
+    found = call("releases", "concerning", "--issuer", issuer)[1]
+    assert [(one["name"], one["part"]) for one in found["releases"]] == [("chest-demo", "train")]
+    assert call("releases", "concerning", "--issuer", "another house")[1]["releases"] == []
+    monkeypatch.setattr(typer, "prompt", lambda *_, **__: " ")
+    assert call("releases", "concerning")[0] == 2
 
 
 def test_sign_off_lists_signs_and_refuses(
