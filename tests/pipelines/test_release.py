@@ -239,6 +239,12 @@ def test_a_place_that_slips_through_stops_the_release(workspace: Workspace) -> N
     assert visible(workspace) == []
 
 
+def test_a_user_without_a_home_can_publish(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container the home of a user whom nobody knows is "/", which stands in every web address."""
+    monkeypatch.setenv("HOME", "/")
+    assert release.publish(workspace, draft()).path.is_dir()
+
+
 def test_recipes_are_shown_without_places() -> None:
     """Under the source only an allow-list of text is shown; elsewhere what looks like a path is kept back."""
     shown = public_recipe(
