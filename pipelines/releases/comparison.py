@@ -99,6 +99,9 @@ def _rows(value: Any, before: str = "") -> Iterator[tuple[str, str]]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        raise ReleaseError(f"release: {path.parent} holds no {path.name} that can be read") from None
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ReleaseError(f"release: {path.parent} holds no {path.name} that can be read")
+    return content

@@ -247,9 +247,10 @@ def _identity(content: dict[str, Any]) -> tuple[Any, ...]:
 def _read(path: Path) -> dict[str, Any]:
     """Return a JSON file's content; nothing where it is missing or damaged, which is then nobody's twin."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _refuse_weights(folder: Path, draft: Draft) -> None:

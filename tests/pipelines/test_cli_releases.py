@@ -94,6 +94,18 @@ def test_diff_names_what_differs(
     assert (code, refused["error"]) == (2, "release chest-demo: there is no v9; there are v1, v2")
 
 
+@pytest.mark.parametrize("odd", ["[]", "null", "3", "[" * 9_999])
+def test_a_manifest_of_another_form_is_no_bug_of_ours(call: Call, workspace: Workspace, odd: str) -> None:
+    """A damaged release is listed as damaged, and compared with nothing; no command breaks down on it."""
+    path = release.publish(workspace, draft()).path / "manifest.json"
+    path.chmod(0o644)
+    path.write_text(odd)
+    assert call("releases", "list")[1]["releases"][0]["set"] is None
+    assert call("releases", "show", "chest-demo")[0] == 0
+    assert call("releases", "diff", path.parent, path.parent)[0] == 2
+    release.publish(workspace, draft())
+
+
 def test_what_was_retracted_is_told_to_everyone(
     call: Call, workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
