@@ -101,10 +101,11 @@ def new_key(path: Path, comment: str) -> PublicKey:
     """
     if "\n" in comment or len(comment) > 200:
         raise ReleaseError("keys: a comment is one line of at most 200 characters")
-    if path.exists():
-        raise ReleaseError(
-            f"keys: {path} is there already. Name another file with --file; a key is never replaced."
-        )
+    for half in (path, public_path(path)):
+        if half.exists():
+            raise ReleaseError(
+                f"keys: {half} is there already. Name another file with --file; a key is never replaced."
+            )
     signer = Signer(Ed25519PrivateKey.generate(), comment)
     private = signer.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()

@@ -52,6 +52,14 @@ def test_a_key_is_never_replaced(key: signing.Signer, tmp_path: Path) -> None:
     assert (tmp_path / "a.key").read_bytes() == before
 
 
+def test_half_a_pair_is_not_written(tmp_path: Path) -> None:
+    """Beside the public half of another key no private one appears: the two would not belong together."""
+    signing.public_path(tmp_path / "key").write_text("ssh-ed25519 AAAA somebody\n")
+    with pytest.raises(ReleaseError, match="never replaced"):
+        signing.new_key(tmp_path / "key", "")
+    assert not (tmp_path / "key").exists()
+
+
 def test_what_is_no_key_is_told(tmp_path: Path, key: signing.Signer) -> None:
     """Open modes, another kind of key, rubbish and a missing file each end in a message with advice."""
     (tmp_path / "a.key").chmod(0o644)
