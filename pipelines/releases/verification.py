@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from phantomset.data.digest import digest_of_file
+from phantomset.data.errors import ReleaseError
 from phantomset.pipelines.draft import WAIVABLE
 from phantomset.pipelines.releases import manifest, retraction, statements
 from phantomset.pipelines.releases.signing import Damaged, PublicKey, opened
@@ -62,13 +63,15 @@ def verify(folder: Path, public: PublicKey | None = None, retractions: Path | No
         retractions: the publisher's list; None: the one beside the releases, where there is one.
 
     Raises:
-        ReleaseError: the list of retractions is damaged, or not signed by the key.
+        ReleaseError: the list of retractions is named and missing, damaged, or not signed by the key.
     """
+    if retractions is not None and not retractions.exists():
+        raise ReleaseError(f"{retraction.LIST}: there is no list at {retractions}; name the publisher's")
     problems = manifest.problems(folder)
     content = _manifest(folder)
     signer = str(content.get("signer", ""))
     wrong = _attested(folder, content, public)
-    listed = retraction.read(retractions or folder.parent.parent / retraction.LIST, public)
+    listed = retraction.read(retractions or folder.resolve().parent.parent / retraction.LIST, public)
     digest = digest_of_file(folder / manifest.MANIFEST) if content else ""
     taken = [item for item in listed if item.manifest == digest]
     problems += [problem for problem in wrong if problem not in problems]

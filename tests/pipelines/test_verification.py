@@ -176,6 +176,24 @@ def test_a_retracted_release_is_told(workspace: Workspace, public: signing.Publi
     assert verify(copy, public, shelf / "retracted.json").problems == verify(one, public).problems
 
 
+@pytest.mark.parametrize(("here", "named"), [("v1", "."), ("", "v1"), ("v1/attestations", "..")])
+def test_a_retracted_release_is_told_from_wherever_it_is_named(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, here: str, named: str
+) -> None:
+    """A folder that is named from within the shelf has the same list beside it."""
+    folder = published(workspace)
+    reason = "A patient has withdrawn consent."
+    retraction.retract(workspace.root / "releases", "chest-demo", 1, reason, None)
+    monkeypatch.chdir(folder.parent / here)
+    assert any(reason in problem for problem in verify(Path(named)).problems)
+
+
+def test_a_list_that_is_named_and_missing_is_told(workspace: Workspace, tmp_path: Path) -> None:
+    """A mistyped list of retractions is no empty one: the receiver asked for it to be heeded."""
+    with pytest.raises(ReleaseError, match="there is no list"):
+        verify(published(workspace), retractions=tmp_path / "retractd.json")
+
+
 def test_a_forged_list_is_refused(workspace: Workspace, public: signing.PublicKey) -> None:
     """A list that was changed, or signed by nobody, is not read as if nothing had been taken back."""
     folder = published(workspace)
