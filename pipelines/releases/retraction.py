@@ -67,6 +67,11 @@ def retract(releases: Path, name: str, version: int, reason: str, signer: Signer
         raise ReleaseError("retract: give a reason of 10 to 500 characters; receivers will read it")
     with shelf.held(releases, name):
         listed = read(releases / LIST, signer.public if signer else None)
+        if listed and signer is None and opened((releases / LIST).read_bytes()).signatures:
+            raise ReleaseError(
+                f"{LIST}: is signed, and there is no key here: an unsigned list in its place would be "
+                "refused by whoever has the public key. Name the key in PHANTOMSET_SIGNING_KEY"
+            )
         if any((item.name, item.version) == (name, version) for item in listed):
             raise ReleaseError(f"release {name}: v{version} is on the list already")
         day = datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -206,6 +206,16 @@ def test_a_forged_list_is_refused(workspace: Workspace, public: signing.PublicKe
         verify(folder)
 
 
+def test_a_signed_list_stays_signed(workspace: Workspace, public: signing.PublicKey) -> None:
+    """Without the key nothing is added: receivers with the public key could not read the list any more."""
+    one, _ = published(workspace), published(workspace, seed=2)
+    shelf, reason = workspace.root / "releases", "A patient has withdrawn consent."
+    retraction.retract(shelf, "chest-demo", 1, reason, signing.signer())
+    with pytest.raises(ReleaseError, match="there is no key here"):
+        retraction.retract(shelf, "chest-demo", 2, reason, None)
+    assert any(reason in problem for problem in verify(one, public).problems)
+
+
 def test_a_retracted_set_is_not_published_again(workspace: Workspace) -> None:
     """The equal set from the equal recipe is refused; it is retracted once, with a reason."""
     published(workspace)
