@@ -151,10 +151,12 @@ def _state(outcome: Outcome) -> State[Any]:
         return Completed(message="done")
     status = outcome.judgement.verdict.status
     if outcome.awaits:
-        return Completed(name="AwaitsSignOff", message="verdict PASS; run again when it is signed")
-    if status == "PASS":
-        return Completed(name="Published", message="verdict PASS")
-    return Completed(name="Blocked", message=f"verdict {status}")
+        return Completed(name="AwaitsSignOff", message=f"verdict {status}; run again when it is signed")
+    if outcome.released:  # with fidelity waived, whatever the verdict
+        return Completed(name="Published", message=f"verdict {status}")
+    if outcome.blocked:
+        return Completed(name="Blocked", message=f"verdict {status}")
+    return Completed(message=f"verdict {status}")
 
 
 def _as_subflow(stage: Stage, reference: str, work: Callable[[], Any]) -> Any:
