@@ -75,13 +75,18 @@ def sign(workspace: Workspace, request: Request, name: str, role: str, signer: S
         ReleaseError: name or function is missing, or this person or this key has signed already.
     """
     name, role = statements.person(name, role)
-    mine = Stated(name, role, "", signer.public.fingerprint, {})
-    if any(_is_same(mine, other) for other in given(workspace, request)):
+    if has_signed(workspace, request, name, signer):
         raise ReleaseError(
             "sign-off: this person, or this key, has signed already; another person must, with another key"
         )
     subject = request.subject(workspace, KIND, FOLDER)
     return statements.state(subject, name, role, signer, {"recipe": request.recipe})
+
+
+def has_signed(workspace: Workspace, request: Request, name: str, signer: Signer) -> bool:
+    """Say whether a person, or a key, has signed a request already."""
+    mine = Stated(" ".join(name.split()), "", "", signer.public.fingerprint, {})
+    return any(_is_same(mine, other) for other in given(workspace, request))
 
 
 def _is_same(one: Stated, other: Stated) -> bool:

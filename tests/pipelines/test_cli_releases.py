@@ -14,7 +14,7 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import cli, stages
 from phantomset.pipelines.draft import Origin
-from phantomset.pipelines.releases import release
+from phantomset.pipelines.releases import release, signoff
 
 from .drafts import draft, images
 
@@ -165,6 +165,20 @@ def test_sign_off_lists_signs_and_refuses(
     other = ("--by", "Bert Blue", "--role", "head of research", "--file", tmp_path / "b")
     assert call("sign-off", "small", *other, *at)[1]["still_needed"] == 0
     assert "does not wait" in call("sign-off", "small", *other, *at)[1]["error"]
+
+
+def test_who_signed_one_set_can_sign_the_next_of_its_recipe(
+    call: Call, small: Callable[..., Any], job: Callable[..., Any], judges: Any, tmp_path: Path
+) -> None:
+    """A set that waits for a second person is no obstacle: another seed's set is signed by the first too."""
+    call("keys", "new", "--file", tmp_path / "a")
+    people = ("--by", "Anna Grey", "--role", "data protection officer", "--file", tmp_path / "a")
+    for seed in (3, 4):
+        work = job(small(seed=seed, gate={"sign_off": "two"}))
+        stages.run(work)
+        assert call("sign-off", "small", *people, "--workspace", work.workspace.root)[0] == 0
+    waiting = signoff.waiting(work.workspace)
+    assert [len(signoff.given(work.workspace, one)) for one in waiting] == [1, 1]
 
 
 def test_notebooks_show_verdict_and_release(workspace: Workspace) -> None:
