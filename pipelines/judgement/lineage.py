@@ -11,6 +11,7 @@ Not to be confused with `ledger`, which says what ran.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from phantomset.data.digest import digest_of
+from phantomset.data.errors import WorkspaceError
 from phantomset.validators.finding import Verdict
 
 FIRST = "0" * 64
@@ -216,7 +218,9 @@ class Lineage:
         line["hash"] = _hash(line)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(descriptor, (json.dumps(line, sort_keys=True) + "\n").encode())
+            text = (json.dumps(line, sort_keys=True) + "\n").encode()
+            if os.write(descriptor, text) < len(text):  # the next reader takes the part away
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -224,14 +228,20 @@ class Lineage:
 
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
-        """Let one process at a time read and append."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        """Let one process at a time read and append; a `WorkspaceError` where the file system refuses."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise WorkspaceError(
+                f"ledger of judgements: cannot read or write {self.path} ({error.strerror}). What cannot be "
+                "written down is not judged: make the key's folder writable, or free some space there."
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """A FAIL sticks to the patients: the hash-chained ledger beside the key."""
 
 import json
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from phantomset.data.errors import WorkspaceError
 from phantomset.pipelines.judgement.lineage import Case, Lineage, Settled, hashed, related
 from phantomset.validators.finding import Rules, Verdict
 
@@ -209,6 +211,22 @@ def test_an_append_that_a_crash_cut_off_is_taken_away(book: Lineage) -> None:
         stream.write('{"previous": "half a li')
     assert judged(book, "PASS", made="set-2").verdict.status == "FAIL"
     assert all(json.loads(line) for line in book.path.read_text().splitlines())
+
+
+def test_a_ledger_that_cannot_be_written_is_told(book: Lineage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk takes half a line, a lock that is no file none: both are told; no line is lost."""
+    first = judged(book, "FAIL").entry
+    with monkeypatch.context() as full:
+        write = os.write
+        full.setattr(os, "write", lambda where, content: write(where, content[: len(content) // 2]))
+        with pytest.raises(WorkspaceError, match="No space left"):
+            judged(book, "PASS", made="set-2")
+    assert judged(book, "PASS", made="set-3").verdict.status == "FAIL"
+    assert first in book.path.read_text()
+    book.path.with_suffix(".lock").unlink()
+    book.path.with_suffix(".lock").mkdir()
+    with pytest.raises(WorkspaceError, match="key's folder"):
+        judged(book, "PASS", made="set-4")
 
 
 def test_pseudonyms_do_not_stand_in_the_ledger(book: Lineage) -> None:
