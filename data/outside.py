@@ -76,8 +76,7 @@ def read_set(path: Path, name: str) -> OutsideSet:
         SourceError: it is missing, holds no image, or its index or arrays do not fit.
     """
     try:
-        is_arrays = path.is_file() and path.suffix == ".npz"
-        found = _read_npz(path) if is_arrays else _read_tree(_place_of(path))
+        found = _pooled([_read(place, name == "synthetic") for place in _places_of(path)])
     except SourceError as error:
         message = str(error).removeprefix("source.path: ").removeprefix("source.labels.table: ")
         raise SourceError(f"--{name}: {message}") from None
@@ -87,17 +86,35 @@ def read_set(path: Path, name: str) -> OutsideSet:
     return found
 
 
-def _place_of(path: Path) -> Path:
-    """Return where a release keeps its pictures; any other place is what it is."""
-    if (path / "manifest.json").is_file() and (path / "images").is_dir():
-        return path / "images"
-    return path
+def _places_of(path: Path) -> list[Path]:
+    """Return where a release keeps its images, by part where it is divided; any other place is what it is."""
+    if not (path / "manifest.json").is_file():
+        return [path]
+    if arrays := sorted(path.glob("*.npz")):
+        return arrays[:1]
+    parts = sorted(table.parent for table in path.glob("images/*/metadata.csv"))
+    return parts or [path / "images" if (path / "images").is_dir() else path]
+
+
+def _read(path: Path, marked: bool) -> OutsideSet:
+    return _read_npz(path) if path.is_file() and path.suffix == ".npz" else _read_tree(path, marked)
+
+
+def _pooled(parts: list[OutsideSet]) -> OutsideSet:
+    """Return the parts of a release as one set: there are no patients, and no columns but the label."""
+    if len(parts) == 1:
+        return parts[0]
+    return OutsideSet(
+        [image for part in parts for image in part.images],
+        [label for part in parts for label in part.labels],
+        unreadable=sum((part.unreadable for part in parts), Counter[str]()),
+    )
 
 
 # Folders and ZIP files --------------------------------------------------------------------------------
 
 
-def _read_tree(path: Path) -> OutsideSet:
+def _read_tree(path: Path, marked: bool) -> OutsideSet:
     limits = Limits()
     try:
         path.stat()
@@ -116,7 +133,7 @@ def _read_tree(path: Path) -> OutsideSet:
     for member in pictures:
         try:
             row = index.table.row(member.key.removeprefix(index.prefix)) if index is not None else {}
-            pages = [page for page, _ in unit_pictures(tree.read(member), limits)]
+            pages = [page for page, _ in unit_pictures(tree.read(member), limits, marked=marked)]
         except Unfit as unfit:
             found.unreadable[unfit.code] += 1
             continue

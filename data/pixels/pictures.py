@@ -16,7 +16,9 @@ _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def unit_pictures(content: bytes, limits: Limits, bits: int = 16) -> Iterator[tuple[np.ndarray, int]]:
+def unit_pictures(
+    content: bytes, limits: Limits, bits: int = 16, marked: bool = False
+) -> Iterator[tuple[np.ndarray, int]]:
     """Yield the pictures of a file, ``(H, W)`` or ``(H, W, 3)`` float32 in [0, 1], with their number.
 
     A TIFF file may have several pages; other files have one picture. EXIF orientation is applied; text, EXIF,
@@ -26,6 +28,7 @@ def unit_pictures(content: bytes, limits: Limits, bits: int = 16) -> Iterator[tu
         content: the file's bytes; its type is told by them and not by a name.
         limits: of pixels and pages.
         bits: how many bits a 16-bit picture uses; 12 where the white of 12-bit data is 4095.
+        marked: whether one that says that a trained model made it is read too.
 
     Raises:
         Unfit: the reason code.
@@ -34,7 +37,7 @@ def unit_pictures(content: bytes, limits: Limits, bits: int = 16) -> Iterator[tu
         raise Unfit("EMPTY_FILE")
     if not content.startswith(_MAGIC):
         raise Unfit("NOT_RECOGNISED")
-    if is_marked_picture(content):
+    if not marked and is_marked_picture(content):
         raise Unfit("MARKED_SYNTHETIC")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns with values of the file

@@ -11,8 +11,13 @@ import pytest
 from PIL import Image
 
 from phantomset.data.errors import SourceError
+from phantomset.data.outside import read_set
+from phantomset.data.workspace import Workspace
 from phantomset.pipelines.cli import call
 from phantomset.pipelines.judgement import auditing
+from phantomset.pipelines.releases import release
+
+from .drafts import draft, images
 
 SIDE = 16
 
@@ -147,6 +152,24 @@ def test_real_images_are_brought_to_the_size_of_the_set(places: dict[str, Path],
     write(places["holdout"], np.random.default_rng(3).integers(0, 256, (90, 32, 20), dtype=np.uint8), 100)
     with pytest.raises(SourceError, match=r"^--holdout: image: found an image of 20 x 32"):
         audited(places)
+
+
+@pytest.mark.parametrize("splits", [{}, {"train": 0.8, "test": 0.2}], ids=["whole", "divided"])
+@pytest.mark.parametrize("form", ["folder", "npz"])
+def test_a_release_can_be_audited(form: str, splits: dict[str, float], tmp_path: Path) -> None:
+    """All of it is read, though each file says that a model made it; as real images it is still refused."""
+    made, recipe = images(30, 1), draft().recipe
+    publish = {**recipe["publish"], "formats": [form], "splits": splits}
+    changed = draft(synthetic=made, recipe={**recipe, "publish": publish})
+    folder = release.publish(Workspace.open(tmp_path / "workspace"), changed).path
+    found = read_set(folder, "synthetic")
+    assert sorted(found.labels) == sorted(made.label_names[label] for label in made.labels)
+    pixels = sorted(np.rint(image * 255).astype(np.uint8).tobytes() for image in found.images)
+    assert pixels == sorted(image.tobytes() for image in made.images)
+    assert not found.unreadable
+    if form == "folder":
+        with pytest.raises(SourceError, match="MARKED_SYNTHETIC"):
+            read_set(folder, "train")
 
 
 @pytest.mark.parametrize("option", ["synthetic", "train", "holdout"])
