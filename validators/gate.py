@@ -146,7 +146,7 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
         "suite": verdict.suite,
         "rules": {"privacy": verdict.rules.privacy, "fidelity": verdict.rules.fidelity},
         "patients": {
-            part: two_digits(len(np.unique(getattr(evidence, part).patients)))
+            part: _told(len(np.unique(getattr(evidence, part).patients)))
             for part in ("train", "holdout", "reference")
         },
         "synthetic_images": len(evidence.synthetic),
@@ -192,11 +192,17 @@ def _coarse(finding: Finding) -> dict[str, Any]:
         "status": finding.status,
         "value": rounded(finding.value),
         "baseline": rounded(finding.baseline),
-        "n": two_digits(finding.n) if finding.n >= LEAST_TOLD else None,
+        "n": _told(finding.n),
         "unit": finding.unit,
         "direction": finding.direction,
-        "limit": finding.limit,
+        # A limit may be made from a figure of the real images: it is no finer than the figure itself.
+        "limit": re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2g}", finding.limit),
     }
+
+
+def _told(count: int) -> int | None:
+    """Return a count of real things to two digits; None where it is too small to be told."""
+    return two_digits(count) if count >= LEAST_TOLD else None
 
 
 def _certificate(findings: Iterable[Finding]) -> dict[str, str]:

@@ -156,6 +156,15 @@ def test_public_form_is_coarse(evidence: Evidence) -> None:
     assert "not called anonymous" in public["says"]
 
 
+def test_what_is_too_small_or_too_fine_is_not_told(evidence: Evidence) -> None:
+    """Fewer than ten patients are not counted; a limit made from a real figure is no finer than that."""
+    few = replace(evidence, holdout=evidence.holdout.take(np.arange(7)))
+    recall = Finding("utility", "recall", "utility", "PASS", 0.9, baseline=0.94, limit=">= 0.84127")
+    public = gate.public(gate.decide([recall], Rules()), few)
+    assert public["patients"] == {"train": 300, "holdout": None, "reference": 310}
+    assert public["fidelity"][0]["limit"] == ">= 0.84"
+
+
 def test_counts_are_rounded_to_two_digits() -> None:
     """1,163 patients are told as 1,200."""
     assert [two_digits(n) for n in (7, 99, 104, 1163, 15_499)] == [7, 99, 100, 1200, 15_000]
