@@ -10,8 +10,8 @@ from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.redact import public_recipe
 from phantomset.pipelines.releases.signing import Signer, sealed
 
-FOLDER = "attestations"
-VERDICT, PROVENANCE = f"{FOLDER}/verdict.dsse.json", f"{FOLDER}/provenance.dsse.json"
+FOLDER, SUFFIX = "attestations", ".dsse.json"
+VERDICT, PROVENANCE = f"{FOLDER}/verdict{SUFFIX}", f"{FOLDER}/provenance{SUFFIX}"
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"

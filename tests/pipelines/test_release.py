@@ -18,7 +18,7 @@ from phantomset.data.errors import PhantomsetError, ReleaseError
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines.publishers import folder as folder_publisher
 from phantomset.pipelines.redact import public_recipe
-from phantomset.pipelines.releases import manifest, release
+from phantomset.pipelines.releases import attestation, manifest, release
 
 from .drafts import PLACE, draft, images
 
@@ -236,6 +236,19 @@ def test_a_place_that_slips_through_stops_the_release(workspace: Workspace) -> N
     """If a note names the source's place, nothing is published: that would be a fault of ours."""
     with pytest.raises(PhantomsetError, match="place of this house"):
         release.publish(workspace, draft(notes=(f"read from {PLACE}",)))
+    assert visible(workspace) == []
+
+
+@pytest.mark.parametrize("place", [PLACE, "/srv/Müller-Klinik/in"])
+def test_a_place_in_an_envelope_stops_the_release(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """What is sealed in an attestation is text that leaves too, in base64 and with letters escaped."""
+    recipe = draft().recipe
+    recipe = {**recipe, "source": {**recipe["source"], "path": place}}
+    monkeypatch.setattr(attestation, "public_recipe", lambda whole: whole)
+    with pytest.raises(PhantomsetError, match=r"provenance\.dsse\.json would have named"):
+        release.publish(workspace, draft(recipe=recipe))
     assert visible(workspace) == []
 
 
