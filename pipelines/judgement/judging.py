@@ -51,6 +51,7 @@ class Judgement:
     """A settled verdict, the draft that is made of it, and the restricted report.
 
     ``is_waivable``: fidelity alone stands between this set and a PASS, whatever else is on the record.
+    ``earlier``: the sets of these patients that it was judged together with.
     """
 
     digest: str
@@ -59,6 +60,7 @@ class Judgement:
     report: Path
     case: lineage.Case
     is_waivable: bool = False
+    earlier: tuple[str, ...] = ()
 
 
 def judge(
@@ -119,7 +121,7 @@ def judge(
         and not _given_up(material.checkpoint)
         and book.clears(case, settled.verdict, anchors)
     )
-    return dataclasses.replace(found, is_waivable=is_waivable), made
+    return dataclasses.replace(found, is_waivable=is_waivable, earlier=tuple(known)), made
 
 
 def judgements(workspace: Workspace) -> dict[str, Verdict]:
@@ -148,10 +150,11 @@ def remember(judgement: Judgement) -> None:
     """Put a set that is about to be let out on the record, and keep it: later sets are judged with it.
 
     Raises:
-        WorkspaceError: it cannot be kept; it must not be let out.
+        WorkspaceError: it cannot be kept, or was judged without one that was let out meanwhile; it must not
+            be let out.
     """
     let_out.keep(key_folder(), judgement.draft.synthetic)
-    lineage.Lineage(key_folder() / LEDGER).release(judgement.case)
+    lineage.Lineage(key_folder() / LEDGER).release(judgement.case, judgement.earlier)
 
 
 def published(workspace: Workspace, material: Material, left_out: tuple[str, ...]) -> ImageSet:

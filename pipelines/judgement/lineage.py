@@ -129,23 +129,27 @@ class Lineage:
 
     def clears(self, case: Case, verdict: Verdict, anchors: Iterable[str] = ()) -> bool:
         """Say whether the record would let this very set pass, had its own judgement passed."""
-        with self._locked():
-            try:
-                lines = self._read()
-                record = [entry for entry in _judgements(lines) if related(entry.patients, case.patients)]
-            except Broken:
-                return False
-        is_whole = set(anchors) <= {line["hash"] for line in lines}
-        return is_whole and _decide(record, case, replace(verdict, status="PASS"))[0].status == "PASS"
+        with self._locked(), contextlib.suppress(Broken):
+            lines = self._read()
+            record = [entry for entry in _judgements(lines) if related(entry.patients, case.patients)]
+            is_whole = set(anchors) <= {line["hash"] for line in lines}
+            return is_whole and _decide(record, case, replace(verdict, status="PASS"))[0].status == "PASS"
+        return False
 
-    def release(self, case: Case) -> None:
+    def release(self, case: Case, known: Iterable[str]) -> None:
         """Write down, once, that a set is let out: from now on it counts against these patients.
 
         Raises:
             Broken: the record cannot be trusted, so nothing may be let out.
+            WorkspaceError: a set of these patients was let out that is not ``known``, not judged with this.
         """
         with self._locked():
             lines = self._read()
+            if not set(_released(lines, case)) <= set(known):
+                raise WorkspaceError(
+                    f"release {case.recipe}: another set of these patients was let out while this one was "
+                    "judged. Run the same command again: the two are judged together."
+                )
             if case.made not in {line["made"] for line in lines if line["kind"] == "released"}:
                 patients, last = self._patients(lines, case)
                 self._append(last, kind="released", patients=patients, made=case.made, recipe=case.recipe)
@@ -155,15 +159,9 @@ class Lineage:
 
         Of a record that cannot be trusted, none: `settle` lets nothing pass on such a record.
         """
-        with self._locked():
-            try:
-                lines = self._read()
-                sets = _patients(lines)
-                own = (line for line in lines if line["kind"] == "released")
-                known = [line["made"] for line in own if related(sets[line["patients"]], case.patients)]
-            except (Broken, KeyError):
-                return ()
-        return tuple(known[: known.index(case.made)] if case.made in known else known)
+        with self._locked(), contextlib.suppress(Broken, KeyError):
+            return tuple(_released(self._read(), case))
+        return ()
 
     def _patients(self, lines: list[Any], case: Case) -> tuple[str, str]:
         """Return the digest of the case's patients and the last hash, once the patients are written down."""
@@ -263,6 +261,13 @@ class _Judgement:
 
 def _patients(lines: list[dict[str, Any]]) -> dict[str, frozenset[str]]:
     return {line["digest"]: frozenset(line["patients"]) for line in lines if line["kind"] == "patients"}
+
+
+def _released(lines: list[dict[str, Any]], case: Case) -> list[str]:
+    sets = _patients(lines)
+    own = (line for line in lines if line["kind"] == "released")
+    known = [line["made"] for line in own if related(sets[line["patients"]], case.patients)]
+    return known[: known.index(case.made)] if case.made in known else known
 
 
 def _judgements(lines: list[dict[str, Any]]) -> list[_Judgement]:

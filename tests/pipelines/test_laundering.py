@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from phantomset.data.errors import ModelError
+from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.pipelines import stages
 from phantomset.pipelines.judgement import judging, let_out
 from phantomset.pipelines.judgement.lineage import Lineage
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job, Outcome
 from phantomset.pipelines.synthesis import making
+from phantomset.validators import audit
 from phantomset.validators.finding import Finding
 
 
@@ -87,6 +88,25 @@ def test_a_second_release_is_judged_with_the_first(
     asked = judges.asked
     again = stages.run(job())
     assert (judges.asked, again.released) == (asked, first.released)
+
+
+def test_two_sets_that_are_judged_at_once_are_not_both_let_out(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one set is judged another of these patients is let out: the two must be judged together first."""
+
+    def meanwhile(*given: Any, **options: Any) -> Any:
+        monkeypatch.setattr(audit, "judge", judges.judge)
+        assert stages.run(job(small(seed=4), place="elsewhere")).released is not None
+        return judges.judge(*given, **options)
+
+    monkeypatch.setattr(audit, "judge", meanwhile)
+    work = job()
+    with pytest.raises(WorkspaceError, match="was let out while"):
+        stages.run(work)
+    assert not list((work.workspace.root / "releases").glob("*/v*"))
+    assert stages.run(job()).released is not None
+    assert len(judges.options["earlier"]) == 1
 
 
 def test_a_forgotten_release_blocks_the_next(
