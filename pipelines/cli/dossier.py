@@ -1,13 +1,17 @@
 """`phantomset dossier`: what an access committee asks, filled from a run and from what people signed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phantomset.data.errors import OK
 from phantomset.pipelines.cli.look import AsJson, Place, print_json
 from phantomset.pipelines.cli.people import KeyFile
+
+if TYPE_CHECKING:
+    from phantomset.pipelines.dossier.answers import Answer
+    from phantomset.pipelines.draft import Draft
 
 
 def dossier(
@@ -33,14 +37,15 @@ def dossier(
     as_json: AsJson = False,
 ) -> int:
     """Write the access committee's dossier: measured values, signed answers, and what nobody answered."""
+    from dataclasses import replace
+
     from phantomset.data.errors import ReleaseError
     from phantomset.pipelines import stages
     from phantomset.pipelines.cli import console
     from phantomset.pipelines.cli.launch import Machinery, launch
     from phantomset.pipelines.dossier import answers as people
-    from phantomset.pipelines.dossier import page
     from phantomset.pipelines.recipes import recipe_file
-    from phantomset.pipelines.releases import signing
+    from phantomset.pipelines.releases import signing, waiver
 
     chosen = recipe_file.read(recipe, override or [])
     given = people.read(answers) if answers else {}
@@ -57,11 +62,28 @@ def dossier(
     if signer:
         people.sign(place, request, given, (by, role), signer)
     folder = out or place.restricted("findings", outcome.judgement.digest)
-    folder.mkdir(parents=True, exist_ok=True)
-    path, counts = page.write(folder, outcome.judgement.draft, people.signed(place, request))
+    waived = waiver.held(place, request) if outcome.judgement.is_waivable else None
+    draft = replace(outcome.judgement.draft, waiver=waived)
+    path, counts = _written(folder, draft, people.signed(place, request))
     if as_json:
         print_json({"exit_code": OK, "dossier": str(path), "cells": counts})
     else:
         typer.echo(f"{path}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
         typer.echo(f"what is not answered can be filled in here: {path.with_name('answers.yaml')}")
     return OK
+
+
+def _written(folder: Path, draft: "Draft", answers: "dict[str, list[Answer]]") -> tuple[Path, dict[str, int]]:
+    """Write the pages and return the first with the counts of its cells.
+
+    Raises:
+        WorkspaceError: the folder cannot be made or written.
+    """
+    from phantomset.data.errors import WorkspaceError
+    from phantomset.pipelines.dossier import page
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return page.write(folder, draft, answers)
+    except OSError as error:
+        raise WorkspaceError(f"--out: cannot write to {folder} ({error.strerror}).") from None

@@ -1,6 +1,7 @@
 """The access committee's dossier: measured, signed, or not answered; nothing else."""
 
 import dataclasses
+import datetime
 import json
 import re
 from collections.abc import Callable
@@ -165,3 +166,23 @@ def test_the_command_fills_it_from_a_run(
     assert json.loads(capsys.readouterr().out)["cells"]["signed"] == 1
     assert "DPIA 12" in (tmp_path / "out" / "dossier.md").read_text()
     assert judges.asked == 1
+
+
+def test_a_waiver_stands_in_the_dossier(
+    small: Callable[..., Any], judges: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """What lets a set out although it failed in fidelity is told to the committee; a bad place, too."""
+    judges.axes = {"fidelity": "FAIL"}
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(yaml.safe_dump(json.loads(json.dumps(small().plain(), default=str))))
+    place = ["--workspace", str(tmp_path / "w")]
+    at = [str(recipe), *place, "--threads", "1"]
+    assert cli.call(["run", "--plain", *at]) == 3
+    signing.new_key(tmp_path / "a", "")
+    until = (datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=30)).isoformat()
+    why = ["--reason", "shapes are enough here", "--until", until, "--file", str(tmp_path / "a")]
+    assert cli.call(["waive", "small", "--by", WHO[0], "--role", WHO[1], *why, *place]) == 0
+    assert cli.call(["dossier", "--out", str(tmp_path / "out"), *at]) == 0
+    assert "Fidelity, by Anna Grey" in (tmp_path / "out" / "dossier.md").read_text()
+    assert cli.call(["dossier", "--out", str(recipe), *at]) == 2
+    assert "--out: cannot write" in capsys.readouterr().err
