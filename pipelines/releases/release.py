@@ -148,7 +148,8 @@ def block(workspace: Workspace, draft: Draft) -> Path:
 
 
 def _twin(releases: Path, draft: Draft) -> Release | None:
-    """Return the whole release of an equal set from an equal recipe, where there is one."""
+    """Return the whole release of an equal set from an equal recipe, let out on equal grounds, if any."""
+    waived = asdict(draft.waiver) if draft.waiver else None
     for version in shelf.numbers(releases / draft.name, "v"):
         there = releases / draft.name / f"v{version}"
         known = _read(there / manifest.MANIFEST)

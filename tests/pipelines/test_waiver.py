@@ -14,7 +14,7 @@ from phantomset.data.workspace import Workspace
 from phantomset.pipelines import cli, report, stages
 from phantomset.pipelines.cli import summary
 from phantomset.pipelines.draft import Draft, Waiver, waivable
-from phantomset.pipelines.releases import release, signing, statements, waiver
+from phantomset.pipelines.releases import release, retraction, signing, statements, waiver
 
 from .drafts import draft
 from .people import key
@@ -98,6 +98,20 @@ def test_verify_warns_when_a_waiver_has_ended(
     told = json.loads(capsys.readouterr().out)
     assert told["problems"] == []
     assert "ended on 2030-02-01" in told["warnings"][0]
+
+
+def test_a_new_waiver_is_a_new_version(tmp_path: Path) -> None:
+    """A release names the waiver that let it out and never changes: another waiver, or a PASS, is another
+    version; after a retraction there is none."""
+    place, made = Workspace.open(tmp_path / "workspace"), judged(fidelity="FAIL")
+    later = dataclasses.replace(made, waiver=Waiver(*WHO, "2030-06-01", "2100-06-01", WHY))
+    passed = dataclasses.replace(judged(), waiver=None)
+    versions = [release.publish(place, each).version for each in (made, later, passed, made, later, passed)]
+    assert versions == [1, 2, 3, 1, 2, 3]
+    retraction.retract(place.root / "releases", made.name, 1, "A patient has withdrawn consent.", None)
+    for each in (made, dataclasses.replace(made, waiver=Waiver(*WHO, "2030-06-01", "2100-09-01", WHY))):
+        with pytest.raises(ReleaseError, match="not published again"):
+            release.publish(place, each)
 
 
 def test_a_run_is_blocked_waived_and_published(
