@@ -94,3 +94,17 @@ def coarse_text(count: int) -> str:
     if count == 0:
         return "none"
     return f"fewer than {SMALL}" if count < SMALL else f"about {coarse(count):,}"
+
+
+_COUNTED = re.compile(r"^[\d,]+(?= rows of the label table)|(?<=more than one patient identifier: )[\d,]+")
+"""Counts of real things in what ingest notes; days and reasons of earlier judgements are none."""
+
+
+def coarse_note(note: str) -> str:
+    """Return a sentence on the cohort as a public form tells it.
+
+    >>> coarse_note("3 rows of the label table have no file.")
+    'Fewer than 10 rows of the label table have no file.'
+    """
+    told = _COUNTED.sub(lambda match: coarse_text(int(match[0].replace(",", ""))), note)
+    return told[:1].upper() + told[1:]

@@ -10,6 +10,7 @@ from typing import Any
 from phantomset.data.digest import digest_of_file
 from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.publisher import About
+from phantomset.pipelines.redact import coarse_note
 from phantomset.pipelines.report import words
 from phantomset.pipelines.report.view import public_view
 
@@ -115,7 +116,7 @@ def _provenance(draft: Draft, terms: dict[str, Any]) -> dict[str, Any]:
 
 def _responsible(draft: Draft) -> dict[str, Any]:
     """Return the RAI entries: what a user must know before use, from the draft and from nothing else."""
-    notes = " ".join(draft.notes)
+    notes = " ".join(map(coarse_note, draft.notes))
     return {
         "rai:dataCollection": "No data was collected: each image was drawn from a trained generative model.",
         "rai:dataCollectionType": "Synthetic data generation",

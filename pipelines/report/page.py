@@ -50,6 +50,7 @@ def restricted_html(draft: Draft, evidence: Evidence) -> str:
         findings=finding_rows(draft.verdict.findings),
         thresholds=thresholds(draft),
         ingest=ingest,
+        notes=draft.notes,
         quarantine=quarantine_rows(counts.quarantine, "{:,}".format),
         dropped=[(rule, f"{count:,}") for rule, count in sorted(counts.dropped.items())],
         **neighbour_part(evidence),

@@ -9,7 +9,7 @@ import numpy as np
 
 from phantomset.data.quarantine.ledger import CODES
 from phantomset.pipelines.draft import Draft, Waiver, set_digest, waivable
-from phantomset.pipelines.redact import coarse_text, public_recipe
+from phantomset.pipelines.redact import coarse_note, coarse_text, public_recipe
 from phantomset.pipelines.report import words
 from phantomset.validators.finding import Axis, Finding
 from phantomset.validators.gate import NOT_ALWAYS, REQUIRED, coarse_power
@@ -121,7 +121,7 @@ def public_view(draft: Draft) -> PublicView:
         quarantine=quarantine_rows(draft.counts.quarantine, coarse_text),
         facts=_facts(draft),
         recipe=tuple(_flat(public_recipe(draft.recipe))),
-        notes=draft.notes,
+        notes=tuple(map(coarse_note, draft.notes)),
         events=tuple(_event(event) for event in draft.events),
         versions=tuple(sorted(draft.versions.items())),
         set_digest=set_digest(draft.synthetic),

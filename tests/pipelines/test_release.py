@@ -16,11 +16,12 @@ import pytest
 
 from phantomset.data.errors import PhantomsetError, ReleaseError
 from phantomset.data.workspace import Workspace
+from phantomset.pipelines import report
 from phantomset.pipelines.publishers import folder as folder_publisher
 from phantomset.pipelines.redact import public_recipe
 from phantomset.pipelines.releases import attestation, manifest, release
 
-from .drafts import PLACE, draft, images
+from .drafts import PLACE, draft, evidence, images
 
 
 @pytest.fixture
@@ -237,6 +238,25 @@ def test_a_place_that_slips_through_stops_the_release(workspace: Workspace) -> N
     with pytest.raises(PhantomsetError, match="place of this house"):
         release.publish(workspace, draft(notes=(f"read from {PLACE}",)))
     assert visible(workspace) == []
+
+
+def test_counts_in_notes_are_coarse(workspace: Workspace) -> None:
+    """What ingest counted in its notes leaves like any count of real things; a day stays a day."""
+    notes = (
+        "3 rows of the label table have no file.",
+        "Images found under more than one patient identifier: 1,742. Those patients were joined.",
+        "An earlier set made from the same patients ended FAIL on 2030-01-02.",
+    )
+    made = draft(notes=notes)
+    folder = release.publish(workspace, made).path
+    assert "3 rows" in report.restricted_html(made, evidence())
+    for name in ("README.md", "croissant.json", "report.html"):
+        text = (folder / name).read_text()
+        assert "3 rows" not in text
+        assert "1,742" not in text
+        assert "2030-01-02" in text
+    assert "identifier: about 1,700" in text
+    assert "Fewer than 10 rows" in text
 
 
 @pytest.mark.parametrize("place", [PLACE, "/srv/Müller-Klinik/in"])
