@@ -2,7 +2,9 @@
 
 ``cohorts/<digest>/records.parquet`` is the cohort, written once. ``cohorts/<digest>/cohort.json`` says how
 the last input with these records was taken in (counts, notes). ``cohorts/inputs/<key>/`` remembers, for each
-input and its settings, that account and the quarantine ledger: an input seen before is not read again.
+input and its settings, that account and the quarantine ledger: an input seen before is not read again. A
+file ``searched`` beside them says that the residual scan found nothing of this input; what has none is
+searched, however its run ended.
 """
 
 import json
@@ -17,7 +19,9 @@ from typing import Any
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.records import Cohort, ImageSpec, Record
-from phantomset.data.workspace import Workspace, write_json
+from phantomset.data.workspace import Workspace, write_atomically, write_json
+
+_SEARCHED = "searched"
 
 
 def find(workspace: Workspace, key: str) -> Cohort | None:
@@ -89,6 +93,24 @@ def save(
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def is_searched(workspace: Workspace, key: str) -> bool:
+    """Return whether the residual scan went through what this input became, and found nothing."""
+    return (_inputs(workspace) / key / _SEARCHED).exists()
+
+
+def note_searched(workspace: Workspace, key: str) -> None:
+    """Remember that the residual scan found nothing; `save` forgets it."""
+    write_atomically(_inputs(workspace) / key / _SEARCHED, b"", mode=0o600)
+
+
+def forget(workspace: Workspace, key: str, cohort: Cohort) -> None:
+    """Take an input and its cohort away, and the journal, which would bring them back unread."""
+    shutil.rmtree(_inputs(workspace) / key, ignore_errors=True)
+    shutil.rmtree(workspace.restricted("cohorts", cohort.digest), ignore_errors=True)
+    for path in workspace.restricted("cohorts").glob("journal.sqlite*"):
+        path.unlink(missing_ok=True)
 
 
 def load_cohort(workspace: Workspace, digest: str) -> Cohort:

@@ -52,7 +52,20 @@ def ingest(
     workers: int | str | None = None,
     duplicates: DuplicateSettings = _DUPLICATES,
 ) -> Cohort:
-    """Return the cohort of a source; an input that was ingested before is not read again.
+    """Return the cohort alone, as `take_in`."""
+    return take_in(settings, image, deidentify, workspace, report, workers, duplicates)[0]
+
+
+def take_in(
+    settings: SourceSettings,
+    image: ImageSettings,
+    deidentify: DeidentifySettings,
+    workspace: Workspace,
+    report: Callable[[int], None] | None = None,
+    workers: int | str | None = None,
+    duplicates: DuplicateSettings = _DUPLICATES,
+) -> tuple[Cohort, str]:
+    """Return the cohort of a source, and its input's key; an input that was ingested before is not read again.
 
     Memory holds one image, and what a record holds of each before it. On an error nothing is left behind.
 
@@ -77,7 +90,7 @@ def ingest(
     given = _Input(source, settings, context, name)
     known = given.known(workspace)
     if known is not None:
-        return known
+        return known, given.key()
     ledger = Ledger(settings.format)
     dropped: Counter[str] = Counter()
     entries: list[Entry] = []
@@ -99,8 +112,9 @@ def ingest(
         cohort = _cohort(kept, named, settings, image, context)
         cohort = replace(cohort, files=files, quarantine=ledger.counts, dropped=dict(sorted(dropped.items())))
     _note_released(entries, reviewed, ledger)
-    cohorts.save(workspace, given.key(), cohort, ledger, found, given.listing)
-    return cohort
+    key = given.key()
+    cohorts.save(workspace, key, cohort, ledger, found, given.listing)
+    return cohort, key
 
 
 def ingest_key(
@@ -198,8 +212,8 @@ class _Input:
         return known if is_there else None
 
     def key(self) -> str:
-        """Return the key of what was read."""
-        return self._named() if self.listing else self._key
+        """Return the key of what was read, or of what was known."""
+        return self._named() if self.read or not self._key else self._key
 
     def _named(self) -> str:
         if self._tree is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from phantomset.data import cohorts
 from phantomset.data.errors import ResidualHit
 from phantomset.data.records import Cohort
 from phantomset.data.residual import scan as residual
@@ -23,29 +24,39 @@ HITS = "residual-hits.csv"
 """Where the places of a hit are listed, in ``restricted/review``."""
 
 
-def hold_clean(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> None:
+def hold_clean(recipe: Recipe, workspace: Workspace, cohort: Cohort, key: str) -> None:
     """Hold that no text of the source is found in what ingest wrote, and that the scan is not blind.
 
     Searched are the store's pixels unpacked, tables, splits, previews, logs and Prefect's database.
+    That nothing was found is remembered with the input; where something was, the input and its cohort are
+    forgotten, also those of an earlier run that died before its own search ended.
+
+    Args:
+        recipe: of the run.
+        workspace: of the run.
+        cohort: what the input became.
+        key: the input's (`ingest_key`).
 
     Raises:
         ResidualHit: a text was found; its places stand in ``restricted/review/residual-hits.csv``.
     """
     residual.prove()
     source = getattr(recipe.source, "path", None)
-    if source is None:
-        return
-    hits = residual.scan(
-        Path(source),
-        lambda: residual.written(
-            workspace.root, _objects(Store(workspace)), _not_ours(workspace, Path(source))
-        ),
+    hits = [] if source is None else _hits(recipe, workspace, cohort, Path(source))
+    if hits:
+        cohorts.forget(workspace, key, cohort)
+        raise _refusal(hits, workspace)
+    cohorts.note_searched(workspace, key)
+
+
+def _hits(recipe: Recipe, workspace: Workspace, cohort: Cohort, source: Path) -> list[residual.Hit]:
+    return residual.scan(
+        source,
+        lambda: residual.written(workspace.root, _objects(Store(workspace)), _not_ours(workspace, source)),
         [*_known(recipe, workspace, cohort), *residual.prefect_words(workspace.root)],
         recipe.source.kept_columns,
         ("restricted/cohorts/",) if "modified-dates" in recipe.deidentify.retain else (),
     )
-    if hits:
-        raise _refusal(hits, workspace)
 
 
 def _objects(store: Store) -> Iterator[np.ndarray]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from phantomset.data import cohorts
 from phantomset.data import ingest as ingesting
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import RecipeError
@@ -163,14 +164,15 @@ def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
         job.watch.files(files)
 
     workers, duplicates = job.machine.workers, recipe.duplicates
-    cohort = ingesting.ingest(
+    cohort, key = ingesting.take_in(
         recipe.source, recipe.image, recipe.deidentify, job.workspace, count, workers, duplicates
     )
     mixed = cohort if recipe.translate is None else translation.unlabelled(cohort)
     split = split_cohort(mixed, recipe.split, job.workspace)
-    if seen:
-        review.write(job.workspace, cohort, split)
-        residue.hold_clean(recipe, job.workspace, cohort)
+    # Not "where files were read now": a run that died before its search ended leaves a cohort like any other.
+    if not cohorts.is_searched(job.workspace, key):
+        review.write(job.workspace, cohort, split, key)
+        residue.hold_clean(recipe, job.workspace, cohort, key)
     cohort = conditioned(cohort, conditions_of(recipe))
     (translation if recipe.translate else making).require_fit(recipe, cohort, split)
     return (cohort, split), cohort.digest, seen > 0

@@ -9,6 +9,7 @@ import csv
 import io
 import os
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -22,6 +23,7 @@ SHORTEST = 4
 _FILE_BYTES = 1 << 30
 _VALUE_BYTES = 1 << 20
 _INFLATED_BYTES = 256 << 20
+_STEP = 1 << 12
 _ELEMENTS = 1_000_000
 _UNDEFINED = 0xFFFFFFFF
 _LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"})
@@ -162,23 +164,31 @@ def read(content: bytes, name: str, declared: frozenset[str], tokens: Tokens) ->
 
 
 def _files(source: Path) -> Iterator[tuple[str, bytes]]:
-    """Every regular file: its name below the source, and its bytes."""
+    """Every regular file: its name below the source, and its bytes; none where they were kept out unread."""
     if source.is_dir():
         for folder, _, names in os.walk(source):
             for name in sorted(names):
                 path = Path(folder) / name
-                if path.is_file() and not path.is_symlink() and path.stat().st_size <= _FILE_BYTES:
-                    yield path.relative_to(source).as_posix(), path.read_bytes()
+                yield path.relative_to(source).as_posix(), _content(path)
     elif zipfile.is_zipfile(source) and source.suffix.lower() != ".npz":
         with zipfile.ZipFile(source) as archive:
             for info in archive.infolist():
-                if info.is_dir() or info.file_size > _FILE_BYTES:
+                if info.is_dir():
                     continue
                 try:
-                    content = archive.read(info)
+                    content = archive.read(info) if info.file_size <= _FILE_BYTES else b""
                 except Exception:  # a damaged or encrypted member was quarantined; its name still counts
                     content = b""
                 yield info.filename, content
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a regular file; none of a link, of a huge file, and of one that may not be read."""
+    try:
+        status = path.lstat()
+        return path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size <= _FILE_BYTES else b""
+    except OSError:
+        return b""
 
 
 def _stem(name: str) -> str:
@@ -193,14 +203,25 @@ def _dicom(content: bytes, tokens: Tokens) -> None:
         _runs(content[:128], "preamble", tokens)
         place, syntax = _walk(content, 132, True, "<", tokens, stop_after_meta=True)
         if syntax == b"1.2.840.10008.1.2.1.99":
-            content, place = (
-                zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[place:], _INFLATED_BYTES),
-                0,
-            )
+            content, place = _inflated(content[place:], -zlib.MAX_WBITS, _INFLATED_BYTES), 0
         explicit, order = syntax != b"1.2.840.10008.1.2", ">" if syntax == b"1.2.840.10008.1.2.2" else "<"
     elif content[:2] == b"\x00\x08":
         order = ">"
     _walk(content, place, explicit, order, tokens)
+
+
+def _inflated(content: bytes, window_bits: int, most: int) -> bytes:
+    """Return what some packed bytes hold, up to ``most``; of damaged ones what stands before the damage."""
+    engine, found, size = zlib.decompressobj(window_bits), [b""], 0
+    for start in range(0, len(content), _STEP):
+        try:
+            found.append(engine.decompress(content[start : start + _STEP], most - size))
+        except zlib.error:
+            break
+        size += len(found[-1])
+        if size >= most or engine.eof:
+            break
+    return b"".join(found)
 
 
 def _walk(

@@ -23,8 +23,8 @@ _VALUES = 200
 """Distinct values listed of one attribute."""
 
 
-def write(workspace: Workspace, cohort: Cohort, split: Split) -> Path:
-    """Write the report of the last ingest into ``restricted/review`` and return where it lies.
+def write(workspace: Workspace, cohort: Cohort, split: Split, key: str | None = None) -> Path:
+    """Write the report of an ingest into ``restricted/review`` and return where it lies.
 
     It shows real images and exact figures: it is for the people who may see them.
 
@@ -32,9 +32,10 @@ def write(workspace: Workspace, cohort: Cohort, split: Split) -> Path:
         workspace: of the ingest.
         cohort: what was let in.
         split: into which parts.
+        key: which input (`ingest_key`); None: the last one.
     """
     inputs = workspace.restricted("cohorts", "inputs")
-    folder = max(inputs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    folder = inputs / key if key else max(inputs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     place = workspace.restricted("review", f"{folder.name[:16]}.html")
     found = _read(folder / "found.json")
     doubtful = frozenset(found.get("weak_text", ()))

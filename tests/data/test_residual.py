@@ -1,10 +1,13 @@
 """The residual scan: finds a leak in any form, is not fooled by digests or chance, knows when it is blind."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from phantomset.data.errors import BAD_INPUT, ResidualHit
 from phantomset.data.residual import canaries
@@ -174,3 +177,40 @@ def test_no_bytes_make_the_reader_fail(make_dicom: Make) -> None:
         broken = bytearray(content)
         broken[place] ^= 0xFF
         _tokens(bytes(broken))
+
+
+def test_no_packed_bytes_make_the_reader_fail(make_dicom: Make) -> None:
+    """A deflated data set, cut and with any byte flipped: no error, and what stands before the damage."""
+    content = make_dicom(syntax=DeflatedExplicitVRLittleEndian, ReferringPhysicianName="Quorndale")
+    start = 144 + int.from_bytes(content[140:144], "little")  # after the file meta, by its group length
+    assert "Quorndale" in _tokens(content).words
+    for place in range(start, len(content)):
+        _tokens(content[:place])
+        broken = bytearray(content)
+        broken[place] ^= 0xFF
+        _tokens(bytes(broken))
+    noise = np.random.default_rng(0).integers(0, 4096, (64, 64), dtype=np.uint16)
+    late = bytearray(make_dicom(noise, DeflatedExplicitVRLittleEndian, ReferringPhysicianName="Quorndale"))
+    late[-64:] = bytes(64)
+    assert "Quorndale" in _tokens(bytes(late)).words
+
+
+def test_what_may_not_be_read_has_a_name(tmp_path: Path, make_dicom: Make) -> None:
+    """A file and a folder that are closed to this user end no scan; what the file is called is sought."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    for name in ("Winterhalter.dcm", "closed/Sommerfeld.dcm"):
+        (tmp_path / name).write_bytes(make_dicom())
+    (tmp_path / "Winterhalter.dcm").chmod(0)
+    closed.chmod(0)
+    code = (
+        "import os, sys; from pathlib import Path; from phantomset.data.residual.tokens import batches\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "(found,) = batches(Path(sys.argv[1]), frozenset(), 1000); print(*found.words)"
+    )
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    closed.chmod(0o700)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["Winterhalter"]

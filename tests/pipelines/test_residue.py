@@ -10,6 +10,7 @@ from PIL import Image
 
 from phantomset.data import ingest as ingesting
 from phantomset.data.errors import BAD_INPUT, ResidualHit
+from phantomset.pipelines import residue
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.residue import HITS
 from phantomset.pipelines.stages import Job, run
@@ -76,3 +77,34 @@ def test_a_harmless_word_can_be_declared(
     test_a_writer_that_leaks_is_caught(recipe, job, monkeypatch)
     known = recipe.deidentify.model_copy(update={"known_words": (NAME,)})
     assert run(job(recipe.model_copy(update={"deidentify": known}), "again"), until="ingest").cohort
+
+
+def test_what_was_not_searched_is_searched_next_time(
+    recipe: Recipe, job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that leaks dies between saving its cohort and the search: the same command finds the leak, and
+    neither the cohort nor what would bring it back is left. Once searched, an input is not searched again.
+    """
+    honest, search, searched = ingesting._cohort, residue.hold_clean, []
+
+    def leaky(*arguments: Any) -> Any:
+        cohort = honest(*arguments)
+        cohort.records[3].attributes["note"] = NAME
+        return cohort
+
+    def dies(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ingesting, "_cohort", leaky)
+    monkeypatch.setattr(residue, "hold_clean", dies)
+    with pytest.raises(MemoryError):
+        run(job(recipe), until="ingest")
+    monkeypatch.setattr(residue, "hold_clean", lambda *arguments: searched.append(1) or search(*arguments))
+    with pytest.raises(ResidualHit):
+        run(job(recipe), until="ingest")
+    assert not list(job(recipe).workspace.restricted("cohorts").rglob("records.parquet"))
+    assert not list(job(recipe).workspace.restricted("cohorts").rglob("ingest.json"))
+    monkeypatch.setattr(ingesting, "_cohort", honest)
+    assert run(job(recipe), until="ingest").cohort is not None
+    assert run(job(recipe), until="ingest").cohort is not None
+    assert len(searched) == 2
