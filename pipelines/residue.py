@@ -56,6 +56,7 @@ def _hits(recipe: Recipe, workspace: Workspace, cohort: Cohort, source: Path) ->
         [*_known(recipe, workspace, cohort), *residual.prefect_words(workspace.root)],
         recipe.source.kept_columns,
         ("restricted/cohorts/",) if "modified-dates" in recipe.deidentify.retain else (),
+        getattr(getattr(recipe.source, "labels", None), "table", None),
     )
 
 

@@ -4,39 +4,61 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-_WORD = "Zephyrine"
+from phantomset.data.residual.canaries_in_files import WORD, in_files, jpeg
+
 _DAY = "19310417"
 _UID = "1.3.6.1.4.1.55555.31.4.17"
 _SYNTAX = b"1.2.840.10008.1.2.1\0"
 _LONG = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"UC", b"UR")
 
 
-def planted() -> Iterator[tuple[str, bytes, str]]:
-    """Yield a place, the bytes of a DICOM file with a canary there, and the canary."""
-    plain = _WORD.encode() + b" "
+def planted() -> Iterator[tuple[str, str, bytes, str]]:
+    """Yield a place, the name and the bytes of a file with a canary there, and the canary."""
+    yield from ((place, "file.dcm", content, canary) for place, content, canary in _in_dicom())
+    yield from ((place, name, content, WORD) for place, name, content in in_files(_file(_name())))
+
+
+def _in_dicom() -> Iterator[tuple[str, bytes, str]]:
+    plain = WORD.encode() + b" "
     day, uid = _DAY.encode(), _UID.encode() + b"\0"
-    yield "the preamble", plain.ljust(128, b"\0") + b"DICM" + _meta() + _pixels(), _WORD
-    yield "file meta", _file(b"", meta=_explicit(2, 0x16, b"AE", plain)), _WORD
+    yield "the preamble", plain.ljust(128, b"\0") + b"DICM" + _meta() + _pixels(), WORD
+    yield "file meta", _file(b"", meta=_explicit(2, 0x16, b"AE", plain)), WORD
     for kind in (b"PN", b"LO", b"SH", b"ST", b"LT", b"UT", b"UC", b"UR", b"AE", b"CS", b"DS", b"UN"):
-        yield f"an element {kind.decode()}", _file(_explicit(0x10, 0x10, kind, plain)), _WORD
+        yield f"an element {kind.decode()}", _file(_explicit(0x10, 0x10, kind, plain)), WORD
     yield "an age", _file(_explicit(0x10, 0x1010, b"AS", b"097Y")), "097Y"
     for kind, value in ((b"DA", day), (b"DT", day + b"101112")):
         yield f"a date {kind.decode()}", _file(_explicit(8, 0x20, kind, value)), _DAY
-    yield "a name in a date", _file(_explicit(8, 0x20, b"DA", plain)), _WORD
+    yield "a name in a date", _file(_explicit(8, 0x20, b"DA", plain)), WORD
     yield "a UID", _file(_explicit(8, 0x18, b"UI", uid)), _UID
-    yield "a private element", _file(_explicit(9, 0x1001, b"LO", plain)), _WORD
-    yield "an overlay's label", _file(_explicit(0x6000, 0x1500, b"LO", plain)), _WORD
-    yield "curve data", _file(_explicit(0x5000, 0x3000, b"OB", plain)), _WORD
-    nested = _explicit(0x10, 0x10, b"PN", plain)
+    yield "a private element", _file(_explicit(9, 0x1001, b"LO", plain)), WORD
+    yield "an overlay's label", _file(_explicit(0x6000, 0x1500, b"LO", plain)), WORD
+    yield "curve data", _file(_explicit(0x5000, 0x3000, b"OB", plain)), WORD
+    nested = _name()
     for _ in range(12):
         nested = _explicit(0x40, 0x275, b"SQ", b"\xfe\xff\x00\xe0" + struct.pack("<L", len(nested)) + nested)
-    yield "a sequence twelve deep", _file(nested), _WORD
-    yield "after the pixels", _file(b"", after=_explicit(0xFFFC, 0xFFFC, b"OB", plain)), _WORD
-    yield "after the data set", _file(b"", after=b"said " + plain * 2), _WORD
+    yield "a sequence twelve deep", _file(nested), WORD
+    yield "after the pixels", _file(b"", after=_explicit(0xFFFC, 0xFFFC, b"OB", plain)), WORD
+    yield "after the data set", _file(b"", after=b"said " + plain * 2), WORD
     body = _implicit(8, 0x20, day) + _implicit(0x10, 0x10, plain)
-    yield "implicit representation", _file(body, syntax=b"1.2.840.10008.1.2\0"), _WORD
+    yield "implicit representation", _file(body, syntax=b"1.2.840.10008.1.2\0"), WORD
+    for stream, content in (
+        ("a JPEG", jpeg(plain)),
+        ("a JPEG 2000", b"\xff\x4f\xff\x51\0\2\xff\x64\0\x0e\0\1" + plain + b"\xff\x90"),
+    ):
+        item = b"\xfe\xff\x00\xe0"
+        frames = (
+            item
+            + bytes(4)
+            + item
+            + struct.pack("<L", len(content))
+            + content
+            + b"\xfe\xff\xdd\xe0"
+            + bytes(4)
+        )
+        head = struct.pack("<HH", 0x7FE0, 0x10) + b"OB" + bytes(2) + b"\xff\xff\xff\xff"
+        yield f"{stream} comment in a frame", bytes(128) + b"DICM" + _meta() + head + frames, WORD
     packed = zlib.compress(_explicit(0x10, 0x10, b"PN", plain), wbits=-15)
-    yield "a deflated data set", bytes(128) + b"DICM" + _meta(b"1.2.840.10008.1.2.1.99") + packed, _WORD
+    yield "a deflated data set", bytes(128) + b"DICM" + _meta(b"1.2.840.10008.1.2.1.99") + packed, WORD
     for term, codec, name in (
         (b"ISO_IR 192", "utf-8", "Müßigbrodt"),
         (b"ISO_IR 100", "latin-1", "Müßigbrodt"),
@@ -74,6 +96,10 @@ def _explicit(group: int, number: int, kind: bytes, value: bytes) -> bytes:
     return (
         head + (struct.pack("<HL", 0, len(value)) if kind in _LONG else struct.pack("<H", len(value))) + value
     )
+
+
+def _name() -> bytes:
+    return _explicit(0x10, 0x10, b"PN", WORD.encode() + b" ")
 
 
 def _implicit(group: int, number: int, value: bytes) -> bytes:

@@ -13,9 +13,11 @@ tokens occur by chance: there a token must be so long that one run in a hundred 
 
 import functools
 import importlib.util
+import io
 import math
 import re
 import sqlite3
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +26,8 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from phantomset.data.errors import ResidualHit
-from phantomset.data.residual.tokens import SHORTEST, Tokens, batches, read
+from phantomset.data.residual.files import batches, members, take
+from phantomset.data.residual.tokens import SHORTEST, Tokens
 
 Kind = Literal["text", "packed"]
 
@@ -89,6 +92,7 @@ def scan(
     known: Iterable[str],
     declared: frozenset[str] = frozenset(),
     dates_in: tuple[str, ...] = (),
+    table: Path | None = None,
 ) -> list[Hit]:
     """Return every text of a source that is found in what was written.
 
@@ -98,10 +102,11 @@ def scan(
         known: words that may be found: labels, words of the recipe, of the workspace's own path.
         declared: columns of the label table that may be kept.
         dates_in: where dates, shifted, may stand: a shifted date of one patient is the true one of another.
+        table: the label table, as the recipe names it: it may lie outside the source.
     """
     vocabulary = program_words() | words_of(known)
     hits: list[Hit] = []
-    for tokens in batches(source, declared, _BATCH):
+    for tokens in batches(source, declared, _BATCH, table):
         hits += search(tokens, areas(), vocabulary, dates_in)
     return hits
 
@@ -136,19 +141,28 @@ def prove() -> None:
     """
     from phantomset.data.residual.canaries import clean, planted, unclean
 
-    for place, content, canary in planted():
+    for place, name, content, canary in planted():
         tokens = Tokens()
-        read(content, "file.dcm", frozenset(), tokens)
-        for form, dirty in unclean(canary):
-            if not search(tokens, [Area(form, dirty, "text")], frozenset()):
-                raise ResidualHit(
-                    f"residual scan: blind for {place} written as {form}: its own test failed, so nothing is "
-                    "let through. Report it: a bug of ours."
-                )
-        if search(tokens, [Area("clean", clean(), "text")], frozenset()):
+        for inner, bytes_of_it in _opened(name, content, tokens):
+            take(bytes_of_it, inner, frozenset(), tokens)
+        dirty = dict(unclean(canary))
+        areas = [Area(form, text, "text") for form, text in (*dirty.items(), ("clean", clean()))]
+        found = {hit.place for hit in search(tokens, areas, frozenset())}
+        if found - dirty.keys():
             raise ResidualHit(
                 "residual scan: its own test found a canary where there is none: a bug of ours."
             )
+        for form in dirty.keys() - found:
+            raise ResidualHit(
+                f"residual scan: blind for {place} written as {form}: its own test failed, so nothing is "
+                "let through. Report it: a bug of ours."
+            )
+
+
+def _opened(name: str, content: bytes, tokens: Tokens) -> Iterable[tuple[str, bytes]]:
+    if not name.endswith(".zip"):
+        return [(name, content)]
+    return members(zipfile.ZipFile(io.BytesIO(content)), tokens)
 
 
 def written(root: Path, objects: Iterable[np.ndarray], skip: Sequence[Path] = ()) -> Iterator[Area]:
