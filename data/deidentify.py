@@ -52,7 +52,7 @@ class DeidentifySettings(BaseModel):
             Exact duplicates and classes that were not asked for do not count.
         accept_screens: let in secondary captures, ultrasound and other classes that often carry burned-in
             text: only where the devices are known to burn in none.
-        accept_faces: let in volumes of the head, from which a face can be drawn.
+        accept_faces: let in volumes that show a head, or may: a face can be drawn from them.
         burned_in_text: what becomes of images in which text is read: ``quarantine`` keeps the file out,
             ``blacken`` covers the text, ``off`` does not look; ``auto`` is ``quarantine`` for inputs of files
             where the extra [ocr] is installed, else ``off``.

@@ -32,7 +32,7 @@ class RawImage:
         label: the class as text; None where the source has none.
         attributes: allow-listed attributes as text, already through the value grammar.
         dropped: counts of what de-identification took away, by rule, never by value.
-        links: what joins it to other images, by kind (study, series, instance, group): memory only.
+        links: what joins it to other images, by kind (study, series, instance, group, head): memory only.
         spacing_mm: the side of a pixel, where the file tells it.
         is_part: True for one of several slices, frames or pages of a file.
         stored: gives the same picture with every stored value between black (0) and white (1); None where

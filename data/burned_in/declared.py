@@ -1,5 +1,6 @@
 """Burned-in text as far as a header tells: what is kept out, and which device comes in behind a mask."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from phantomset.data.deidentify import Box, DeidentifySettings
@@ -14,14 +15,14 @@ def hold_clean(data: Any, class_name: str, deidentify: DeidentifySettings, waive
     """Hold that neither the class of an object nor its header speaks of text in the pixels.
 
     A header that says NO is not believed, only one that says YES. A device with a mask comes in, since the
-    mask covers its text; so does a file that a person released from the code.
+    mask covers its text; so does a file that a person released from every code that speaks against it.
 
     Raises:
         Unfit: BURNED_IN_DECLARED, BURNED_IN_RISK or LOCALIZER_OR_SCREEN.
     """
-    code = _verdict(data, class_name, deidentify)
-    if code and code not in waived:
-        raise Unfit(code)
+    for code in _verdicts(data, class_name, deidentify):
+        if code not in waived:
+            raise Unfit(code)
 
 
 def mask_of(data: Any, deidentify: DeidentifySettings) -> tuple[Box, ...]:
@@ -33,16 +34,17 @@ def mask_of(data: Any, deidentify: DeidentifySettings) -> tuple[Box, ...]:
     return ()
 
 
-def _verdict(data: Any, class_name: str, deidentify: DeidentifySettings) -> str | None:
+def _verdicts(data: Any, class_name: str, deidentify: DeidentifySettings) -> Iterator[str]:
     kinds, modality = _word(data, "ImageType"), _word(data, "Modality")
     covered = bool(mask_of(data, deidentify))
     if _word(data, "BurnedInAnnotation") == "YES" and not covered:
-        return "BURNED_IN_DECLARED"
+        yield "BURNED_IN_DECLARED"
     risky = any(word in class_name for word in _RISKY) or modality in ("OT", "US")
     risky = risky or (modality in ("XA", "RF") and "SECONDARY" in kinds)
     if risky and not (covered or deidentify.accept_screens):
-        return "BURNED_IN_RISK"
-    return "LOCALIZER_OR_SCREEN" if any(screen in kinds for screen in _SCREENS) else None
+        yield "BURNED_IN_RISK"
+    if any(screen in kinds for screen in _SCREENS):
+        yield "LOCALIZER_OR_SCREEN"
 
 
 def _word(data: Any, keyword: str) -> str:

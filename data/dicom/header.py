@@ -22,6 +22,7 @@ from pydicom.valuerep import VR
 from phantomset.data.burned_in.declared import hold_clean
 from phantomset.data.deidentify import ALLOWED, DATES, DeidentifySettings, allowed, kept, patient_key, shifted
 from phantomset.data.dicom.elements import parsed, plain, raw, tag_of, whole, word
+from phantomset.data.dicom.heads import may_show_a_head
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
 from phantomset.data.synthetic_mark import is_marked_dicom
@@ -166,8 +167,13 @@ def subject_of(data: Dataset, tag: str) -> str:
 
 
 def links_of(data: Dataset) -> dict[str, str]:
-    """Return what joins this image to others: its study, series and instance, as the file names them."""
+    """Return what joins this image to others: its study, series and instance, as the file names them.
+
+    ``head`` is the series again, where it may show one: from many such slices a face can be drawn.
+    """
     found = {kind: word(data, keyword) for kind, keyword in _LINKS.items()}
+    if may_show_a_head(data):
+        found["head"] = found["series"] or "no series"
     return {kind: name for kind, name in found.items() if name}
 
 

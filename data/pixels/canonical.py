@@ -16,7 +16,8 @@ from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import ImageSpec
 
 VERSION = 2
-"""Part of every digest: it changes whenever a step of the path changes."""
+"""Part of every digest: it changes whenever a step of the path changes. A reader that gave wrong values and
+was mended changes `one_file.FORMAT`: its files are read anew, and the digests of all others stay."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -13,6 +14,9 @@ from phantomset.data.synthetic_mark import is_marked_picture
 
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+_PHOTOMETRIC = 262
+"""The TIFF tag PhotometricInterpretation; 0 is WhiteIsZero. Source: TIFF 6.0, section 8."""
+
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -51,13 +55,19 @@ def unit_pictures(
                         picture.seek(page)
                     if picture.width * picture.height > limits.pixels:
                         raise Unfit("TOO_MANY_PIXELS")
-                    yield _unit(ImageOps.exif_transpose(picture), bits), total
+                    unit = _unit(ImageOps.exif_transpose(picture), bits)
+                    yield 1 - unit if _is_stored_inverse(picture) else unit, total
         except Image.DecompressionBombError:
             raise Unfit("TOO_MANY_PIXELS") from None
         except Image.UnidentifiedImageError:
             raise Unfit("PARSE_ERROR") from None
         except (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, OverflowError) as error:
             raise Unfit("TRUNCATED" if "truncated" in str(error).lower() else "DECODE_ERROR") from None
+
+
+def _is_stored_inverse(picture: Any) -> bool:
+    """True for a TIFF of 16 bits whose 0 is white: those of 8 bits Pillow turns, these it does not."""
+    return picture.mode in _SIXTEEN and getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0
 
 
 def _unit(picture: Image.Image, bits: int) -> np.ndarray:

@@ -160,8 +160,9 @@ _IDENTITY: Mapping[str, Reason] = {
         may_be_released=True,
     ),
     "FACE_RISK": Reason(
-        "a volume of the head: a face can be drawn from it",
-        "Remove the faces with a tool made for it, or accept the risk (deidentify.accept_faces).",
+        "a volume that may show a head: a face can be drawn from it",
+        "Remove the faces with a tool made for it, or accept the risk (deidentify.accept_faces: true). "
+        "For CT and MR only a Body Part Examined below the neck tells that there is none.",
         may_be_released=True,
     ),
     "RESIDUAL_HIT": Reason(

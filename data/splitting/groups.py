@@ -16,7 +16,6 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.splitting.duplicates import DUPLICATE, is_selective, near_duplicates
 
-_HEAD = ("BRAIN", "HEAD", "SKULL")
 _SLICES_OF_A_FACE = 10
 _PARTS = {
     "train": "train",
@@ -85,7 +84,8 @@ def without_conflicts(
 ) -> list[Entry]:
     """Take out what contradicts itself: one instance with two pictures, one study of two patients.
 
-    Volumes of the head are taken out as well, unless the recipe accepts them or a person released the file.
+    Volumes that may show a head are taken out as well, unless the recipe accepts them or a person released
+    the file.
     """
     pictures: defaultdict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     instances = Counter(entry.links["instance"] for entry in entries if "instance" in entry.links)
@@ -98,7 +98,8 @@ def without_conflicts(
             pictures[instance][entry.file].add(entry.digest)
         if study is not None and patients.setdefault(study, entry.owner) != entry.owner:
             torn.add(study)
-        slices[entry.links.get("series", "")] += _is_head(entry)
+        if "head" in entry.links:
+            slices[entry.links["head"]] += 1
 
     def code(entry: Entry) -> str | None:
         files = list(pictures.get(entry.links.get("instance", ""), {}).values())
@@ -106,7 +107,7 @@ def without_conflicts(
             return "UID_CONFLICT"
         if entry.links.get("study") in torn:
             return "PATIENT_CONFLICT"
-        is_volume = _is_head(entry) and slices[entry.links.get("series", "")] >= _SLICES_OF_A_FACE
+        is_volume = slices[entry.links.get("head", "")] >= _SLICES_OF_A_FACE
         if is_volume and not accept_faces and "FACE_RISK" not in waived(entry.file):
             return "FACE_RISK"
         return None
@@ -275,11 +276,6 @@ def doubtful_key(kept: Kept) -> bool:
     chance = [1 - sum((count / total) ** len(found) for count in counts.values()) for found in several]
     spread = sum(p * (1 - p) for p in chance) ** 0.5
     return mixed - sum(chance) > _FAR_ABOVE_CHANCE * max(spread, 1)
-
-
-def _is_head(entry: Entry) -> bool:
-    part, kind = entry.attributes.get("BodyPartExamined"), entry.attributes.get("Modality")
-    return part in _HEAD and kind in ("CT", "MR")
 
 
 def _sorted_out(entries: Iterable[Entry], code: Callable[[Entry], str | None], ledger: Ledger) -> list[Entry]:

@@ -24,7 +24,15 @@ from phantomset.data.deidentify import (
     label_value,
     patient_key,
 )
-from phantomset.data.dicom.header import attributes_of, hold_image, left_out, parse, quiet, subject_of
+from phantomset.data.dicom.header import (
+    attributes_of,
+    hold_image,
+    left_out,
+    links_of,
+    parse,
+    quiet,
+    subject_of,
+)
 from phantomset.data.dicom.pixels import unit_images
 from phantomset.data.quarantine.ledger import CODES, Unfit
 from phantomset.data.source import Limits
@@ -94,6 +102,37 @@ def test_screens_can_be_let_in_but_not_declared_annotation(make_dicom: Make) -> 
     capture = "1.2.840.10008.5.1.4.1.1.7"
     assert _held(make_dicom(SOPClassUID=capture), accept) == ""
     assert _held(make_dicom(SOPClassUID=capture, BurnedInAnnotation="YES"), accept) == "BURNED_IN_DECLARED"
+
+
+@pytest.mark.parametrize(
+    ("part", "modality", "is_risk"),
+    [
+        *(("HEADNECK", "MR", True), ("Brain", "CT", True), ("ORBIT", "CT", True), ("SINUS", "CT", True)),
+        *(("CSPINE", "MR", True), ("EAR", "CT", True), ("NECK", "MR", True), ("KOPF", "CT", True)),
+        *((None, "CT", True), ("", "MR", True), (None, "CR", False), ("HEAD", "DX", False)),
+        *(("CHEST", "CT", False), ("heart", "MR", False), ("L-SPINE", "MR", False)),
+    ],
+)
+def test_only_a_part_below_the_neck_is_no_head(
+    part: str | None, modality: str, is_risk: bool, make_dicom: Make
+) -> None:
+    """A slice of CT or MR is linked as one of a head unless the header names a part that has none."""
+    about = {"Modality": modality, "SeriesInstanceUID": "1.2.7"}
+    with quiet():
+        data = parse(make_dicom(BodyPartExamined=part, **about), Limits())
+        assert links_of(data).get("head") == ("1.2.7" if is_risk else None)
+
+
+def test_a_release_from_one_code_is_no_release_from_the_next(make_dicom: Make) -> None:
+    """Ultrasound whose header says YES, of a localizer: each of the three codes must be released."""
+    about = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1", "Modality": "US", "BurnedInAnnotation": "YES"}
+    codes = ["BURNED_IN_DECLARED", "BURNED_IN_RISK", "LOCALIZER_OR_SCREEN"]
+    with quiet():
+        data = parse(make_dicom(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"], **about), Limits())
+        for number, code in enumerate(codes):
+            with pytest.raises(Unfit, match=code):
+                hold_image(data, DEFAULT, Limits(), frozenset(codes[:number]))
+        hold_image(data, DEFAULT, Limits(), frozenset(codes))
 
 
 def test_a_file_cut_anywhere_has_a_code(make_dicom: Make) -> None:

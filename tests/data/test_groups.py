@@ -167,6 +167,22 @@ def test_volumes_of_the_head_are_refused_unless_accepted(
     assert len(_take(folder, workspace, accept_faces=True).records) == 13
 
 
+def test_ten_slices_of_nobody_knows_what_are_a_face(
+    tmp_path: Path, workspace: Workspace, make_dicom: Make
+) -> None:
+    """Ten slices of one CT series that names no part of the body are kept out; nine of another are not."""
+
+    def series(name: str, slices: int) -> dict[str, bytes]:
+        about = {"Modality": "CT", "SeriesDescription": "HEAD W/O", "SeriesInstanceUID": name}
+        numbers = range(len(name), len(name) + slices)
+        return {
+            f"{name}.{n}.dcm": make_dicom(_draw(n), SOPInstanceUID=f"{name}.{n}", **about) for n in numbers
+        }
+
+    folder = _write(tmp_path / "in", series("1.2.7", 10) | series("1.2.840.10008.5.1.4", 9))
+    assert _take(folder, workspace).quarantine == {"FACE_RISK": 10}
+
+
 def _screens(make_dicom: Make) -> dict[str, bytes]:
     capture = "1.2.840.10008.5.1.4.1.1.7"
     files = {f"f{n}.dcm": make_dicom(_draw(n), SOPInstanceUID=f"1.2.9.{n}") for n in range(3)}

@@ -39,6 +39,16 @@ def test_sixteen_bits_are_kept(make_png: Make, kind: str) -> None:
     assert unit_picture(twelve, Limits(), bits=12) == pytest.approx((DEEP >> 4) / 4095, abs=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_whose_white_is_zero(make_png: Make, dtype: type) -> None:
+    """PhotometricInterpretation 0 at either depth: the stored 0 is white, the largest value black."""
+    most = np.iinfo(dtype).max
+    values = np.linspace(0, most, 64).astype(dtype).reshape(8, 8)
+    found = unit_picture(make_png(values, "TIFF", tiffinfo={262: 0}), Limits())
+    stored = values if dtype is np.uint16 else most - values  # Pillow turns 8 bits when it writes, too
+    assert found == pytest.approx(1 - stored / most, abs=1e-6)
+
+
 def test_jpeg_is_close(make_png: Make) -> None:
     """Lossy at quality 100: within a few grey levels of a smooth picture."""
     smooth = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint8) * 4
