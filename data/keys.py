@@ -22,6 +22,20 @@ def key_file() -> Path:
     return _place(named, os.environ.get("HOME"), Path.cwd() if is_relative else None)
 
 
+def hold_outside(root: Path) -> None:
+    """Hold that the project key does not lie in a workspace: whoever copied its pseudonyms would have it too.
+
+    Raises:
+        WorkspaceError: it lies in the folder ``root``, or would be made there.
+    """
+    path = key_file()
+    if path.resolve().is_relative_to(root.resolve()):
+        raise WorkspaceError(
+            f"key: {path} lies in the workspace {root}, and the key must lie outside every workspace. "
+            f"Move it away and name its new place in {VARIABLE}."
+        )
+
+
 def key_folder() -> Path:
     """Return the folder of the project key; what must outlive a workspace lies there too.
 

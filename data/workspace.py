@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phantomset.data.errors import InputError, WorkspaceError
+from phantomset.data.keys import hold_outside
 
 RESTRICTED_KINDS = (
     "objects",
@@ -38,9 +39,10 @@ class Workspace:
         """Return the workspace at ``root``, PHANTOMSET_WORKSPACE or ./phantomset-workspace; made if missing.
 
         Raises:
-            WorkspaceError: it cannot be made or written.
+            WorkspaceError: it cannot be made or written, or the project key would lie in it.
         """
         path = (root or Path(os.environ.get("PHANTOMSET_WORKSPACE", "phantomset-workspace"))).absolute()
+        hold_outside(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
             for private in ("restricted", "prefect"):

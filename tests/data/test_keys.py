@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from phantomset.data import keys
-from phantomset.data.errors import WorkspaceError
+from phantomset.data.errors import BAD_INPUT, WorkspaceError
+from phantomset.data.workspace import Workspace
 
 
 def test_key_is_made_once_and_private() -> None:
@@ -85,3 +86,21 @@ def test_a_key_that_cannot_be_made_is_an_input_error(tmp_path: Path, monkeypatch
     monkeypatch.setenv(keys.VARIABLE, str(tmp_path / "file" / "key"))
     with pytest.raises(WorkspaceError, match=keys.VARIABLE):
         keys.pseudonym("patient", "A")
+
+
+@pytest.mark.parametrize("place", ["workspace/key", "workspace/restricted/deep/key", "link/key"])
+def test_a_key_inside_the_workspace_is_refused(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a link that leads there: exit code 2, and neither the key nor the workspace is made."""
+    root = tmp_path / "workspace"
+    (tmp_path / "link").symlink_to(root)
+    monkeypatch.setenv(keys.VARIABLE, str(tmp_path / place))
+    with pytest.raises(
+        WorkspaceError, match=r"must lie outside every workspace.*PHANTOMSET_KEY_FILE"
+    ) as caught:
+        Workspace.open(root)
+    assert caught.value.exit_code == BAD_INPUT
+    assert not root.exists()
+    monkeypatch.setenv(keys.VARIABLE, str(tmp_path / "workspace-key"))
+    assert Workspace.open(root).root == root

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = {**recipe, "publish": {**recipe["publish"], "formats": formats}}
     workspace = Workspace.open(tmp_path_factory.mktemp("workspace"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PHANTOMSET_KEY_FILE", str(workspace.root / "key"))
+        patch.setenv("PHANTOMSET_KEY_FILE", str(tmp_path_factory.mktemp("config") / "key"))
         return release.publish(workspace, draft(synthetic=images(12, 1), recipe=recipe)).path
 
 
