@@ -108,7 +108,7 @@ def take_in(
         kept, named, found = _settle(entries, Store(workspace), duplicates.near, ledger, context)
         _hold_share(files, len(kept), ledger, deidentify)
         if dropped["unknown character sets"]:
-            context.notes.append("Some files name a character set that nobody knows.")
+            context.notes.append("Some files name a character set that nobody knows (CHARSET_UNKNOWN).")
         cohort = _cohort(kept, named, settings, image, context)
         cohort = replace(cohort, files=files, quarantine=ledger.counts, dropped=dict(sorted(dropped.items())))
     _note_released(entries, reviewed, ledger)

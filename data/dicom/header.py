@@ -121,6 +121,8 @@ def hold_image(
     Raises:
         Unfit: the reason code.
     """
+    if "EncryptedAttributesSequence" in data:
+        raise Unfit("ENCRYPTED")
     if is_marked_dicom(data):
         raise Unfit("MARKED_SYNTHETIC")
     name = _class_name(data)

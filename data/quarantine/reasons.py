@@ -48,7 +48,7 @@ _READING: Mapping[str, Reason] = {
     "CHANGED_DURING_READ": Reason(
         "size or time changed while it was read", "Run again when nothing writes to the folder."
     ),
-    "LINK_REFUSED": Reason("a symbolic or hard link", "Put the file itself there: links are never followed."),
+    "LINK_REFUSED": Reason("a symbolic link", "Put the file itself there: links are never followed."),
     "SPECIAL_FILE": Reason("a device, a pipe or a socket", "Take it away: it is no file."),
     "PATH_ESCAPE": Reason(
         "an archive member whose name leaves the archive", "Make the archive again with an ordinary program."
@@ -59,7 +59,7 @@ _READING: Mapping[str, Reason] = {
     "TOO_LARGE_FILE": Reason("over the limit of bytes", _LIMIT),
     "TOO_MANY_PIXELS": Reason("over the limit of pixels", _LIMIT),
     "TOO_MANY_FRAMES": Reason("over the limit of frames or slices", _LIMIT),
-    "TOO_MANY_MEMBERS": Reason("an archive over the limit of members", _LIMIT),
+    "TOO_MANY_MEMBERS": Reason("an input over the limit of files, or a header over that of elements", _LIMIT),
     "TOO_DEEP": Reason(
         "nested too deeply", "Leave it out: no device nests that deep, and it may be hostile."
     ),

@@ -158,10 +158,10 @@ class Archive(Tree):
                 f"source.path: {root} is no sound ZIP file. Make it again, or give the folder itself."
             ) from None
         infos = [info for info in self._zip.infolist() if not info.is_dir()]
-        if len(infos) > limits.members or _overlaps(infos):
+        if _overlaps(infos):
             raise SourceError(
-                f"source.path: {root} has {len(infos):,} members, or members that overlap: it is refused as "
-                "a decompression bomb. Make it again with an ordinary ZIP program."
+                f"source.path: {root} has members that overlap: it is refused as a decompression bomb. "
+                "Make it again with an ordinary ZIP program."
             )
         self._seen = Counter(info.filename for info in infos)
         # two names that differ in the case of letters are one on some disks: which is meant is not guessed
@@ -232,7 +232,8 @@ def open_tree(path: Path, limits: Limits, archives: bool = True) -> Tree:
     """Return the folder, or the ZIP file, at ``path``.
 
     Raises:
-        SourceError: it is missing, unreadable, empty, or neither a folder nor a ZIP file.
+        SourceError: it is missing, unreadable, empty, over the limit of files, or neither a folder nor a
+            ZIP file.
     """
     wanted = "a folder or a ZIP file" if archives else "a folder"
     try:
@@ -249,9 +250,15 @@ def open_tree(path: Path, limits: Limits, archives: bool = True) -> Tree:
             raise SourceError(f"source.path: {path} is not {wanted}. Give {wanted}.")
     except OSError as error:
         raise missing(path, wanted, error) from None
-    if not tree.members():
+    members = len(tree.members())
+    if not members:
         raise SourceError(
             f"source.path: {path} is empty; expected {wanted} with images. Put the images there."
+        )
+    if members > limits.members:
+        raise SourceError(
+            f"source.path: {path} has {members:,} files; the limit is {limits.members:,} (TOO_MANY_MEMBERS). "
+            "Take it in by parts."
         )
     return tree
 

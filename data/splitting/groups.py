@@ -17,6 +17,8 @@ from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.splitting.duplicates import DUPLICATE, is_selective, near_duplicates
 
 _SLICES_OF_A_FACE = 10
+_VOLUMES = ("CT", "MR", "PT")
+_GEOMETRY = ("Rows", "Columns", "PixelSpacing")
 _PARTS = {
     "train": "train",
     "training": "train",
@@ -82,7 +84,8 @@ Kept = dict[str, list[Entry]]
 def without_conflicts(
     entries: Sequence[Entry], ledger: Ledger, accept_faces: bool, waived: Callable[[str], frozenset[str]]
 ) -> list[Entry]:
-    """Take out what contradicts itself: one instance with two pictures, one study of two patients.
+    """Take out what contradicts itself: one instance with two pictures, one study of two patients, one series
+    of two modalities.
 
     Volumes that may show a head are taken out as well, unless the recipe accepts them or a person released
     the file.
@@ -101,12 +104,16 @@ def without_conflicts(
         if "head" in entry.links:
             slices[entry.links["head"]] += 1
 
+    changing = _changing_series(entries)
+
     def code(entry: Entry) -> str | None:
         files = list(pictures.get(entry.links.get("instance", ""), {}).values())
         if any(files[0] != other for other in files[1:]):
             return "UID_CONFLICT"
         if entry.links.get("study") in torn:
             return "PATIENT_CONFLICT"
+        if entry.links.get("series") in changing:
+            return "INCONSISTENT_SERIES"
         is_volume = slices[entry.links.get("head", "")] >= _SLICES_OF_A_FACE
         if is_volume and not accept_faces and "FACE_RISK" not in waived(entry.file):
             return "FACE_RISK"
@@ -276,6 +283,17 @@ def doubtful_key(kept: Kept) -> bool:
     chance = [1 - sum((count / total) ** len(found) for count in counts.values()) for found in several]
     spread = sum(p * (1 - p) for p in chance) ** 0.5
     return mixed - sum(chance) > _FAR_ABOVE_CHANCE * max(spread, 1)
+
+
+def _changing_series(entries: Iterable[Entry]) -> set[str]:
+    """The series of several modalities, or, of slices, of several sizes or spacings."""
+    found: defaultdict[str, set[tuple[str | None, ...]]] = defaultdict(set)
+    for entry in entries:
+        if "series" in entry.links:
+            modality = entry.attributes.get("Modality")
+            geometry = [entry.attributes.get(name) for name in _GEOMETRY if modality in _VOLUMES]
+            found[entry.links["series"]].add((modality, *geometry))
+    return {series for series, kinds in found.items() if len(kinds) > 1}
 
 
 def _sorted_out(entries: Iterable[Entry], code: Callable[[Entry], str | None], ledger: Ledger) -> list[Entry]:

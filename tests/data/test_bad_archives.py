@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from phantomset.data.errors import SourceError
+from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.reading.tree import open_tree, unpacked
 from phantomset.data.records import Cohort
+from phantomset.data.source import Limits
 from phantomset.data.workspace import Workspace
 
 Source = dict[str, Any]
@@ -91,6 +95,37 @@ def test_an_encrypted_member_is_quarantined(
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(bytes(content))
     assert take_in({"format": "folder", "path": path}, accept=1).quarantine == {"ENCRYPTED": 1}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_input_of_too_many_files_is_refused(
+    packed: bool, tmp_path: Path, make_png: Make, gradient: Draw
+) -> None:
+    """A limit of the whole input, and of no single file: an error that names the code."""
+    members = {f"im{n}.png": make_png(gradient(n)) for n in range(4)}
+    path = _archive(tmp_path / "in.zip", members)
+    if packed:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path / "in")
+        path = tmp_path / "in"
+    assert len(open_tree(path, Limits(members=4)).members()) == 4
+    with pytest.raises(SourceError, match=r"4 files; the limit is 3 \(TOO_MANY_MEMBERS\)"):
+        open_tree(path, Limits(members=3))
+
+
+def test_a_file_over_the_limit_of_bytes(tmp_path: Path, make_png: Make, gradient: Draw) -> None:
+    """TOO_LARGE_FILE, unread: by its size, by what an archive declares of it, and by what gzip unpacks to."""
+    content = make_png(gradient(0))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(content)
+    archive = _archive(tmp_path / "in.zip", {"a.png": content})
+    small = Limits(file_bytes=len(content) - 1, expansion_free_bytes=1 << 20)
+    for path in (tmp_path / "in", archive):
+        found = open_tree(path, small)
+        with pytest.raises(Unfit, match="TOO_LARGE_FILE"):
+            found.read(found.members()[0])
+    with pytest.raises(Unfit, match="TOO_LARGE_FILE"):
+        unpacked(gzip.compress(content), small)
 
 
 def test_an_archive_whose_members_overlap_is_refused(

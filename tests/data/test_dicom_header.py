@@ -135,6 +135,14 @@ def test_a_release_from_one_code_is_no_release_from_the_next(make_dicom: Make) -
         hold_image(data, DEFAULT, Limits(), frozenset(codes))
 
 
+def test_encrypted_attributes_are_encrypted(make_dicom: Make) -> None:
+    """A file that carries its identifiers encrypted would be taken for one without them: ENCRYPTED."""
+    item = Dataset()
+    item.EncryptedContentTransferSyntaxUID = "1.2.840.10008.1.2"
+    item.EncryptedContent = b"\1\2"
+    assert _held(make_dicom(EncryptedAttributesSequence=[item])) == "ENCRYPTED"
+
+
 def test_a_file_cut_anywhere_has_a_code(make_dicom: Make) -> None:
     """Truncated at every length: a reason code, no crash, no picture."""
     content = make_dicom(WindowCenter=3, WindowWidth=9)

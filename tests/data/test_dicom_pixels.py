@@ -18,7 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from phantomset.data.dicom import pixels
+from phantomset.data.dicom import decoders, pixels
 from phantomset.data.dicom.header import parse
 from phantomset.data.dicom.pixels import each_once, to_unit, unit_images
 from phantomset.data.pixels.windows import Window
@@ -261,6 +261,44 @@ def test_what_makes_no_sense_is_quarantined(make_dicom: Make, elements: dict[str
     """Poisoned lookups and contradictions end in a code, never in a picture or a crash."""
     with pytest.raises(Unfit, match=code):
         _unit(make_dicom(**elements))
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        "1.2.840.10008.1.2.4.100",
+        "1.2.840.10008.1.2.4.94",
+        "1.2.840.10008.1.2.1.98",
+        "1.2.826.0.1.3680043.9",
+        "",
+    ],
+    ids=["video", "by reference", "encrypted", "private", "no UID"],
+)
+def test_a_transfer_syntax_that_is_not_decoded(syntax: str) -> None:
+    """Video, pixels that lie elsewhere, and what no standard names: UNSUPPORTED_TRANSFER_SYNTAX."""
+    with pytest.raises(Unfit, match="UNSUPPORTED_TRANSFER_SYNTAX"):
+        decoders.decoder_for(syntax)
+
+
+@pytest.mark.parametrize("codec", decoders.CODECS, ids=lambda codec: codec.name)
+def test_a_decoder_that_is_not_installed(codec: decoders.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DECODER_MISSING, and not unsupported: the data office can install it."""
+    assert all(decoders.decoder_for(syntax)[1] == codec.plugin for syntax in codec.syntaxes)
+    monkeypatch.setattr(decoders.util, "find_spec", lambda _: None)
+    for syntax in codec.syntaxes:
+        with pytest.raises(Unfit, match="DECODER_MISSING"):
+            decoders.decoder_for(syntax)
+
+
+def test_no_transfer_syntax_and_none_that_the_parser_is_sure_of(make_dicom: Make) -> None:
+    """Without file meta little-endian pixels still come through; of a data set in the other byte order
+    nobody knows how its pixels lie: NO_TRANSFER_SYNTAX.
+    """
+    little, big = make_dicom(**WINDOW), make_dicom(syntax=ExplicitVRBigEndian, **WINDOW)
+    bare = [each[144 + int.from_bytes(each[140:144], "little") :] for each in (little, big)]
+    assert np.array_equal(_unit(bare[0]), _unit(little))
+    with pytest.raises(Unfit, match="NO_TRANSFER_SYNTAX"):
+        _unit(bare[1])
 
 
 def test_a_constant_image_has_no_percentiles(make_dicom: Make) -> None:

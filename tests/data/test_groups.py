@@ -167,6 +167,37 @@ def test_volumes_of_the_head_are_refused_unless_accepted(
     assert len(_take(folder, workspace, accept_faces=True).records) == 13
 
 
+@pytest.mark.parametrize(
+    ("first", "other", "is_one"),
+    [
+        ({"Modality": "MR"}, {"Modality": "CT"}, False),
+        ({"Modality": "MR", "PixelSpacing": [1, 1]}, {"Modality": "MR", "PixelSpacing": [4, 4]}, False),
+        ({"Modality": "CT", "Rows": 16}, {"Modality": "CT"}, False),
+        ({"Modality": "CT", "KVP": 80}, {"Modality": "CT", "KVP": 120}, True),
+        ({"Modality": "DX", "Rows": 16}, {"Modality": "DX"}, True),
+    ],
+)
+def test_a_series_is_of_one_modality_and_its_slices_of_one_geometry(
+    first: dict[str, Any],
+    other: dict[str, Any],
+    is_one: bool,
+    tmp_path: Path,
+    workspace: Workspace,
+    make_dicom: Make,
+) -> None:
+    """Two files of one series that differ in it are both kept out; radiographs of a series may differ in
+    size, and a third file stands in a series of its own.
+    """
+    files: dict[str, bytes] = {}
+    for number, about in enumerate((first, other, {})):
+        about = {"SeriesInstanceUID": f"1.2.{number // 2}", "BodyPartExamined": "CHEST"} | about
+        times = about.get("Rows", 8) // 8
+        pixels = np.tile(_draw(number), (times, times))
+        files[f"{number}.dcm"] = make_dicom(pixels, SOPInstanceUID=f"1.2.9.{number}", **about)
+    quarantine = _take(_write(tmp_path / "in", files), workspace).quarantine
+    assert quarantine == ({} if is_one else {"INCONSISTENT_SERIES": 2})
+
+
 def test_ten_slices_of_nobody_knows_what_are_a_face(
     tmp_path: Path, workspace: Workspace, make_dicom: Make
 ) -> None:

@@ -129,6 +129,22 @@ def test_a_hard_link_is_the_file_itself(
     assert take_in({"format": "folder", "path": folder}).quarantine == {"DUPLICATE_EXACT": 1}
 
 
+def test_a_file_that_nobody_may_read(tmp_path: Path) -> None:
+    """READ_DENIED: neither opened nor taken for a link."""
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    everybody = os.geteuid()
+    if not everybody:
+        os.seteuid(65534)  # to the superuser nothing is forbidden
+    try:
+        with pytest.raises(Unfit) as caught:
+            tree.read_file(path, Limits())
+    finally:
+        os.seteuid(everybody)
+    assert caught.value.code == "READ_DENIED"
+
+
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It grows under the reader: neither the old nor the new half is taken."""
     path = tmp_path / "a"

@@ -49,6 +49,18 @@ def test_a_tiff_whose_white_is_zero(make_png: Make, dtype: type) -> None:
     assert found == pytest.approx(1 - stored / most, abs=1e-6)
 
 
+def test_a_checksum_of_a_png_that_does_not_hold(make_png: Make) -> None:
+    """Each chunk's CRC-32 is held, also that of the pixels, which Pillow does not look at."""
+    content = bytearray(make_png(np.arange(64, dtype=np.uint8).reshape(8, 8)))
+    start = content.index(b"IDAT") - 4
+    end = start + 8 + int.from_bytes(content[start : start + 4], "big")
+    assert Image.open(io.BytesIO(content)).load() is not None
+    content[end] ^= 1
+    assert Image.open(io.BytesIO(content)).load() is not None
+    with pytest.raises(Unfit, match="CHECKSUM_MISMATCH"):
+        unit_picture(bytes(content), Limits())
+
+
 def test_jpeg_is_close(make_png: Make) -> None:
     """Lossy at quality 100: within a few grey levels of a smooth picture."""
     smooth = np.add.outer(np.arange(32), np.arange(32)).astype(np.uint8) * 4
