@@ -2,26 +2,30 @@
 
 ``cohorts/<digest>/records.parquet`` is the cohort, written once. ``cohorts/<digest>/cohort.json`` says how
 the last input with these records was taken in (counts, notes). ``cohorts/inputs/<key>/`` remembers, for each
-input and its settings, that account and the quarantine ledger: an input seen before is not read again. A
-file ``searched`` beside them says that the residual scan found nothing of this input; what has none is
-searched, however its run ended.
+input and its settings, that account, the quarantine ledger and the keyed name of the file that each image
+came from: an input seen before is not read again. A file ``searched`` beside them says that the residual scan
+found nothing of this input; what has none is searched, however its run ended.
 """
 
 import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 from phantomset.data.errors import WorkspaceError
+from phantomset.data.keys import pseudonym
 from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.records import Cohort, ImageSpec, Record
 from phantomset.data.workspace import Workspace, write_atomically, write_json
 
 _SEARCHED = "searched"
+
+_LINK = "SPLIT_LINK"
 
 
 def find(workspace: Workspace, key: str) -> Cohort | None:
@@ -52,6 +56,7 @@ def save(
     ledger: Ledger,
     found: dict[str, Any] | None = None,
     listing: str = "",
+    files: Mapping[str, str] | None = None,
 ) -> None:
     """Store a cohort and the account of the input that it was made from.
 
@@ -62,6 +67,7 @@ def save(
         ledger: what was kept out of it.
         found: for the reviewer.
         listing: keyed name of the input's names and sizes; empty where its contents alone tell it.
+        files: the path of the file that each image came from, by digest; stored as a keyed name.
 
     Raises:
         WorkspaceError: it cannot be written; nothing is left behind.
@@ -77,6 +83,7 @@ def save(
         write_json(staging / "input" / "ingest.json", content, mode=0o600)
         write_json(staging / "input" / "found.json", found or {}, mode=0o600)
         write_json(staging / "input" / "listing.json", listing, mode=0o600)
+        _write_files(staging / "input" / "files.parquet", files or {}, ledger.format)
         _write_records(staging / "cohort" / "records.parquet", cohort.records)
         write_json(staging / "cohort" / "cohort.json", content, mode=0o600)
         _inputs(workspace).mkdir(mode=0o700, exist_ok=True)
@@ -111,6 +118,32 @@ def forget(workspace: Workspace, key: str, cohort: Cohort) -> None:
     shutil.rmtree(workspace.restricted("cohorts", cohort.digest), ignore_errors=True)
     for path in workspace.restricted("cohorts").glob("journal.sqlite*"):
         path.unlink(missing_ok=True)
+
+
+def enter_links(workspace: Workspace, cohort: Cohort, left_out: Iterable[int]) -> None:
+    """Enter the files behind records that a split leaves out in the ledger (SPLIT_LINK), under each input.
+
+    Args:
+        workspace: of the cohort.
+        cohort: as it was stored.
+        left_out: positions of those records.
+    """
+    import pandas as pd
+
+    digests = [cohort.records[position].digest for position in left_out]
+    for account in sorted(_inputs(workspace).glob("*/ingest.json")):
+        path, named = account.with_name("quarantine.parquet"), account.with_name("files.parquet")
+        if _read_json(account)["digest"] != cohort.digest or not path.exists() or not named.exists():
+            continue
+        files = pd.read_parquet(named)
+        links = files[files["digest"].isin(digests)]
+        ledger = Ledger.read(path, "".join(links["format"].unique()))
+        ledger.entries = [entry for entry in ledger.entries if entry[1] != _LINK]
+        ledger.entries += [(str(name), _LINK, 0) for name in links["path"]]
+        staged = workspace.restricted("incoming", f"{account.parent.name}.parquet")
+        ledger.write(staged)
+        for written in (staged.with_suffix(".txt"), staged):
+            written.replace(path.with_suffix(written.suffix))
 
 
 def load_cohort(workspace: Workspace, digest: str) -> Cohort:
@@ -174,6 +207,14 @@ def _write_records(path: Path, records: tuple[Record, ...]) -> None:
         }
     )
     frame.to_parquet(path, index=False)
+    path.chmod(0o600)
+
+
+def _write_files(path: Path, files: Mapping[str, str], kind: str) -> None:
+    import pandas as pd
+
+    rows = [(digest, pseudonym("path", key), kind) for digest, key in sorted(files.items())]
+    pd.DataFrame(rows, columns=["digest", "path", "format"], dtype="string").to_parquet(path, index=False)
     path.chmod(0o600)
 
 

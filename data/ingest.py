@@ -65,7 +65,7 @@ def take_in(
     workers: int | str | None = None,
     duplicates: DuplicateSettings = _DUPLICATES,
 ) -> tuple[Cohort, str]:
-    """Return the cohort of a source, and its input's key; an input that was ingested before is not read again.
+    """Return the cohort of a source and its input's key; an input that was ingested before is not read again.
 
     Memory holds one image, and what a record holds of each before it. On an error nothing is left behind.
 
@@ -112,8 +112,8 @@ def take_in(
         cohort = _cohort(kept, named, settings, image, context)
         cohort = replace(cohort, files=files, quarantine=ledger.counts, dropped=dict(sorted(dropped.items())))
     _note_released(entries, reviewed, ledger)
-    key = given.key()
-    cohorts.save(workspace, key, cohort, ledger, found, given.listing)
+    key, origins = given.key(), {name: each[0].key for name, each in kept.items()}
+    cohorts.save(workspace, key, cohort, ledger, found, given.listing, origins)
     return cohort, key
 
 

@@ -91,7 +91,8 @@ class Cohort:
 
     Attributes:
         digest: made from the sorted records, the label names and the spec; equal inputs, equal name.
-        quarantine: counts by reason code. ``files == len(records) + sum(quarantine.values())``.
+        quarantine: counts by reason code. ``files == len(records) + sum(quarantine.values())``; records that
+            a split leaves out are counted with the split.
         dropped: counts of header elements that de-identification took away, by rule.
         notes: sentences for the report, such as "pixels not screened for burned-in text".
     """

@@ -42,6 +42,25 @@ class Ledger:
             raise ValueError(f"quarantine: no code {code!r}")
         self.entries.append((pseudonym("path", key), code, size_bytes))
 
+    @classmethod
+    def read(cls, path: Path, kind: str) -> "Ledger":
+        """Return a ledger that was written, of an input of the format ``kind``."""
+        import pandas as pd
+
+        frame = pd.read_parquet(path)
+        out, let_in = frame[frame["reviewer"] == ""], frame[frame["reviewer"] != ""]
+        return cls(
+            kind,
+            [
+                (str(a), str(b), int(c))
+                for a, b, c in zip(out["path"], out["code"], out["bytes"], strict=True)
+            ],
+            [
+                (str(a), str(b), str(c))
+                for a, b, c in zip(let_in["path"], let_in["code"], let_in["reviewer"], strict=True)
+            ],
+        )
+
     @property
     def counts(self) -> dict[str, int]:
         """Files by reason code, sorted by code."""
@@ -69,7 +88,8 @@ class Ledger:
         texts = dict.fromkeys(("path", "code", "stage", "format", "reviewer"), "string")
         frame.astype(texts | {"bytes": "int64"}).to_parquet(path, index=False)
         path.with_suffix(".txt").write_text(self.in_sentences(), encoding="utf-8")
-        path.with_suffix(".txt").chmod(0o600)
+        for written in (path, path.with_suffix(".txt")):
+            written.chmod(0o600)
 
     def in_sentences(self) -> str:
         """Return the ledger for people: how many, why, and what to do, largest first."""

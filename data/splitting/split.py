@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from phantomset.data.cohorts import enter_links
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import SplitError, WorkspaceError
 from phantomset.data.records import Cohort, Split
@@ -71,7 +72,7 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
     images; within a class they are ordered by a hash of the seed and of their first image as it came, and cut
     at the shares. Neither the project key nor the image size has a say in it. Where the workspace holds the
     split of a cohort with some of the same images, under the same settings, that split goes on: see
-    `growth`.
+    `growth`. What would join two of its parts is in none, and in the ledger of the quarantine.
 
     Raises:
         SplitError: a class has too few patients for the parts; the message says how many are needed.
@@ -106,6 +107,8 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
             f"split: cannot write to {path.parent} ({error.strerror}). "
             "Free some space or mend the permissions, or choose another --workspace."
         ) from None
+    if left_out:
+        enter_links(workspace, cohort, left_out)
     return made
 
 

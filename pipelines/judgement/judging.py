@@ -5,7 +5,7 @@ import datetime
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -275,18 +275,21 @@ def _event(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def counts(cohort: Cohort, split: Split) -> Counts:
-    """Return what ingest and split saw, as the report tells it."""
-    labels = Counter(record.label for record in cohort.records)
+    """Return what ingest and split saw, as the report tells it; what the split leaves out is kept out."""
+    left_out = frozenset(split.left_out)
+    inside = [position for position in range(len(cohort.records)) if position not in left_out]
+    labels = Counter(cohort.records[position].label for position in inside)
+    links = {"SPLIT_LINK": len(left_out)} if left_out else {}
 
-    def people(positions: tuple[int, ...]) -> int:
+    def people(positions: Sequence[int]) -> int:
         return len({cohort.records[position].subject for position in positions})
 
     return Counts(
         files=cohort.files,
-        images=len(cohort.records),
-        patients=people(tuple(range(len(cohort.records)))) if cohort.has_patients else None,
+        images=len(inside),
+        patients=people(inside) if cohort.has_patients else None,
         classes={name: labels[index] for index, name in enumerate(cohort.label_names)},
-        quarantine=cohort.quarantine,
+        quarantine=dict(sorted((cohort.quarantine | links).items())),
         dropped=cohort.dropped,
         parts={part: people(getattr(split, part)) for part in ("train", "holdout", "reference")},
     )

@@ -48,7 +48,7 @@ def write(workspace: Workspace, cohort: Cohort, split: Split, key: str | None = 
             labels=Counter(cohort.label_names[record.label] for record in cohort.records),
             groups=len({record.group for record in cohort.records}),
             patients=len({record.subject for record in cohort.records}),
-            quarantine=[(code, n, REASONS[code]) for code, n in _ordered(cohort.quarantine)],
+            quarantine=[(code, n, REASONS[code]) for code, n in _ordered(_kept_out(cohort, split))],
             ledger=(folder / "quarantine.txt").relative_to(workspace.root),
             copies=len(found.get("exact_copies", [])),
             near=found.get("near_copies", [])[:_VALUES],
@@ -75,6 +75,10 @@ def kept_values(cohort: Cohort) -> list[tuple[str, int, list[tuple[str, int]]]]:
         for name, value in record.attributes.items():
             counts.setdefault(name, Counter())[value] += 1
     return [(name, len(counts[name]), _ordered(counts[name])[:_VALUES]) for name in sorted(counts)]
+
+
+def _kept_out(cohort: Cohort, split: Split) -> dict[str, int]:
+    return cohort.quarantine | ({"SPLIT_LINK": len(split.left_out)} if split.left_out else {})
 
 
 def _write_sheet(workspace: Workspace, cohort: Cohort, doubtful: frozenset[str], place: Path) -> str:

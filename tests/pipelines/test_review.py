@@ -1,17 +1,22 @@
 """The review report: what the data office is shown of an ingest."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
+from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.records import Cohort, Split
 from phantomset.data.splitting.split import SplitSettings, split
 from phantomset.data.workspace import Workspace
+from phantomset.pipelines.judgement.judging import counts
 from phantomset.pipelines.report import review
 
 
@@ -53,3 +58,49 @@ def test_every_value_the_quarantine_and_a_look(tmp_path: Path) -> None:
     assert page.is_relative_to(workspace.root / "restricted")
     assert {path.stat().st_mode & 0o077 for path in (page, sheet)} == {0}
     assert not re.search(r"\bP1?\d\b|\d\.png<|note\.png", text.replace("PA", ""))
+
+
+def test_what_would_join_two_parts_is_in_the_ledger_and_in_the_counts(
+    tmp_path: Path,
+) -> None:
+    """Twelve patients, then a thirteenth whose row joins one of train with one of holdout: its file stands
+    in quarantine.parquet under its keyed name, in words, on the page and in what the run counts.
+    """
+    workspace = Workspace.open(tmp_path / "workspace")
+    folder = tmp_path / "in"
+    folder.mkdir()
+
+    def take(patients: int, joined: Collection[int] = ()) -> tuple[Cohort, Split]:
+        rows = ["file,label,patient,family"]
+        for number in range(patients):
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+            rows.append(f"{number}.png,a,P{number},{'F' if number in joined else ''}")
+        (folder / "labels.csv").write_text("\n".join(rows))
+        labels = {"table": "labels.csv", "key": "file", "column": "label"}
+        source = {"path": folder, "labels": labels, "patient": {"column": "patient"}}
+        kind = catalogue.load("phantomset.data.sources", "folder").Settings
+        settings = kind.model_validate(source | {"group": {"column": "family"}})
+        cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, workers=0)
+        return cohort, split(cohort, SplitSettings(), workspace)
+
+    def number_of(cohort: Cohort, position: int) -> int:
+        names = {pseudonym("patient", f"\0P{number}"): number for number in range(12)}
+        return names[cohort.records[position].subject]
+
+    before, old = take(12)
+    grown, made = take(13, (number_of(before, old.train[0]), number_of(before, old.holdout[0]), 12))
+    assert len(made.left_out) == 1
+    seen = counts(grown, made)
+    assert seen.quarantine == {"SPLIT_LINK": 1}
+    assert seen.files == 13 == seen.images + 1 == sum(seen.classes.values()) + 1
+    assert seen.patients == 12 == sum(seen.parts.values())
+    ledgers = {path: pd.read_parquet(path) for path in workspace.root.rglob("quarantine.parquet")}
+    (path,) = (path for path, frame in ledgers.items() if len(frame))
+    expected = [pseudonym("path", "12.png"), "SPLIT_LINK", 0, "identity", "folder", ""]
+    assert ledgers[path].to_numpy().tolist() == [expected]
+    assert path.with_suffix(".txt").read_text().startswith("1 files were kept out.\n1 x SPLIT_LINK")
+    assert {each.stat().st_mode & 0o077 for each in path.parent.iterdir()} == {0}
+    page = review.write(workspace, grown, made).read_text()
+    assert "What was kept out: 1<" in page
+    assert "<td>SPLIT_LINK</td><td>1</td>" in page
