@@ -49,6 +49,8 @@ class Limits:
     expansion: int = 200
     expansion_free_bytes: int = 16 << 20
     members: int = 5_000_000
+    elements: int = 20_000
+    depth: int = 32
     table_bytes: int = 256 << 20
 
 

@@ -7,8 +7,10 @@ from phantomset.data.deidentify import Box, DeidentifySettings
 from phantomset.data.dicom.elements import word
 from phantomset.data.quarantine.ledger import Unfit
 
-_RISKY = ("Secondary Capture", "Ultrasound")
-_SCREENS = ("LOCALIZER", "SCREEN SAVE", "DOSE_INFO", "DOSE REPORT")
+_RISKY = ("Secondary Capture", "Ultrasound", "Endoscopic")
+_RISKY_MODALITIES = ("DOC", "ES", "IVOCT", "IVUS", "OT", "US")
+_SCREENS = ("LOCALIZER", "SCREEN", "DOSE_INFO", "DOSE REPORT")
+"""What the image type of a view that is no image of a patient holds: "SCREEN SAVE", "SCREENSHOT"."""
 
 
 def hold_clean(data: Any, class_name: str, deidentify: DeidentifySettings, waived: frozenset[str]) -> None:
@@ -39,7 +41,7 @@ def _verdicts(data: Any, class_name: str, deidentify: DeidentifySettings) -> Ite
     covered = bool(mask_of(data, deidentify))
     if _word(data, "BurnedInAnnotation") == "YES" and not covered:
         yield "BURNED_IN_DECLARED"
-    risky = any(word in class_name for word in _RISKY) or modality in ("OT", "US")
+    risky = any(word in class_name for word in _RISKY) or modality in _RISKY_MODALITIES
     risky = risky or (modality in ("XA", "RF") and "SECONDARY" in kinds)
     if risky and not (covered or deidentify.accept_screens):
         yield "BURNED_IN_RISK"

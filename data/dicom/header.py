@@ -1,21 +1,22 @@
 """A DICOM header, read warily: parsing, the gate before any pixel is touched, and what is left out."""
 
+import itertools
 import logging
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
-from itertools import takewhile
 from typing import Any, cast
 
-import pydicom
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
 from pydicom.multival import MultiValue
 from pydicom.valuerep import VR
 
@@ -57,6 +58,10 @@ _FIRST_GROUPS = (b"\x08\x00", b"\x00\x08", b"\x02\x00")
 
 _CHARSET = 0x00080005
 _PIXEL_DATA = 0x7FE00010
+_ELEMENT = 8
+"""Bytes of the shortest element, and of what ends one of undefined length."""
+
+_UNDEFINED = 0xFFFFFFFF
 _MAY_FOLLOW_PIXELS = frozenset({0xFFFAFFFA, 0xFFFCFFFC, 0x00000000})
 """Digital signatures, trailing padding, and bytes that are all zero."""
 
@@ -86,28 +91,32 @@ def parse(content: bytes, limits: Limits) -> Dataset:
     """Return the data set of a DICOM file; values stay unparsed until they are asked for.
 
     Raises:
-        Unfit: EMPTY_FILE, NOT_RECOGNISED, NO_PREAMBLE_UNPROVEN, BOMB_RATIO, TOO_DEEP, TRAILING_DATA or
-            PARSE_ERROR.
+        Unfit: EMPTY_FILE, NOT_RECOGNISED, NO_PREAMBLE_UNPROVEN, BOMB_RATIO, TOO_DEEP, TOO_MANY_MEMBERS,
+            TRAILING_DATA or PARSE_ERROR.
     """
     if not content:
         raise Unfit("EMPTY_FILE")
     proven = content[128:_PREAMBLE] == b"DICM"
     if not proven and content[:2] not in _FIRST_GROUPS:
         raise Unfit("NOT_RECOGNISED")
+    size, tail = len(content), content[-_ELEMENT:]
     if _DEFLATED in content[:1024]:
-        _hold_inflated(content, limits)
+        size, tail = _hold_inflated(content, limits)
     try:
-        data: Dataset = cast(Any, pydicom).dcmread(BytesIO(content), force=not proven)
+        data: Dataset = read_partial(BytesIO(content), _counting(limits.elements), force=not proven)
         named = str(data.get("SOPClassUID", "")).startswith("1.2.840.10008.")
     except InvalidDicomError:
         raise Unfit("NOT_RECOGNISED") from None
     except RecursionError:
         raise Unfit("TOO_DEEP") from None
+    except Unfit:
+        raise
     except Exception:  # the parser raises whatever a broken file drives it to
         raise Unfit("PARSE_ERROR") from None
     if not proven and not named:
         raise Unfit("NO_PREAMBLE_UNPROVEN")
-    _hold_end(data)
+    _hold_depth(data, limits)
+    _hold_end(data, size, tail)
     return data
 
 
@@ -228,13 +237,61 @@ def _is_known_charset(terms: Any) -> bool:
     return all(str(term or "").replace("ISO IR", "ISO_IR") in python_encoding for term in several)
 
 
-def _hold_end(data: Dataset) -> None:
-    """Refuse a file that goes on after its data set: what follows was parsed as elements that are none."""
-    if _PIXEL_DATA not in data:
-        return
-    backwards: Any = reversed(cast(Any, data.keys()))  # iterating over the data set would parse every value
-    if not _MAY_FOLLOW_PIXELS.issuperset(takewhile(_PIXEL_DATA.__ne__, map(int, backwards))):
+def _counting(most: int) -> Callable[[Any, str | None, int], bool]:
+    """Return what the parser asks at each element of the data set: one too many ends it before the rest."""
+    seen = itertools.count(1)
+
+    def stop(tag: Any, representation: str | None, length: int) -> bool:
+        del tag, representation, length
+        if next(seen) > most:
+            raise Unfit("TOO_MANY_MEMBERS")
+        return False
+
+    return stop
+
+
+def _hold_depth(data: Dataset, limits: Limits) -> None:
+    """Hold what the parser has opened: items in items, and their elements. A sequence that tells its length
+    is not opened before it is asked for, and none is asked for below the second level.
+    """
+    level = [data]
+    for _ in range(limits.depth + 1):
+        opened = [found for each in level for found in each.values() if not isinstance(found, RawDataElement)]
+        level = [
+            item for found in opened if found.VR == "SQ" for item in cast(Iterable[Dataset], found.value)
+        ]
+        if not level:
+            return
+        if max(map(len, level)) > limits.elements:
+            raise Unfit("TOO_MANY_MEMBERS")
+    raise Unfit("TOO_DEEP")
+
+
+def _hold_end(data: Dataset, size: int, tail: bytes) -> None:
+    """Refuse a file that goes on after its data set.
+
+    What follows was parsed as elements that are none, or is too short for one.
+
+    Args:
+        data: parsed.
+        size: bytes of its stream, inflated.
+        tail: the last of them.
+    """
+    elements: Any = data.values()  # iterating over the data set itself would parse every value
+    places = {int(tag): _place(each) for tag, each in zip(data.keys(), elements, strict=True)}
+    pixels = places.get(_PIXEL_DATA)
+    if pixels is not None and not {tag for tag, at in places.items() if at > pixels} <= _MAY_FOLLOW_PIXELS:
         raise Unfit("TRAILING_DATA")
+    last: Any = data.get_item(max(places, key=places.__getitem__)) if places else None
+    if isinstance(last, RawDataElement) and last.value is not None:
+        left = size - last.value_tell - len(last.value) - _ELEMENT * (last.length == _UNDEFINED)
+        if 0 < left < _ELEMENT and tail[-left:].strip(b"\0"):
+            raise Unfit("TRAILING_DATA")
+
+
+def _place(element: Any) -> int:
+    """Where the value of an element begins."""
+    return element.value_tell if isinstance(element, RawDataElement) else element.file_tell or 0
 
 
 @lru_cache(maxsize=4096)
@@ -254,17 +311,24 @@ def _class_name(data: Dataset) -> str:
         return ""
 
 
-def _hold_inflated(content: bytes, limits: Limits) -> None:
-    """Refuse a deflated data set that expands beyond the limit, without expanding it."""
+def _hold_inflated(content: bytes, limits: Limits) -> tuple[int, bytes]:
+    """Refuse a deflated data set that expands beyond the limit, without expanding it.
+
+    Return how many bytes it expands to, and the last of them.
+    """
     start = 144 + int.from_bytes(content[140:144], "little")
     cap = max(limits.expansion_free_bytes, limits.expansion * len(content))
     machine = zlib.decompressobj(-zlib.MAX_WBITS)
-    left, inflated = content[start:], 0
+    left, inflated, tail = content[start:], 0, b""
     try:
         while left and not machine.eof and inflated <= cap:
-            inflated += len(machine.decompress(left, 1 << 20))
+            part = machine.decompress(left, 1 << 20)
+            inflated, tail = inflated + len(part), (tail + part)[-_ELEMENT:]
             left = machine.unconsumed_tail
     except zlib.error:
         raise Unfit("PARSE_ERROR") from None
     if inflated > min(cap, limits.file_bytes):
         raise Unfit("BOMB_RATIO")
+    if machine.unused_data.strip(b"\0"):
+        raise Unfit("TRAILING_DATA")
+    return inflated, tail
