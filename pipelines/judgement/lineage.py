@@ -184,6 +184,7 @@ class Lineage:
             recipe=case.recipe,
             reason=case.reason,
             judged=verdict.status,
+            privacy=_privacy(verdict),
             status=settled.status,
             marks=cause == "limit" or (cause == "judged" and _marks(verdict)),
             classes=_failed_classes(verdict),
@@ -248,7 +249,7 @@ class _Judgement:
     key: str
     section: str
     made: str
-    judged: str
+    is_open: bool
     status: Status
     marks: bool
     why: str
@@ -279,11 +280,12 @@ def _judgements(lines: list[dict[str, Any]]) -> list[_Judgement]:
 
 
 def _judgement(line: dict[str, Any], patients: frozenset[str]) -> _Judgement:
-    fields = ("key", "section", "made", "judged", "status", "why", "reason", "hash")
+    fields = ("key", "section", "made", "status", "why", "reason", "hash")
     # A line that does not say whether its FAIL marks the lineage does.
     marks = bool(line.get("marks", line["status"] == "FAIL"))
     return _Judgement(
         patients,
+        is_open="INCONCLUSIVE" in (line["judged"], line.get("privacy")),
         marks=marks,
         day=line["time"][:10],
         classes=frozenset(line.get("classes", ())),
@@ -303,6 +305,12 @@ def _marks(verdict: Verdict) -> bool:
     return verdict.status == "FAIL" and not (failed and failed <= {"fidelity", "utility"})
 
 
+def _privacy(verdict: Verdict) -> str:
+    """Return what a fresh verdict says of privacy and its controls, whatever else failed beside it."""
+    outcomes = [verdict.axes[axis] for axis in ("privacy", "controls") if axis in verdict.axes]
+    return next((word for word in ("FAIL", "INCONCLUSIVE") if word in outcomes), "PASS")
+
+
 def _failed_classes(verdict: Verdict) -> list[str]:
     """Return the classes whose own patients were found exposed."""
     failed = (f.details.get("class") for f in verdict.findings if f.status == "FAIL")
@@ -316,25 +324,14 @@ def _lies_in_left_out(entry: _Judgement, case: Case) -> bool:
 
 def _decide(record: list[_Judgement], case: Case, verdict: Verdict) -> tuple[Verdict, str]:
     """Return the settled verdict and its cause: "judged", "inherited" or "limit"."""
-    if verdict.status == "FAIL":
-        return verdict, "judged"
-    fails = [entry for entry in _fails(record) if not _lies_in_left_out(entry, case)]
-    same = next((entry for entry in fails if entry.section == case.section), None)
-    if same is not None:
-        return _failed(
-            verdict,
-            f"a set made by this model section from these patients ended FAIL on {same.day}; "
-            f"another seed, name, subset or workspace does not clear it. {_ways_out(same)}",
-        ), "inherited"
-    if fails and case.reason is None:
-        return _failed(
-            verdict,
-            f"a set made from these patients ended FAIL on {fails[-1].day}. The recipe has changed since; "
-            "write down in gate.reason why the change removes the cause, and judge again.",
-        ), "inherited"
-    if verdict.status == "INCONCLUSIVE":
+    if verdict.status != "FAIL":
+        inherited = _inherited(record, case)
+        if inherited:
+            return _failed(verdict, inherited), "inherited"
+    # A FAIL of quality hides no open question of privacy: such a set is a try like any other.
+    if "INCONCLUSIVE" in (verdict.status, _privacy(verdict)):
         section = [entry for entry in record if entry.section == case.section]
-        tried = {entry.made for entry in section if entry.judged == "INCONCLUSIVE"} - {case.made}
+        tried = {entry.made for entry in section if entry.is_open} - {case.made}
         if len(tried) >= MOST_INCONCLUSIVE:
             return _failed(
                 verdict,
@@ -342,6 +339,23 @@ def _decide(record: list[_Judgement], case: Case, verdict: Verdict) -> tuple[Ver
                 "on until one passes is not evidence. More patients or another model section would be.",
             ), "limit"
     return verdict, "judged"
+
+
+def _inherited(record: list[_Judgement], case: Case) -> str:
+    """Return why an earlier FAIL holds for this set, or nothing where none does."""
+    fails = [entry for entry in _fails(record) if not _lies_in_left_out(entry, case)]
+    same = next((entry for entry in fails if entry.section == case.section), None)
+    if same is not None:
+        return (
+            f"a set made by this model section from these patients ended FAIL on {same.day}; "
+            f"another seed, name, subset or workspace does not clear it. {_ways_out(same)}"
+        )
+    if fails and case.reason is None:
+        return (
+            f"a set made from these patients ended FAIL on {fails[-1].day}. The recipe has changed since; "
+            "write down in gate.reason why the change removes the cause, and judge again."
+        )
+    return ""
 
 
 def _ways_out(entry: _Judgement) -> str:
@@ -360,7 +374,7 @@ def _notes(record: list[_Judgement], case: Case) -> tuple[str, ...]:
 
 
 def _as_recorded(verdict: Verdict, entry: _Judgement) -> Verdict:
-    if verdict.status == entry.status:
+    if verdict.status == entry.status and not entry.why:
         return verdict
     why = entry.why or f"this judgement is on the record as {entry.status}"
     return _changed(verdict, entry.status, why)

@@ -133,6 +133,27 @@ def test_a_pass_after_three_inconclusive_sets_stands(book: Lineage) -> None:
     assert judged(book, "PASS", made="set-3").verdict.status == "PASS"
 
 
+@pytest.mark.parametrize("axis", ["privacy", "controls"])
+def test_poor_pictures_do_not_hide_a_try(book: Lineage, axis: str) -> None:
+    """An INCONCLUSIVE privacy beside a FAIL of fidelity counts: the fourth such set ends the section."""
+    axes = {"privacy": "PASS", "controls": "PASS", "fidelity": "FAIL", "utility": "PASS"}
+    both = replace(verdict("FAIL"), axes=axes | {axis: "INCONCLUSIVE"})
+    for number in range(3):
+        assert book.settle(case(made=f"set-{number}"), both).verdict == both
+    fourth = book.settle(case(made="set-3"), both)
+    assert "3 other sets" in fourth.verdict.reasons[0]
+    assert book.settle(case(made="set-3"), both) == fourth
+    assert judged(book, "PASS", made="set-4").verdict.status == "FAIL"
+
+
+def test_poor_pictures_alone_are_no_try(book: Lineage) -> None:
+    """Eight sets of poor fidelity whose privacy passed: the ninth is judged by itself."""
+    axes = {"privacy": "PASS", "controls": "PASS", "fidelity": "FAIL", "utility": "PASS"}
+    for number in range(8):
+        book.settle(case(made=f"set-{number}"), replace(verdict("FAIL"), axes=axes))
+    assert judged(book, "INCONCLUSIVE", made="set-8").verdict.status == "INCONCLUSIVE"
+
+
 def test_an_identical_rerun_is_no_new_judgement(book: Lineage) -> None:
     """The stored verdict comes back, nothing is added, and a rerun never uses up the limit."""
     first = judged(book, "INCONCLUSIVE")
