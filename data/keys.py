@@ -46,17 +46,28 @@ def key_folder() -> Path:
     return key_file().parent
 
 
-def pseudonym(domain: str, text: str) -> str:
-    """Return a keyed name, 32 hexadecimal digits: the same text in the same domain has the same name.
+def keyed_hash(domain: str, text: str) -> str:
+    """Return the HMAC-SHA-256 of a text under the project key, 64 hexadecimal digits.
 
-    HMAC-SHA-256 under the project key: without the key neither the text nor a guess at it can be confirmed.
-    ``domain`` ("patient", "path", ...) keeps equal texts of different meaning apart.
+    Without the key neither the text nor a guess at it can be confirmed, and none can be forged. ``domain``
+    ("patient", "path", ...) keeps equal texts of different meaning apart.
 
     Raises:
         WorkspaceError: the key cannot be made or read.
     """
     message = f"{domain}\0{text}".encode("utf-8", "surrogateescape")
-    return hmac.digest(_key(), message, "sha256").hex()[:32]
+    return hmac.digest(_key(), message, "sha256").hex()
+
+
+def pseudonym(domain: str, text: str) -> str:
+    """Return a keyed name, 32 hexadecimal digits: the same text in the same domain has the same name.
+
+    The first half of `keyed_hash`.
+
+    Raises:
+        WorkspaceError: the key cannot be made or read.
+    """
+    return keyed_hash(domain, text)[:32]
 
 
 def key_name() -> str:

@@ -143,6 +143,7 @@ def _case(recipe: Recipe, workspace: Workspace, material: Material) -> lineage.C
         recipe=recipe.name,
         reason=recipe.gate.reason,
         left_out=left_out,
+        images=lineage.named(record.origin for record in material.cohort.records),
     )
 
 

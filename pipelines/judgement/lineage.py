@@ -1,38 +1,56 @@
-"""The ledger of judgements: append-only, hash-chained, beside the key and outside every workspace.
+"""The ledger of judgements: append-only, chained under the project key, outside every workspace.
 
-Runs belong together when their cohorts' patients overlap by more than half, whatever the seed, the recipe's
-name or the workspace. A FAIL of privacy or of its controls holds for the same model section; leaving it needs
-a changed one and a written reason, and it stays on the record. A FAIL that was found in single classes may be
-left, once, by releasing without these classes: the rest is judged again. A FAIL of fidelity or utility alone
-blocks its set and marks nobody: trying again for better pictures exposes no patient. A set that was let out
-stays on the record too: the next one from these patients is judged together with it.
+Runs belong together when their cohorts overlap by more than half, in patients or in images, whatever the
+seed, the recipe's name or the workspace: what a patient is called follows from a rule of the recipe, and
+another rule calls the same people otherwise. A FAIL of privacy or of its controls holds for the same model
+section; leaving it needs a changed one and a written reason, and it stays on the record. A FAIL that was
+found in single classes may be left, once, by releasing without these classes: the rest is judged again. A
+FAIL of fidelity or utility alone blocks its set and marks nobody: trying again for better pictures exposes
+no patient. A set that was let out stays on the record too: the next one from this cohort is judged together
+with it.
 
 Not to be confused with `ledger`, which says what ran.
 """
 
 import contextlib
-import errno
-import fcntl
 import hashlib
-import json
-import os
-import time
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import WorkspaceError
+from phantomset.data.keys import pseudonym
+from phantomset.pipelines.judgement.chain import Broken, Chain, Line
 from phantomset.validators.finding import Verdict
-
-FIRST = "0" * 64
-"""What the first line names as the hash before it."""
 
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 MOST_INCONCLUSIVE = 3
 """Judgements of different sets of one model section that may end INCONCLUSIVE; the next is a FAIL."""
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Whose images a cohort is made of, told in two ways; an old line of the ledger has no images.
+
+    Attributes:
+        patients: the patients' pseudonyms, hashed again (`hashed`).
+        images: keyed names of the images as the source gave them (`named`).
+    """
+
+    patients: frozenset[str]
+    images: frozenset[str]
+
+    @property
+    def digest(self) -> str:
+        """Names them on the ledger."""
+        return digest_of(sorted(self.patients), sorted(self.images))
+
+    def related(self, other: "People") -> bool:
+        """Say whether two cohorts belong together: by their patients, or by their images."""
+        return related(self.patients, other.patients) or related(self.images, other.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,7 @@ class Case:
         recipe: the recipe's name, for the reader of the ledger.
         reason: the written reason for leaving an earlier FAIL.
         left_out: classes that the set is without.
+        images: every image of the cohort (`named`): the same patients under another name are the same.
     """
 
     patients: frozenset[str]
@@ -57,6 +76,12 @@ class Case:
     recipe: str
     reason: str | None = None
     left_out: tuple[str, ...] = ()
+    images: frozenset[str] = frozenset()
+
+    @property
+    def people(self) -> People:
+        """Whose images went in."""
+        return People(self.patients, self.images)
 
     @property
     def key(self) -> str:
@@ -74,17 +99,21 @@ class Settled:
     entry: str
 
 
-class Broken(Exception):  # noqa: N818 - a state of the record, answered by INCONCLUSIVE
-    """The record cannot be trusted; the text says why."""
-
-
 def hashed(pseudonyms: Iterable[str]) -> frozenset[str]:
     """Return pseudonyms hashed again: the ledger must not link to a store."""
     return frozenset(hashlib.sha256(f"lineage:{name}".encode()).hexdigest()[:24] for name in pseudonyms)
 
 
+def named(origins: Iterable[str]) -> frozenset[str]:
+    """Return keyed names of images, from digests of their pixels as the source gave them.
+
+    Keyed: whoever has an image at hand must not find it on the ledger.
+    """
+    return frozenset(pseudonym("lineage image", origin)[:24] for origin in origins)
+
+
 def related(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Say whether two sets of patients belong together: over half of the smaller is in the other.
+    """Say whether two sets of names belong together: over half of the smaller is in the other.
 
     >>> related(frozenset("abc"), frozenset("bcxyz")), related(frozenset("ab"), frozenset("bc"))
     (True, False)
@@ -96,15 +125,15 @@ class Lineage:
     """The ledger at one path."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.chain = path, Chain(path)
 
     def begin(self, case: Case) -> None:
         """Write down that a set is about to be judged: one that never ended is on the record too."""
-        with self._locked(), contextlib.suppress(Broken):
-            lines = self._read()
+        with self.chain.locked(), contextlib.suppress(Broken):
+            lines = self.chain.read()
             if not any(line.get("key") == case.key for line in lines):
-                last = lines[-1]["hash"] if lines else FIRST
-                self._append(last, kind="begun", key=case.key, section=case.section, recipe=case.recipe)
+                about = {"key": case.key, "section": case.section, "recipe": case.recipe}
+                self.chain.append(lines, kind="begun", **about)
 
     def settle(self, case: Case, verdict: Verdict, anchors: Iterable[str] = ()) -> Settled:
         """Return what a fresh verdict is worth in the light of the record, and write it down.
@@ -112,12 +141,12 @@ class Lineage:
         ``anchors`` are hashes of ledger lines that this workspace has seen: one that is missing means that
         the ledger was lost, cut or exchanged, and the verdict is INCONCLUSIVE.
         """
-        with self._locked():
+        with self.chain.locked():
             try:
-                lines = self._read()
+                lines = self.chain.read()
                 if not set(anchors) <= {line["hash"] for line in lines}:
                     raise Broken("judgements of this workspace are missing from it")
-                record = [entry for entry in _judgements(lines) if related(entry.patients, case.patients)]
+                record = _record(lines, case)
             except Broken as broken:
                 return Settled(_inconclusive(verdict, str(broken)), (), "")
             again = next((entry for entry in record if entry.key == case.key), None)
@@ -125,13 +154,13 @@ class Lineage:
             if again is not None:
                 return Settled(_as_recorded(verdict, again), notes, again.hash)
             settled, cause = _decide(record, case, verdict)
-            return Settled(settled, notes, self._record(lines, case, verdict, settled, cause))
+            return Settled(settled, notes, self._write(lines, case, verdict, settled, cause))
 
     def clears(self, case: Case, verdict: Verdict, anchors: Iterable[str] = ()) -> bool:
         """Say whether the record would let this very set pass, had its own judgement passed."""
-        with self._locked(), contextlib.suppress(Broken):
-            lines = self._read()
-            record = [entry for entry in _judgements(lines) if related(entry.patients, case.patients)]
+        with self.chain.locked(), contextlib.suppress(Broken):
+            lines = self.chain.read()
+            record = _record(lines, case)
             is_whole = set(anchors) <= {line["hash"] for line in lines}
             return is_whole and _decide(record, case, replace(verdict, status="PASS"))[0].status == "PASS"
         return False
@@ -143,38 +172,38 @@ class Lineage:
             Broken: the record cannot be trusted, so nothing may be let out.
             WorkspaceError: a set of these patients was let out that is not ``known``, not judged with this.
         """
-        with self._locked():
-            lines = self._read()
+        with self.chain.locked():
+            lines = self.chain.read()
             if not set(_released(lines, case)) <= set(known):
                 raise WorkspaceError(
                     f"release {case.recipe}: another set of these patients was let out while this one was "
                     "judged. Run the same command again: the two are judged together."
                 )
             if case.made not in {line["made"] for line in lines if line["kind"] == "released"}:
-                patients, last = self._patients(lines, case)
-                self._append(last, kind="released", patients=patients, made=case.made, recipe=case.recipe)
+                about = {"patients": self._people(lines, case), "made": case.made, "recipe": case.recipe}
+                self.chain.append(lines, kind="released", **about)
 
     def released(self, case: Case) -> tuple[str, ...]:
         """Return the sets of these patients that were let out, in order: all, or those before this very one.
 
         Of a record that cannot be trusted, none: `settle` lets nothing pass on such a record.
         """
-        with self._locked(), contextlib.suppress(Broken, KeyError):
-            return tuple(_released(self._read(), case))
+        with self.chain.locked(), contextlib.suppress(Broken, KeyError):
+            return tuple(_released(self.chain.read(), case))
         return ()
 
-    def _patients(self, lines: list[Any], case: Case) -> tuple[str, str]:
-        """Return the digest of the case's patients and the last hash, once the patients are written down."""
-        patients = digest_of(sorted(case.patients))
-        last = lines[-1]["hash"] if lines else FIRST
-        if not any(line["kind"] == "patients" and line["digest"] == patients for line in lines):
-            last = self._append(last, kind="patients", digest=patients, patients=sorted(case.patients))
-        return patients, last
+    def _people(self, lines: list[Line], case: Case) -> str:
+        """Return the digest of the case's people, once they are written down."""
+        people = case.people
+        if not any(line["kind"] == "patients" and line["digest"] == people.digest for line in lines):
+            both = {"patients": sorted(people.patients), "images": sorted(people.images)}
+            self.chain.append(lines, kind="patients", digest=people.digest, **both)
+        return people.digest
 
-    def _record(self, lines: list[Any], case: Case, verdict: Verdict, settled: Verdict, cause: str) -> str:
-        patients, last = self._patients(lines, case)
-        return self._append(
-            last,
+    def _write(self, lines: list[Line], case: Case, verdict: Verdict, settled: Verdict, cause: str) -> str:
+        patients = self._people(lines, case)
+        return self.chain.append(
+            lines,
             kind="judgement",
             patients=patients,
             key=case.key,
@@ -193,59 +222,10 @@ class Lineage:
             why=settled.reasons[0] if cause != "judged" and settled.reasons else "",
         )
 
-    def _read(self) -> list[dict[str, Any]]:
-        """Return the lines in order; an unterminated last line is an append that a crash cut off."""
-        if not self.path.exists():
-            return []
-        raw = self.path.read_bytes()
-        whole, _, torn = raw.rpartition(b"\n")
-        if torn:
-            os.truncate(self.path, len(raw) - len(torn))
-        lines: list[dict[str, Any]] = []
-        before = FIRST
-        for number, text in enumerate(whole.split(b"\n") if whole else [], 1):
-            line = _line(text)
-            if line is None or line["previous"] != before:
-                raise Broken(f"its line {number} was altered, or a line before it was taken out")
-            before = str(line["hash"])
-            lines.append(line)
-        return lines
-
-    def _append(self, previous: str, **content: Any) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        line: dict[str, Any] = {"previous": previous, "time": stamp, **content}
-        line["hash"] = _hash(line)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            text = (json.dumps(line, sort_keys=True) + "\n").encode()
-            if os.write(descriptor, text) < len(text):  # the next reader takes the part away
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return str(line["hash"])
-
-    @contextlib.contextmanager
-    def _locked(self) -> Generator[None]:
-        """Let one process at a time read and append; a `WorkspaceError` where the file system refuses."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                yield
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise WorkspaceError(
-                f"ledger of judgements: cannot read or write {self.path} ({error.strerror}). What cannot be "
-                "written down is not judged: make the key's folder writable, or free some space there."
-            ) from None
-
 
 @dataclass(frozen=True, slots=True)
 class _Judgement:
-    patients: frozenset[str]
+    people: People
     key: str
     section: str
     made: str
@@ -260,31 +240,42 @@ class _Judgement:
     left_out: frozenset[str]
 
 
-def _patients(lines: list[dict[str, Any]]) -> dict[str, frozenset[str]]:
-    return {line["digest"]: frozenset(line["patients"]) for line in lines if line["kind"] == "patients"}
+def _people(lines: list[Line]) -> dict[str, People]:
+    """Return who is meant by each digest; a line without images has those of the same patients elsewhere."""
+    own = [line for line in lines if line["kind"] == "patients"]
+    images = {tuple(line["patients"]): line["images"] for line in own if "images" in line}
+    return {
+        line["digest"]: People(
+            frozenset(line["patients"]),
+            frozenset(line.get("images", images.get(tuple(line["patients"]), ()))),
+        )
+        for line in own
+    }
 
 
-def _released(lines: list[dict[str, Any]], case: Case) -> list[str]:
-    sets = _patients(lines)
+def _released(lines: list[Line], case: Case) -> list[str]:
+    sets = _people(lines)
     own = (line for line in lines if line["kind"] == "released")
-    known = [line["made"] for line in own if related(sets[line["patients"]], case.patients)]
+    known = [line["made"] for line in own if sets[line["patients"]].related(case.people)]
     return known[: known.index(case.made)] if case.made in known else known
 
 
-def _judgements(lines: list[dict[str, Any]]) -> list[_Judgement]:
+def _record(lines: list[Line], case: Case) -> list[_Judgement]:
+    """Return the judgements of the case's people, in order."""
     try:
-        sets = _patients(lines)
-        return [_judgement(line, sets[line["patients"]]) for line in lines if line["kind"] == "judgement"]
+        sets = _people(lines)
+        own = (_judgement(line, sets[line["patients"]]) for line in lines if line["kind"] == "judgement")
+        return [entry for entry in own if entry.people.related(case.people)]
     except (KeyError, TypeError):
         raise Broken("it was written by another version, whose lines this one cannot read") from None
 
 
-def _judgement(line: dict[str, Any], patients: frozenset[str]) -> _Judgement:
+def _judgement(line: Line, people: People) -> _Judgement:
     fields = ("key", "section", "made", "status", "why", "reason", "hash")
     # A line that does not say whether its FAIL marks the lineage does.
     marks = bool(line.get("marks", line["status"] == "FAIL"))
     return _Judgement(
-        patients,
+        people,
         is_open="INCONCLUSIVE" in (line["judged"], line.get("privacy")),
         marks=marks,
         day=line["time"][:10],
@@ -389,7 +380,8 @@ def _inconclusive(verdict: Verdict, why: str) -> Verdict:
         return verdict
     reason = (
         f"the ledger of judgements beside the key cannot be trusted: {why}. "
-        "Restore it from a backup; without it nobody knows what was judged before."
+        "Restore from one backup what lies there (judgements.jsonl, judgements.head and the key); without "
+        "the ledger nobody knows what was judged before."
     )
     return _changed(verdict, "INCONCLUSIVE", reason)
 
@@ -398,17 +390,3 @@ def _changed(verdict: Verdict, status: Status, why: str) -> Verdict:
     """Return another verdict, under another digest, with the reason in front."""
     digest = digest_of("settled", verdict.digest, status, why)
     return replace(verdict, status=status, reasons=(why, *verdict.reasons), digest=digest)
-
-
-def _line(text: bytes) -> dict[str, Any] | None:
-    """Return a line of the ledger, or None where it does not give its own hash."""
-    try:
-        line: dict[str, Any] = json.loads(text)
-        return line if line["hash"] == _hash(line) else None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _hash(line: dict[str, Any]) -> str:
-    content = {name: value for name, value in line.items() if name != "hash"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

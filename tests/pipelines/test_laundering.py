@@ -75,6 +75,78 @@ def test_eight_ways_to_launder_a_fail(
     assert fewer.released is None
 
 
+LONGER = {"patient": {"regex": r"(p\d+)\.png"}}
+"""Reads p007 where the hospital's own rule reads 007."""
+
+
+def with_renamed_files(hospital: dict[str, Any], _: Path) -> dict[str, Any]:
+    for path in list(Path(hospital["path"]).rglob("*.png")):
+        path.rename(path.with_name(f"p9{path.name[1:]}"))
+    return {"source": hospital}
+
+
+def with_half_of_the_files(hospital: dict[str, Any], _: Path) -> dict[str, Any]:
+    for path in sorted(Path(hospital["path"]).rglob("*.png"))[::2]:
+        path.unlink()
+    return {"source": hospital | LONGER}
+
+
+def as_an_archive(hospital: dict[str, Any], aside: Path) -> dict[str, Any]:
+    files = sorted(Path(hospital["path"]).rglob("*.png"))
+    images = np.stack([np.asarray(Image.open(file)) for file in files])
+    labels = np.array([[int(file.parent.name[-1])] for file in files])
+    np.savez(aside / "set.npz", train_images=images, train_labels=labels)
+    return {"source": {"format": "medmnist", "path": str(aside / "set.npz")}}
+
+
+def without_patients(hospital: dict[str, Any], _: Path) -> dict[str, Any]:
+    return {"source": {name: value for name, value in hospital.items() if name != "patient"}}
+
+
+WAYS: dict[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
+    "a longer name": lambda hospital, _: {"source": hospital | LONGER},
+    "a shorter name": lambda hospital, _: {"source": hospital | {"patient": {"regex": r"p\d(\d+)\.png"}}},
+    "no patients": without_patients,
+    "renamed files": with_renamed_files,
+    "another rule and size": lambda hospital, _: {"source": hospital | LONGER, "image": {"size_px": 12}},
+    "another rule for half of the files": with_half_of_the_files,
+    "an archive": as_an_archive,
+}
+"""Changed sections of a recipe that reads the same images under other patients."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_other_names_for_the_patients_launder_no_fail(
+    way: str,
+    job: Callable[..., Job],
+    judges: Any,
+    small: Callable[..., Recipe],
+    hospital: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """Whatever rule names the patients, the images are theirs: FAIL."""
+    judges.answer = "FAIL"
+    assert status(stages.run(job(small(source=hospital)))) == "FAIL"
+    judges.answer = "PASS"
+    place = "workspace" if way == "a longer name" else "fresh"
+    outcome = stages.run(job(small(**WAYS[way](hospital, tmp_path)), place=place))
+    assert status(outcome) == "FAIL"
+    assert outcome.released is None
+
+
+def test_other_names_for_the_patients_hide_no_release(
+    job: Callable[..., Job],
+    judges: Any,
+    small: Callable[..., Recipe],
+    hospital: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    """A set that was let out is judged together with the next one of the same images."""
+    assert stages.run(job(small(source=hospital))).released is not None
+    stages.run(job(small(**without_patients(hospital, tmp_path), seed=4), place="fresh"))
+    assert len(judges.options["earlier"]) == 1
+
+
 def test_a_second_release_is_judged_with_the_first(
     job: Callable[..., Job], judges: Any, small: Callable[..., Recipe]
 ) -> None:

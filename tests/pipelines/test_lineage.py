@@ -1,4 +1,4 @@
-"""A FAIL sticks to the patients: the hash-chained ledger beside the key."""
+"""A FAIL sticks to the patients: the chained ledger beside the key."""
 
 import json
 import os
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from phantomset.data.errors import WorkspaceError
-from phantomset.pipelines.judgement.lineage import Case, Lineage, Settled, hashed, related
+from phantomset.pipelines.judgement.chain import Broken
+from phantomset.pipelines.judgement.lineage import Case, Lineage, Settled, hashed, named, related
 from phantomset.validators.finding import Rules, Verdict
 
 PATIENTS = hashed(f"p{number}" for number in range(100))
@@ -89,6 +90,40 @@ def test_other_patients_are_another_lineage(book: Lineage) -> None:
     half = frozenset([*sorted(PATIENTS)[:50], *hashed(f"q{number}" for number in range(50))])
     assert judged(book, "PASS", made="set-2", patients=half).verdict.status == "PASS"
     assert not related(PATIENTS, half)
+
+
+@pytest.mark.parametrize(("shared", "status"), [(100, "FAIL"), (51, "FAIL"), (50, "PASS")])
+def test_the_same_images_are_the_same_people(book: Lineage, shared: int, status: str) -> None:
+    """Other names for everybody: over half of the smaller cohort's images in common and the FAIL holds."""
+    images = [f"image {number}" for number in range(100)]
+    judged(book, "FAIL", images=named(images))
+    renamed = hashed(f"other {number}" for number in range(100))
+    some = named(images[:shared] + [f"new {number}" for number in range(100 - shared)])
+    settled = judged(book, "PASS", made="set-2", patients=renamed, images=some)
+    assert settled.verdict.status == status
+    assert len(settled.notes) == (status == "FAIL")
+
+
+def test_a_release_is_found_again_by_its_images(book: Lineage) -> None:
+    """What was let out counts against the same images under other names, too."""
+    images = named(["a", "b", "c"])
+    book.release(case(images=images), ())
+    others = hashed(["x", "y", "z"])
+    assert book.released(case(made="set-2", patients=others, images=images)) == ("set-1",)
+    assert book.released(case(made="set-2", patients=others, images=named(["d", "e", "f"]))) == ()
+
+
+def test_a_line_without_images_is_read(book: Lineage) -> None:
+    """Lines of earlier versions name patients alone; their images are learned when these are judged again."""
+    with book.chain.locked():
+        lines = book.chain.read()
+        book.chain.append(lines, kind="patients", digest="of old", patients=sorted(PATIENTS))
+        old = {"key": "k", "section": "model-a", "made": "old", "judged": "FAIL", "status": "FAIL"}
+        old |= {"why": "", "reason": None, "recipe": "chest", "rules": "rules", "patients": "of old"}
+        book.chain.append(lines, kind="judgement", **old)
+    assert judged(book, "PASS", patients=hashed("uvw"), images=named("cd")).verdict.status == "PASS"
+    assert judged(book, "PASS", images=named("ab")).verdict.status == "FAIL"
+    assert judged(book, "PASS", patients=hashed("xyz"), images=named("ab")).verdict.status == "FAIL"
 
 
 def test_a_changed_model_and_a_reason_leave_a_fail_and_the_record_stays(book: Lineage) -> None:
@@ -206,8 +241,8 @@ def test_a_broken_chain_is_inconclusive(book: Lineage, damage: str) -> None:
 
 def test_lines_of_another_version_are_not_guessed_at(book: Lineage) -> None:
     """A sound chain whose lines lack what a judgement needs is no record: INCONCLUSIVE, and no crash."""
-    book.path.parent.mkdir()
-    book._append("0" * 64, kind="judgement", status="PASS")
+    with book.chain.locked():
+        book.chain.append([], kind="judgement", status="PASS")
     assert judged(book, "PASS").verdict.status == "INCONCLUSIVE"
 
 
@@ -215,9 +250,27 @@ def test_a_lost_ledger_is_inconclusive_where_judgements_exist(book: Lineage) -> 
     """A workspace that remembers a line of the ledger does not believe a ledger without it."""
     seen = judged(book, "PASS").entry
     book.path.unlink()
+    book.chain.head.unlink()
     settled = book.settle(case(made="set-2"), verdict("PASS"), anchors=[seen])
     assert settled.verdict.status == "INCONCLUSIVE"
     assert "missing from it" in settled.verdict.reasons[0]
+
+
+def test_a_fail_that_was_cut_off_is_missed(book: Lineage) -> None:
+    """A fresh workspace knows no line; that the last one is gone, or all, shows by the ledger's head."""
+    judged(book, "PASS")
+    judged(book, "FAIL", made="set-2")
+    lines = book.path.read_bytes().splitlines(keepends=True)
+    for kept in (lines[:-1], []):
+        book.path.write_bytes(b"".join(kept))
+        settled = judged(book, "PASS", made="set-3")
+        assert settled.verdict.status == "INCONCLUSIVE"
+        assert "Restore from one backup" in settled.verdict.reasons[0]
+        assert not book.clears(case(made="set-3"), verdict("PASS"))
+        with pytest.raises(Broken):
+            book.release(case(made="set-3"), ())
+    book.path.write_bytes(b"".join(lines))
+    assert judged(book, "PASS", made="set-3").verdict.status == "FAIL"
 
 
 def test_a_fail_is_never_softened_by_a_lost_ledger(book: Lineage) -> None:
@@ -234,6 +287,19 @@ def test_an_append_that_a_crash_cut_off_is_taken_away(book: Lineage) -> None:
     assert all(json.loads(line) for line in book.path.read_text().splitlines())
 
 
+def test_nothing_in_the_ledger_links_to_a_store(
+    book: Lineage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pseudonyms are hashed again; images have keyed names, which another key does not give."""
+    judged(book, "PASS", patients=hashed(["pseudonym-of-someone"]), images=named(["origin-of-an-image"]))
+    text = book.path.read_text()
+    assert not any(name in text for name in ("pseudonym-of-someone", "origin-of-an-image"))
+    (name,) = named(["origin-of-an-image"])
+    assert name in text
+    monkeypatch.setenv("PHANTOMSET_KEY_FILE", str(tmp_path / "another" / "key"))
+    assert named(["origin-of-an-image"]) != {name}
+
+
 def test_a_ledger_that_cannot_be_written_is_told(book: Lineage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk takes half a line, a lock that is no file none: both are told; no line is lost."""
     first = judged(book, "FAIL").entry
@@ -243,14 +309,8 @@ def test_a_ledger_that_cannot_be_written_is_told(book: Lineage, monkeypatch: pyt
         with pytest.raises(WorkspaceError, match="No space left"):
             judged(book, "PASS", made="set-2")
     assert judged(book, "PASS", made="set-3").verdict.status == "FAIL"
-    assert first in book.path.read_text()
-    book.path.with_suffix(".lock").unlink()
-    book.path.with_suffix(".lock").mkdir()
+    assert first in book.chain.path.read_text()
+    book.chain.path.with_suffix(".lock").unlink()
+    book.chain.path.with_suffix(".lock").mkdir()
     with pytest.raises(WorkspaceError, match="key's folder"):
         judged(book, "PASS", made="set-4")
-
-
-def test_pseudonyms_do_not_stand_in_the_ledger(book: Lineage) -> None:
-    """They are hashed again: the ledger links to no store."""
-    judged(book, "PASS", patients=hashed(["pseudonym-of-someone"]))
-    assert "pseudonym-of-someone" not in book.path.read_text()

@@ -104,7 +104,8 @@ def test_a_deleted_ledger_blocks_the_next_set(
 ) -> None:
     """A workspace that holds judgements does not believe in a ledger without them: INCONCLUSIVE."""
     stages.run(job())
-    (own_place / "config" / "judgements.jsonl").unlink()
+    for name in ("judgements.jsonl", "judgements.head"):
+        (own_place / "config" / name).unlink()
     outcome = stages.run(job(small(seed=4)))
     assert outcome.judgement is not None
     assert outcome.judgement.verdict.status == "INCONCLUSIVE"
