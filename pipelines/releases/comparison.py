@@ -104,4 +104,4 @@ def _json(path: Path) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise ReleaseError(f"release: {path.parent} holds no {path.name} that can be read")
-    return content
+    return cast("dict[str, Any]", content)
