@@ -1,6 +1,6 @@
 """Judge a synthetic set: every check, the controls and the gate. No recipe, no training, no Prefect."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -142,21 +142,23 @@ def examine(context: Context, axes: Sequence[Axis] = gate.AXES, report: Report =
 
 
 def _guarded(
-    name: str, axis: Axis, run: Callable[[], Sequence[Finding]], report: Report
+    name: str, axis: Axis, run: Callable[[], Iterable[Finding]], report: Report
 ) -> Sequence[Finding]:
-    """Return the findings of a step; an INCONCLUSIVE one where it breaks down."""
+    """Return the findings of a step; an INCONCLUSIVE one, after those it had, where it breaks down."""
+    findings: list[Finding] = []
     try:
-        findings = list(run())
+        for finding in run():
+            findings.append(finding)  # noqa: PERF402 - what came before a breakdown is kept
     except Interrupted:
         raise  # somebody wants the run to stop; that says nothing about the set
     except Exception as error:
         # Whatever breaks, the set does not pass. The type alone is told: a message may carry values.
         advice = f"The check broke down ({type(error).__name__}); its input may be too small or degenerate."
-        findings = [
+        findings.append(
             Finding(
                 check=name, metric="could not be evaluated", axis=axis, status="INCONCLUSIVE", advice=advice
             )
-        ]
+        )
     for finding in findings:
         if finding.status != "REPORTED":
             group = "" if finding.group == "all" else f", {finding.group}"

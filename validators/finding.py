@@ -1,6 +1,6 @@
 """What a check says, what it looks at, and what the gate decides."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -89,14 +89,15 @@ class Rules:
 class Check:
     """One question, as its file exports it under the name ``CHECK``.
 
-    ``run(context)`` returns its findings; `audit.Context` carries evidence, rules, features and seed.
+    ``run(context)`` returns its findings, or yields them: then those before a breakdown are kept. `Context`
+    carries evidence, rules, features and seed.
     """
 
     name: str
     question: str
     axis: Axis
     required: bool
-    run: Callable[[Any], Sequence[Finding]]
+    run: Callable[[Any], Iterable[Finding]]
     source: str = ""
 
 

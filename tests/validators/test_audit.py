@@ -12,6 +12,7 @@ from phantomset.data.errors import Interrupted
 from phantomset.data.records import ImageSet
 from phantomset.validators import audit, classifier, gate, lessons
 from phantomset.validators.checks import attacks, copies
+from phantomset.validators.context import Context
 from phantomset.validators.finding import Check, Evidence, Rules, Verdict
 
 from .conftest import make_evidence, with_synthetic
@@ -85,6 +86,15 @@ def test_a_check_that_breaks_down_blocks(tiny: Evidence, monkeypatch: pytest.Mon
     assert finding.status == "INCONCLUSIVE"
     assert "ZeroDivisionError" in finding.advice
     assert "4711" not in repr(verdict) + "".join(said)
+
+
+def test_what_was_found_before_a_breakdown_is_kept(tiny: Evidence) -> None:
+    """One reference patient: that 300 are needed is told, although T and H cannot be compared with it."""
+    patients = tiny.reference.patients
+    context = Context(replace(tiny, reference=tiny.reference.take(patients == patients[0])), DEMO, 0)
+    splits = [f for f in audit.examine(context, ("privacy",)) if f.check == "splits"]
+    assert [f.status for f in splits] == ["PASS", "PASS", "INCONCLUSIVE", "INCONCLUSIVE"]
+    assert "n_R = 1 patients; 300 are needed" in splits[2].advice
 
 
 def test_an_interruption_is_no_finding(tiny: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
