@@ -79,7 +79,7 @@ class Draft:
         counts: what ingest and split saw.
         curve: rows of train.jsonl in order: ``images`` shown so far, and named numbers.
         notes: sentences about the cohort, such as "pixels were not screened for burned-in text".
-        events: what happened in training: ``code``, ``images`` shown so far, ``message``.
+        events: what happened in training: ``code``, ``images`` shown so far, ``message``, ``advice``.
         versions: versions of the packages that made the set.
         created: ISO date; the one thing in a release that depends on the day.
         recipe_digest: digest of the recipe without its paths; made from `recipe` where it is empty.

@@ -182,6 +182,8 @@ def train(job: Job, cohort: Cohort, split: Split) -> tuple[Checkpoint, str, bool
     """Return the trained generator; a training that was interrupted goes on where it stopped."""
     checkpoint, made = making.train(job.recipe, job.workspace, job.machine, cohort, split, job.watch.training)
     job.ledger.keep_training(making.checkpoint_folder(job.recipe, job.workspace, split) / "train.jsonl")
+    for event in checkpoint.events:
+        job.ledger.log("training", **event)
     return checkpoint, checkpoint.digest, made
 
 

@@ -73,7 +73,7 @@ class _Lines:
 
     def _training(self, progress: Any) -> None:
         for event in progress.events:
-            self._print(f"{event['code']}: {event['message']}")
+            self._print(event_note(event))
         self._print(training_note(progress), always=progress.done)
 
     def _say(self, text: str) -> None:
@@ -105,7 +105,7 @@ class _Bars:
 
     def _training(self, progress: Any) -> None:
         for event in progress.events:
-            self._progress.console.print(f"[yellow]{event['code']}[/] {event['message']}")
+            self._progress.console.print(Text(event_note(event), style="yellow"))
         self._update(
             total=progress.budget_images, completed=progress.images_seen, note=training_note(progress)
         )
@@ -126,6 +126,11 @@ def training_note(progress: Any) -> str:
         f"{share:4.0%}  {progress.images_seen:,} of {progress.budget_images:,} images, "
         f"{progress.images_per_second:,.0f} images/s, {duration(progress.seconds_left)} left"
     )
+
+
+def event_note(event: dict[str, Any]) -> str:
+    """Return what happened in a training and what to do about it, in one line."""
+    return f"{event['code']}: {event['message']}. {event['advice']}"
 
 
 def end_note(entry: Entry) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 from phantomset.data.errors import AWAITS_SIGN_OFF, BUG, FAILED, INCONCLUSIVE, OK
 from phantomset.data.quarantine.ledger import CODES
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines.cli.console import duration, status, table
+from phantomset.pipelines.cli.console import duration, event_note, status, table
 from phantomset.pipelines.draft import Counts
 from phantomset.pipelines.judgement.auditing import Audited
 from phantomset.pipelines.judgement.judging import Judgement, counts
@@ -117,7 +117,7 @@ def _trained(outcome: Outcome) -> Group:
     took = f"in {duration(entry.seconds)}" if entry.made else "in an earlier run"
     rows.add_row("generator", f"{checkpoint.family}, {checkpoint.images_seen:,} images seen, {took}")
     for event in checkpoint.events:
-        rows.add_row("event", f"{event['code']}: {event['message']}")
+        rows.add_row("event", event_note(event))
     if outcome.synthetic:
         rows.add_row("set", f"{outcome.synthetic.count:,} labelled synthetic images")
     return Group(rows)

@@ -207,7 +207,7 @@ def _judgement(
         counts=counts(material.cohort, material.split),
         curve=curve,
         notes=(*material.cohort.notes, *settled.notes, *_left_out_note(case.left_out)),
-        events=tuple(_event(event) for event in material.checkpoint.events),
+        events=material.checkpoint.events,
         versions=versions(),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         recipe_digest=recipe.digest,
@@ -269,10 +269,6 @@ def _left_out_note(names: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     listed = ", ".join(names)
     return (f"Left out of the release by gate.leave_out: {listed}. What remains was judged again by itself.",)
-
-
-def _event(event: dict[str, Any]) -> dict[str, Any]:
-    return {"images_seen": event["images"], "what": f"{event['code']}: {event['message']}"}
 
 
 def counts(cohort: Cohort, split: Split) -> Counts:

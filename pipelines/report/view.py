@@ -348,7 +348,5 @@ def _flat(value: Any, before: str = "") -> list[tuple[str, str]]:
 
 
 def _event(event: dict[str, Any]) -> str:
-    """Return a training event as a sentence: the engine's message, and after how many images it came."""
-    seen = event.get("images", event.get("images_seen"))
-    text = str(event.get("message", event.get("code", "something happened")))
-    return f"After {int(seen):,} images: {text}" if isinstance(seen, int | float) else words.capital(text)
+    """Return a training event in sentences: after how many images, what happened, what to do about it."""
+    return f"After {event['images']:,} images, {event['code']}: {event['message']}. {event['advice']}"

@@ -45,11 +45,12 @@ def test_a_log_gets_whole_lines_at_a_low_rate(capsys: pytest.CaptureFixture[str]
 
 
 def test_events_of_the_training_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """A roll-back is not lost between two lines of progress."""
+    """A roll-back is not lost between two lines of progress, nor what to do about it."""
+    event = {"code": "collapse", "message": "went back to step 3", "advice": "Give more images."}
     with console.watching() as watch:
         watch.begin("train")
-        watch.training(progress(5, events=({"code": "collapse", "message": "went back to step 3"},)))
-    assert "collapse: went back to step 3" in capsys.readouterr().err
+        watch.training(progress(5, events=(event,)))
+    assert "collapse: went back to step 3. Give more images." in capsys.readouterr().err
 
 
 def test_a_stage_that_found_its_result_says_so(capsys: pytest.CaptureFixture[str]) -> None:

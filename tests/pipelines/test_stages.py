@@ -1,5 +1,7 @@
 """Stages: noun in, noun out; what exists is not made again; wrong input leaves nothing behind."""
 
+import io
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from phantomset.data.errors import ModelError, SourceError, SplitError
-from phantomset.pipelines import stages
+from phantomset.ganmodels.step import Stepper
+from phantomset.pipelines import report, stages
+from phantomset.pipelines.cli import summary
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job, Outcome
 from phantomset.pipelines.synthesis import making
+
+
+PUBLIC_PAGE, RESTRICTED_PAGE = report.public_html, report.restricted_html
+"""The real pages: the scripted judges come with pages of one line."""
 
 
 def files(root: Path) -> set[Path]:
@@ -37,6 +46,44 @@ def test_a_whole_run_publishes(job: Callable[..., Job], judges: Any) -> None:
     lines = [json.loads(line) for line in (work.ledger.folder / "ledger.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in lines] == list(stages.STAGES)
     assert all(line["made"] for line in lines)
+
+
+def test_what_happened_in_training_is_told(
+    job: Callable[..., Job], judges: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event of the engine, with its advice, is in the run's log, in both reports and in the last table."""
+    monkeypatch.setattr(report, "public_html", PUBLIC_PAGE)
+    monkeypatch.setattr(report, "restricted_html", RESTRICTED_PAGE)
+    short_once(monkeypatch)
+    work = job()
+    outcome = stages.run(work)
+    assert outcome.checkpoint is not None
+    (event,) = outcome.checkpoint.events
+    assert event["code"] == "out-of-memory"
+    assert work.ledger.folder is not None
+    lines = [json.loads(line) for line in (work.ledger.folder / "log.jsonl").read_text().splitlines()]
+    (logged,) = [line for line in lines if line["event"] == "training"]
+    assert {name: logged[name] for name in event} == event
+    assert outcome.released is not None
+    assert outcome.judgement is not None
+    told = f"After 0 images, out-of-memory: {event['message']}. {event['advice']}"
+    for page in (outcome.released / "report.html", outcome.judgement.report):
+        assert told in page.read_text()
+    stream = io.StringIO()
+    summary.show(Console(file=stream, width=400), outcome, work.ledger)
+    assert f"{event['message']}. {event['advice']}" in stream.getvalue()
+
+
+def short_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let memory not suffice for the first batch that is tried."""
+    move, calls = Stepper._move, itertools.count()
+
+    def moved(self: Stepper, player: Any, shards: Any) -> Any:
+        if next(calls) == 0:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return move(self, player, shards)
+
+    monkeypatch.setattr(Stepper, "_move", moved)
 
 
 def test_a_rerun_does_no_work_and_gives_the_same_digests(job: Callable[..., Job], judges: Any) -> None:
