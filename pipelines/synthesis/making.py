@@ -253,7 +253,7 @@ def generate(
     if recipe.generate.through is not None:
         from phantomset.pipelines.synthesis.translation import through
 
-        images = through(workspace, recipe.generate.through, images, labels, machine.device)
+        images = through(workspace, recipe.generate.through, images, machine.device)
     made = ImageSet(images, labels, np.full(len(labels), -1, dtype=np.int64), cohort.label_names)
     noun = SyntheticSet(set_digest(made), checkpoint.digest, seed, len(labels), cohort.label_names)
     _store(workspace, folder, made, noun)

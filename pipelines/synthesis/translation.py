@@ -31,9 +31,13 @@ KEPT_FLOOR = 0.5
 """Share of the agreement between an image and its own translation, beyond that of strangers, under which the
 user is warned: half of what could be kept is gone. A rule of thumb, no proof that less is safe."""
 
-WARNING = (
+CHANGED = (
     "anatomy changed: edges of the translations agree too little with those of their sources. Findings may "
     "be invented or removed, so labels no longer hold; look at the pictures before you use them."
+)
+WORSE = (
+    "worse than before: edges of the translations agree less with the truth than those of their sources did. "
+    "Train longer, or bring more images; look at the pictures before you use them."
 )
 
 
@@ -46,7 +50,7 @@ class Translated:
         folder: that folder: the model, ``translations.npz`` (images, labels, patients), a picture, figures.
         count: images translated.
         figures: medians over the holdout's images.
-        warning: what the user must know; None where anatomy was kept.
+        warning: what the user must know; None where anatomy was kept, or came nearer to the truth.
     """
 
     name: str
@@ -130,10 +134,16 @@ def run(
     sources = [_sources(task, part) for part in parts]
     made = [_translate(recipe, machine, folder / "model", part) for part, _ in sources]
     figures = measure(sources[1][0].images, made[1], sources[1][1])
-    is_changed = figures["edges_kept"] < KEPT_FLOOR and sources[1][1] is None
     _store(folder, [part for part, _ in sources], made, figures)
     count = sum(len(each) for each in made)
-    return Translated(name, folder, count, figures, WARNING if is_changed else None)
+    return Translated(name, folder, count, figures, warning_of(figures))
+
+
+def warning_of(figures: dict[str, float]) -> str | None:
+    """Return what to warn of, by the figures that `measure` gave; None where all is well."""
+    if "edges_before" in figures:
+        return WORSE if figures["edges_after"] < figures["edges_before"] else None
+    return CHANGED if figures["edges_kept"] < KEPT_FLOOR else None
 
 
 def _train(
@@ -160,7 +170,14 @@ def _train(
 def _translate(recipe: Recipe, machine: Machine, folder: Path, part: ImageSet) -> np.ndarray:
     from phantomset.ganmodels.translate import translate
 
-    return translate(folder, part.images, part.labels, seed_of(recipe.seed, "translate"), machine.device)
+    return translate(
+        folder, part.images, from_source(part.images), seed_of(recipe.seed, "translate"), machine.device
+    )
+
+
+def from_source(images: np.ndarray) -> np.ndarray:
+    """Return, for each image, the domain that it comes from, ``(N,) int64``: the first, the source's."""
+    return np.zeros(len(images), np.int64)
 
 
 def training_set(task: TranslateSettings, images: ImageSet) -> ImageSet:
@@ -190,15 +207,14 @@ def blank_training_set(task: TranslateSettings, images: ImageSet) -> ImageSet:
 
 
 def _sources(task: TranslateSettings, images: ImageSet) -> tuple[ImageSet, np.ndarray | None]:
-    """Return the images to translate, and what they should become, where that is known."""
+    """Return the images to translate, each with its own class, and what they should become, if known."""
     if task.task == "denoise":
         return dataclasses.replace(images, images=noisy(images.images, task.noise_levels)), images.images
     if task.task == "upscale":
         return dataclasses.replace(images, images=coarse(images.images, task.factor)), images.images
     own, other = (_members(images, name) for name in (task.source, task.target))
     if task.task == "domains":
-        found = images.take(own)
-        return dataclasses.replace(found, labels=np.zeros(len(own), np.int64)), None
+        return images.take(own), None
     keys = images.attributes.get(PAIR)
     if keys is None:
         raise ModelError("translate: no image belongs to a pair. Say in source.pair what pairs share.")
@@ -286,10 +302,10 @@ def _store(folder: Path, parts: list[ImageSet], made: list[np.ndarray], figures:
         raise WorkspaceError(f"translations: cannot write to {folder} ({error.strerror}).") from None
 
 
-def through(
-    workspace: Workspace, name: str, images: np.ndarray, labels: np.ndarray, device: str
-) -> np.ndarray:
+def through(workspace: Workspace, name: str, images: np.ndarray, device: str) -> np.ndarray:
     """Return synthetic candidates ``(N, C, H, W)`` uint8 translated by a finished translation run.
+
+    Every candidate is taken for an image of the source's domain, whatever its class: classes are no domains.
 
     Raises:
         ModelError: there is no such run, or its images have another shape.
@@ -302,4 +318,4 @@ def through(
             f"generate.through: no translation {name!r} in this workspace. `phantomset translate RECIPE` "
             "prints the name of what it made."
         )
-    return translate(folder, images, labels, 0, device)
+    return translate(folder, images, from_source(images), 0, device)

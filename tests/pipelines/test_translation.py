@@ -1,5 +1,6 @@
 """Translating images: what is learned, what is measured, what stays restricted."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,16 @@ import pytest
 
 from phantomset.data.errors import ModelError, RecipeError
 from phantomset.data.records import ImageSet
-from phantomset.pipelines.recipe import TranslateSettings
+from phantomset.data.workspace import Workspace
+from phantomset.ganmodels.engine import train
+from phantomset.ganmodels.families import cyclegan
+from phantomset.ganmodels.plan import TrainingPlan
+from phantomset.ganmodels.translate import translate
+from phantomset.pipelines import stages
+from phantomset.pipelines.recipe import Recipe, TranslateSettings
 from phantomset.pipelines.recipes import recipe_file
-from phantomset.pipelines.synthesis import translation
+from phantomset.pipelines.stages import Job
+from phantomset.pipelines.synthesis import making, translation
 
 
 def _images(count: int = 12) -> ImageSet:
@@ -103,3 +111,73 @@ def test_only_translation_recipes_translate(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has no section translate"):
         translation.task_of(recipe_file.read("pneumoniamnist").recipe)
     assert translation.task_of(recipe_file.read("retina-vessels").recipe).task == "pairs"
+
+
+def test_a_translation_keeps_the_class_of_its_source() -> None:
+    """The translator is told domain 0; what is stored beside an image is its own class, by its name."""
+    images = _images()
+    sources, truth = translation._sources(
+        TranslateSettings(task="domains", source="map", target="photo"), images
+    )
+    assert truth is None
+    assert {images.label_names[label] for label in sources.labels} == {"map"}
+    assert not translation.from_source(sources.images).any()
+
+
+def test_what_is_warned_of() -> None:
+    """With a truth, coming no nearer to it; without one, half of the edges gone."""
+    known = {"edges_kept": 0.1, "edges_before": 0.7}
+    assert translation.warning_of({**known, "edges_after": 0.69}) == translation.WORSE
+    assert translation.warning_of({**known, "edges_after": 0.7}) is None
+    assert translation.warning_of({"edges_kept": 0.49}) == translation.CHANGED
+    assert translation.warning_of({"edges_kept": 0.51}) is None
+
+
+NAME = "0123456789abcdef"
+
+
+def _translator(workspace: Workspace, mode: str) -> Path:
+    """Train a translator of 8 px for four steps, under a name."""
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (32, 1, 8, 8), dtype=np.uint8), np.arange(32) % 2
+    images = ImageSet(pixels, labels, np.arange(32), ("a", "b"))
+    settings = cyclegan.Settings.model_validate({"mode": mode, "width": 4, "blocks": 1})
+    folder = workspace.restricted("translations", NAME)
+    folder.mkdir(mode=0o700)
+    for _ in train(images, "cyclegan", settings, TrainingPlan(32, 8, threads=1), folder / "model"):
+        pass
+    return folder / "model"
+
+
+@pytest.mark.parametrize("mode", ["cycle", "contrastive"])
+def test_candidates_of_every_class_are_translated(
+    job: Callable[..., Job], small: Callable[..., Recipe], mode: str
+) -> None:
+    """`generate.through` sends all ten classes of digits from the source's domain, and changes no label."""
+    bare = job()
+    before = stages.run(bare, "generate").synthetic
+    model = _translator(bare.workspace, mode)
+    after = stages.run(job(small(generate={"count": 30, "through": NAME})), "generate").synthetic
+    assert before is not None
+    assert after is not None
+    plain, made = (making.load_images(bare.workspace, each) for each in (before, after))
+    assert len(set(plain.labels)) == 10
+    assert np.array_equal(made.labels, plain.labels)
+    wanted = translate(model, plain.images, np.zeros(30, np.int64), 0)
+    assert np.array_equal(made.images, wanted)
+    assert all((made.images != plain.images).any(axis=(1, 2, 3)))
+
+
+def test_candidates_need_a_translation_that_is_there(job: Callable[..., Job]) -> None:
+    """An unknown name is refused with the command that prints names."""
+    blank = np.zeros((1, 1, 8, 8), np.uint8)
+    with pytest.raises(ModelError, match=r"no translation 'f{16}'.*phantomset translate"):
+        translation.through(job().workspace, "f" * 16, blank, "cpu")
+
+
+def test_run_refuses_a_recipe_that_translates(job: Callable[..., Job], small: Callable[..., Recipe]) -> None:
+    """What a patient's image becomes is never published: `run` stops before anything is read."""
+    work = job(small(translate={"task": "denoise"}, model={"family": "pix2pix"}))
+    with pytest.raises(RecipeError, match="never published"):
+        stages.run(work)
+    assert work.ledger.folder is None
