@@ -11,7 +11,7 @@ from phantomset.data.errors import Interrupted
 from phantomset.data.records import ImageSet
 from phantomset.validators import controls, gate
 from phantomset.validators.context import Context
-from phantomset.validators.finding import Axis, Check, Evidence, Finding, Rules, Verdict
+from phantomset.validators.finding import Axis, Check, Evidence, EvidenceError, Finding, Rules, Verdict
 from phantomset.validators.weights import Weights
 
 CHECKS = "phantomset.validators.checks"
@@ -152,8 +152,11 @@ def _guarded(
     except Interrupted:
         raise  # somebody wants the run to stop; that says nothing about the set
     except Exception as error:
-        # Whatever breaks, the set does not pass. The type alone is told: a message may carry values.
+        # Whatever breaks, the set does not pass. Of what nobody foresaw the type alone is told: a message may
+        # carry values.
         advice = f"The check broke down ({type(error).__name__}); its input may be too small or degenerate."
+        if isinstance(error, EvidenceError):
+            advice = str(error)
         findings.append(
             Finding(
                 check=name, metric="could not be evaluated", axis=axis, status="INCONCLUSIVE", advice=advice

@@ -12,7 +12,7 @@ from phantomset.validators.crossfit import DRAWS, redrawn
 from phantomset.validators.distances import Candidates, Measured, Table, measure
 from phantomset.validators.extractors import Extractor, fit_extractors
 from phantomset.validators.features import Space, fit_spaces
-from phantomset.validators.finding import Evidence, Rules
+from phantomset.validators.finding import Evidence, EvidenceError, Rules
 from phantomset.validators.lessons import Side, teach
 from phantomset.validators.measures.density import log_density
 from phantomset.validators.policy import EXPOSED_SHARE
@@ -262,15 +262,29 @@ class Context:
         """Return features ``(N, D)`` of a part of the evidence: train, holdout, reference or synthetic.
 
         Raises:
-            ValueError: a feature is not a finite number.
+            EvidenceError: a feature is not a finite number.
         """
         key = (extractor, part)
         if key not in self._features:
             found = self.extractors[extractor].features(getattr(self.evidence, part).images)
             if not np.isfinite(found).all():
-                raise ValueError(f"{extractor}: features of the {part} images are not finite.")
+                raise EvidenceError(
+                    f"The {extractor} extractor's features of the {part} images are not finite: look for "
+                    "damaged weights, and for images unlike all others."
+                )
             self._features[key] = found
         return self._features[key]
+
+    def need(self, images: int, *parts: str) -> None:
+        """Go on only if each of some parts of the evidence has so many images.
+
+        Raises:
+            EvidenceError: one has fewer.
+        """
+        found = {part: len(getattr(self.evidence, part)) for part in parts}
+        if min(found.values()) < images:
+            counts = ", ".join(f"{count} {part}" for part, count in found.items())
+            raise EvidenceError(f"There are {counts} images; at least {images} of each kind are needed.")
 
     def equal_features(self, extractor: str) -> dict[str, np.ndarray]:
         """Return features of synthetic, train and holdout images, equally many of each, drawn at random.

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from phantomset.data.records import ImageSet
 from phantomset.validators.features import Space
+from phantomset.validators.finding import EvidenceError
 from phantomset.validators.measures.density import gaussian_kernels
 from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
+from phantomset.validators.policy import LEAST_REFERENCE
 
 ENCODED_AT_ONCE = 32
 """Queries with variants encoded together: with 50 variants of 24x24 px that is 4 MiB."""
@@ -235,7 +237,7 @@ def measure(
         with_kernels: also Gaussian kernels, their bandwidth the median nearest distance within R.
 
     Raises:
-        ValueError: R has one patient, or images that do not differ.
+        EvidenceError: R has one patient, or images that do not differ.
     """
     everything = np.concatenate([reference.images, *(part.images for part in sets)])
     encoded = Encoded.of(space, everything)
@@ -293,7 +295,10 @@ def _to_reference(space: Space, encoded: Encoded, reference: ImageSet) -> tuple[
     spacing = nearest[:count].numpy()
     # A reference of one patient has no other to compare with: no spacing, no judgement.
     if not np.isfinite(spacing).all() or not (spacing > 0).any():
-        raise ValueError(f"{space.name}: the reference images do not differ, or come from one patient.")
+        raise EvidenceError(
+            f"The reference images come from one patient, or do not differ ({space.name}); "
+            f"{LEAST_REFERENCE} reference patients with images of their own are needed."
+        )
     return spacing, nearest[count:].numpy()
 
 

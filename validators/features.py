@@ -14,8 +14,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor
 
+from phantomset.validators.finding import EvidenceError
 from phantomset.validators.ladder import Rung, blend, blur, elastic, make_copies, noise, to_uint8
 from phantomset.validators.measures.neighbours import nearest
+from phantomset.validators.policy import LEAST_REFERENCE
 from phantomset.validators.wavelets import wavelet_features
 
 LARGEST_PX = 32
@@ -47,6 +49,7 @@ BLURS_PX = (0.7, 1.0, 1.4, 1.9)
 """Of a blurred copy the edges are those of the blurred original, and of no other image."""
 
 COARSE_PX = 12
+LEAST_IMAGES = 10
 
 Encoder = Callable[[np.ndarray, torch.dtype], Tensor]
 
@@ -134,10 +137,13 @@ def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
     ``tex`` two-layer wavelet texture.
 
     Raises:
-        ValueError: fewer than 10 reference images, or images that `pixels` refuses.
+        ValueError: images that `pixels` refuses; an `EvidenceError` for fewer than 10 images.
     """
-    if len(reference) < 10:
-        raise ValueError(f"fit_spaces: {len(reference)} reference images; at least 10 are needed.")
+    if len(reference) < LEAST_IMAGES:
+        raise EvidenceError(
+            f"The reference has {len(reference)} images; {LEAST_IMAGES} at the very least are needed to fit "
+            f"a representation, and {LEAST_REFERENCE} reference patients."
+        )
     return (
         _simple("pix", lambda images, dtype: unit(pixels(images, dtype).flatten(1))),
         _simple("hp", lambda images, dtype: unit(edges(images, dtype).flatten(1))),

@@ -66,6 +66,14 @@ class Evidence:
     has_patients: bool = True
 
 
+class EvidenceError(ValueError):
+    """The evidence does not suffice for a figure.
+
+    The message becomes the finding's advice, so it says what is missing and what would do, and carries names
+    of parts and counts alone.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the recipe fixed before training.

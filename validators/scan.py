@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from phantomset.validators.finding import EvidenceError
 from phantomset.validators.measures.permutation import min_p_of_each
-from phantomset.validators.measures.tail import fit_tail
-from phantomset.validators.policy import ALPHA_FAMILY, ALPHA_SCAN
+from phantomset.validators.measures.tail import LEAST_TAIL, fit_tail
+from phantomset.validators.policy import ALPHA_FAMILY, ALPHA_SCAN, LEAST_HOLDOUT_SCAN
 from phantomset.validators.scores import Nearness, attack_scores, auc_columns, concentrated_columns
 
 
@@ -30,8 +31,18 @@ class Scan:
 
 
 def scan(q: Mapping[str, np.ndarray], is_train: np.ndarray) -> Scan:
-    """Return the copy scan of patients' least calibrated distances ``(P,)``, by space."""
+    """Return the copy scan of patients' least calibrated distances ``(P,)``, by space.
+
+    Raises:
+        EvidenceError: there is one holdout patient, and so no tail.
+    """
     train = int(is_train.sum())
+    holdout = len(is_train) - train
+    if holdout < LEAST_TAIL:
+        raise EvidenceError(
+            f"n_H = {holdout} patients; the copy scan needs {LEAST_HOLDOUT_SCAN} in the holdout, 600 for the "
+            "whole suite, 1,100 to be safe."
+        )
     p, alarm, train_below, holdout_below = {}, {}, {}, {}
     for name, values in q.items():
         tail = fit_tail(values[~is_train])

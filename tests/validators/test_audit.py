@@ -151,32 +151,93 @@ def test_sets_that_cannot_be_judged(tiny: Evidence, damage, message: str) -> Non
     assert any(message in reason for reason in verdict.reasons)
 
 
+def of_one_patient(part: ImageSet) -> ImageSet:
+    return part.take(part.patients == part.patients[0])
+
+
+BY_DISTANCE = ("copies", "attacks", "strength", "subgroups")
+BY_REFERENCE = (*BY_DISTANCE, "splits", "attributes", "copying_test")
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "said"),
     [
-        lambda e: replace(e, synthetic=changed(e.synthetic, images=np.full_like(e.synthetic.images, 77))),
-        lambda e: replace(e, reference=changed(e.reference, images=np.zeros_like(e.reference.images))),
-        lambda e: replace(
-            e, reference=changed(e.reference, patients=np.full_like(e.reference.patients, 10**6))
+        pytest.param(
+            lambda e: replace(e, synthetic=changed(e.synthetic, images=np.full_like(e.synthetic.images, 77))),
+            {},
+            id="constant",
         ),
-        lambda e: replace(e, synthetic=e.synthetic.take(np.arange(3))),
-        lambda e: replace(e, train=e.train.take(e.train.patients == e.train.patients[0])),
-        lambda e: replace(e, train=changed(e.train, labels=np.zeros_like(e.train.labels))),
-    ],
-    ids=[
-        "constant",
-        "constant-reference",
-        "one-reference-patient",
-        "three-images",
-        "one-patient",
-        "one-label",
+        pytest.param(
+            lambda e: replace(e, reference=changed(e.reference, images=np.zeros_like(e.reference.images))),
+            dict.fromkeys(
+                BY_DISTANCE, "do not differ (scanpca); 300 reference patients with images of their own"
+            ),
+            id="constant-reference",
+        ),
+        pytest.param(
+            lambda e: replace(
+                e, reference=changed(e.reference, patients=np.full_like(e.reference.patients, 10**6))
+            ),
+            dict.fromkeys(BY_DISTANCE, "come from one patient, or do not differ"),
+            id="reference-of-one-patient",
+        ),
+        pytest.param(
+            lambda e: replace(e, reference=of_one_patient(e.reference)),
+            dict.fromkeys(
+                BY_REFERENCE,
+                "has 1 images; 10 at the very least are needed to fit a representation, and 300 reference",
+            ),
+            id="one-reference-patient",
+        ),
+        pytest.param(
+            lambda e: replace(e, holdout=of_one_patient(e.holdout)),
+            {
+                "copies": "n_H = 1 patients; the copy scan needs 200",
+                "attacks": "n_H = 1 patients; the attack family needs 100",
+                "strength": "n_H = 1 patients; about 600",
+                "splits": " train, 1 holdout images; at least 2 of each kind",
+                "copying_test": " train, 1 holdout images; at least 2 of each kind",
+                "frechet": "1 images for 50 features; 250 are needed",
+                "kernel": "1 holdout images; at least 2 of each kind",
+            },
+            id="one-holdout-patient",
+        ),
+        pytest.param(
+            lambda e: replace(e, synthetic=e.synthetic.take(np.arange(3))),
+            {"coverage": "3 images; at least 50"},
+            id="three-images",
+        ),
+        pytest.param(
+            lambda e: replace(e, synthetic=e.synthetic.take(np.arange(1))),
+            {
+                "coverage": "1 images; at least 50",
+                "frechet": "1 images for 50 features; 250 are needed",
+                "kernel": "There are 1 synthetic",
+            },
+            id="one-image",
+        ),
+        pytest.param(
+            lambda e: replace(e, train=of_one_patient(e.train)),
+            {"strength": "n_T = 1 patients; about 600"},
+            id="one-patient",
+        ),
+        pytest.param(
+            lambda e: replace(e, train=changed(e.train, labels=np.zeros_like(e.train.labels))),
+            {"utility": "There is one class; a classifier needs two"},
+            id="one-label",
+        ),
     ],
 )
-def test_degenerate_sets_never_pass_and_never_raise(tiny: Evidence, damage) -> None:
-    """Constant images, one patient, three images: no traceback, no PASS."""
+def test_degenerate_sets_never_pass_and_say_what_is_missing(
+    tiny: Evidence, damage, said: dict[str, str]
+) -> None:
+    """Constant images, one patient, one image: no traceback, no PASS, and each check says what would do."""
     verdict = audit.judge(damage(tiny), DEMO, 0)
     assert verdict.status in ("INCONCLUSIVE", "FAIL")
-    assert verdict.reasons
+    assert not [f.check for f in verdict.findings if "broke down" in f.advice]
+    for check, words in said.items():
+        told = [f.advice for f in verdict.findings if f.check == check and f.status == "INCONCLUSIVE"]
+        assert any(words in advice for advice in told), (check, told)
 
 
 @pytest.mark.parametrize("shape", [{"channels": 3, "size_px": 24}, {"channels": 1, "size_px": 40}])

@@ -17,6 +17,7 @@ from phantomset.validators.measures.copying import (
 
 
 def _run(context: Context) -> Sequence[Finding]:
+    context.need(2, "train", "holdout")  # what has no neighbour of its own kind cannot be compared
     space, evidence = context.spaces[DENSITY_SPACE], context.evidence
 
     def encode(images: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from phantomset.validators.context import Context
-from phantomset.validators.finding import Check, Finding
+from phantomset.validators.finding import Check, EvidenceError, Finding
 from phantomset.validators.measures.frechet import frechet
 
 ROWS_PER_DIMENSION = 5
@@ -15,6 +15,13 @@ def _run(context: Context) -> Sequence[Finding]:
         parts = context.equal_features(name)
         n, dimensions = parts["holdout"].shape
         enough = n >= ROWS_PER_DIMENSION * dimensions
+        advice = (
+            ""
+            if enough
+            else f"{n} images for {dimensions} features; {ROWS_PER_DIMENSION * dimensions} are needed."
+        )
+        if n < 2:  # of one image there is no covariance at all
+            raise EvidenceError(advice)
         value, ceiling = (frechet(parts[part], parts["holdout"]) for part in ("synthetic", "train"))
         findings.append(
             Finding(
@@ -28,9 +35,7 @@ def _run(context: Context) -> Sequence[Finding]:
                 direction="lower is better",
                 n=n,
                 baseline=ceiling if enough else None,
-                advice=""
-                if enough
-                else f"{n} images for {dimensions} features; {ROWS_PER_DIMENSION * dimensions} are needed.",
+                advice=advice,
                 details={"over_real_real": value / max(extractor.null, 1e-12)},
             )
         )

@@ -8,6 +8,7 @@ from phantomset.validators.measures.kernel import kid
 
 
 def _run(context: Context) -> Sequence[Finding]:
+    context.need(2, "synthetic", "train", "holdout")
     findings = []
     for name, extractor in context.extractors.items():
         parts = context.equal_features(name)

@@ -79,6 +79,7 @@ def _reference_size(context: Context) -> Finding:
 
 def _exchangeable(context: Context) -> Finding:
     """Compare T and H: images by a kernel test, images per patient by a rank test, both by patient."""
+    context.need(2, "train", "holdout")
     members, rng = context.members, context.rng("splits")
     features = context.spaces[DENSITY_SPACE].candidates(context.real, torch.float32)[:, 0].numpy()
     owner, is_train = members.owner, members.is_train

@@ -7,6 +7,9 @@ import numpy as np
 ENOUGH = 20
 """Tail points. With 11 the exponent's lower bound is half of it, and mixtures of two images get through."""
 
+LEAST_TAIL = 2
+"""Values: a threshold, and one below it."""
+
 
 def hill_exponent(smallest: np.ndarray, threshold: float) -> float:
     """Return the Hill estimate ``k / Σ log(u / v)`` of a lower tail ``P(V < v) ~ v^a``.
@@ -66,10 +69,10 @@ def fit_tail(holdout: np.ndarray) -> Tail:
     A twentieth of them, or of a small holdout `ENOUGH`, but never more than a tenth.
 
     Raises:
-        ValueError: no value, or values that are not finite.
+        ValueError: fewer than 2 values, or values that are not finite.
     """
-    if len(holdout) < 2 or not np.isfinite(holdout).all():
-        raise ValueError(f"fit_tail: {len(holdout)} values; at least 2, all finite, are needed.")
+    if len(holdout) < LEAST_TAIL or not np.isfinite(holdout).all():
+        raise ValueError(f"fit_tail: {len(holdout)} values; at least {LEAST_TAIL}, all finite, are needed.")
     ordered = np.sort(holdout)
     # Floors, so that 10 tail points need 100 patients; the threshold itself is no tail point.
     twentieth, tenth = (int(np.floor(share * len(holdout) + 1e-9)) for share in (0.05, 0.1))
