@@ -110,6 +110,26 @@ def test_an_attribute_that_travels_with_its_images_is_inferred(visits: Evidence)
     assert found["Code"].value == pytest.approx(0.5, abs=0.1)
 
 
+def test_an_attribute_that_the_holdout_lacks_is_not_evaluated(visits: Evidence) -> None:
+    """A column without a value for H, or a label for T, has no control: NOT_EVALUATED, which does not block."""
+
+    def with_sex(part: ImageSet, value: str) -> ImageSet:
+        return replace(part, attributes={"Sex": np.full(len(part), value)})
+
+    case = replace(
+        visits,
+        train=replace(with_sex(visits.train, "F"), labels=np.full(len(visits.train), -1)),
+        holdout=with_sex(visits.holdout, ""),
+        synthetic=with_sex(visits.synthetic, "F"),
+    )
+    found = {f.group: f for f in attributes.CHECK.run(Context(case, Rules(), 0))}
+    assert {name: f.status for name, f in found.items()} == {
+        "label": "NOT_EVALUATED",
+        "Sex": "NOT_EVALUATED",
+    }
+    assert "n_T = 130, n_H = 0 patients with a value" in found["Sex"].advice
+
+
 def with_texts(part: ImageSet, cells: list[str]) -> ImageSet:
     return replace(part, attributes={"Report": np.resize(np.array(cells), len(part))})
 

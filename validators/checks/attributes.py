@@ -68,7 +68,8 @@ def _columns(context: Context) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def _judge(name: str, train: tuple[int, int], holdout: tuple[int, int], level: float) -> Finding:
-    status: Status = "INCONCLUSIVE"
+    # What one side does not know at all is missing; nothing can be said of it, and nothing is held up by it.
+    status: Status = "NOT_EVALUATED"
     advice = f"n_T = {train[1]}, n_H = {holdout[1]} patients with a value; both sides need some."
     excess = low = baseline = None
     if train[1] and holdout[1]:
