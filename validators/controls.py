@@ -137,13 +137,19 @@ def _pooled_finding(hits: dict[str, int], trials: dict[str, int]) -> Finding:
     low, high = clopper_pearson(noticed, total)
     passed = noticed >= POOLED_SHARE * total
     seen = [name for name in single if hits[name] >= LEAST_SHARE * trials[name]]
-    unseen = [f"{name} ({hits[name]} of {trials[name]})" for name in single if name not in seen]
+    unseen = [name for name in single if name not in seen]
+    by_hits: dict[tuple[int, int], list[str]] = {}
+    for name in sorted(seen, key=lambda name: -hits[name] / trials[name]):
+        by_hits.setdefault((hits[name], trials[name]), []).append(name)
+    alone = [f"{_proven(*counts)} of {'; '.join(names)}" for counts, names in by_hits.items()]
+    missed = "; ".join(f"{name} ({hits[name]} of {trials[name]})" for name in unseen)
     sentence = (
-        f"Would have caught one copy of a training image ({'; '.join(seen) or 'no kind'}): {one_hits} of "
-        f"{one_trials} planted were noticed, so at least {lower_bound(one_hits, one_trials):.0%} of such "
-        f"copies with 95% confidence ({COPIES} trials a kind: one kind alone proves less)."
-        + (f" Not reliably noticed: {'; '.join(unseen)}." if unseen else "")
+        "Would have caught one copy of a training image, all kinds together and with 95% confidence, in "
+        f"{_proven(one_hits, one_trials)} of cases; each kind by itself: {'. '.join(alone) or 'none'}."
+        + (f" Not reliably noticed: {missed}." if unseen else "")
     )
+    told = f"Would have caught one copy of a training image ({'; '.join(seen) or 'no kind'})."
+    told += f" Not reliably noticed: {'; '.join(unseen)}." if unseen else ""
     return Finding(
         check="positive_control",
         metric="copies of required kinds, noticed",
@@ -159,8 +165,13 @@ def _pooled_finding(hits: dict[str, int], trials: dict[str, int]) -> Finding:
         n=total,
         advice="" if passed else "Too few planted copies were noticed for a silence to mean anything.",
         restricted=True,
-        details={"power": sentence},
+        details={"power": sentence, "public_power": told},
     )
+
+
+def _proven(hits: int, trials: int) -> str:
+    """Return in words the share that trials prove, 95% one-sided, rounded down: more is not proven."""
+    return f"at least {int(100 * lower_bound(hits, trials))}% ({hits} of {trials})"
 
 
 # Positive: the attack family alone ------------------------------------------------------------------
@@ -171,6 +182,7 @@ def family_control(context: Context) -> Sequence[Finding]:
     pool = np.arange(len(LADDER) * _copies(context), context.view(PLANTED).size)
     exposed = min(context.exposed, context.synthetic_tail, len(pool))
     hits = {k: _family_hits(context, pool, k) for k in (0, exposed)}
+    again = hits[exposed]
     if hits[exposed] >= POWER * SEARCH_REPEATS:
         low, high = 1, exposed  # bisection: noticing grows with k
         while low < high:
@@ -178,14 +190,16 @@ def family_control(context: Context) -> Sequence[Finding]:
             hits[k] = hits[k] if k in hits else _family_hits(context, pool, k)
             low, high = (low, k) if hits[k] >= POWER * SEARCH_REPEATS else (k + 1, high)
         k95: int | None = high
+        if high < exposed:  # the least that a search finds had luck: its power is measured on fresh draws
+            again = _family_hits(context, pool, high, "again")
     else:
         k95 = None
-    return [_family_finding(context, exposed, hits, k95)]
+    return [_family_finding(context, exposed, hits, k95, again)]
 
 
-def _family_hits(context: Context, pool: np.ndarray, k: int) -> int:
+def _family_hits(context: Context, pool: np.ndarray, k: int, *names: str) -> int:
     """Return in how many of 59 repeats k planted copies make the concentrated family alarm."""
-    rng = context.rng("controls", "family", k)
+    rng = context.rng("controls", "family", k, *names)
     families = []
     for _ in range(SEARCH_REPEATS):
         near = planted(context.view(), context.view(PLANTED), rng.choice(pool, k, replace=False))
@@ -196,19 +210,21 @@ def _family_hits(context: Context, pool: np.ndarray, k: int) -> int:
     return sum(answer.p <= limit for answer in answers)
 
 
-def _family_finding(context: Context, exposed: int, hits: dict[int, int], k95: int | None) -> Finding:
+def _family_finding(
+    context: Context, exposed: int, hits: dict[int, int], k95: int | None, again: int
+) -> Finding:
+    """Return k₉₅ with its power: ``again`` of 59 repeats that did not choose it."""
     n, k = context.train_patients, k95 or exposed
-    low, high = clopper_pearson(hits[k], SEARCH_REPEATS)
     passed = k95 is not None and exposed == context.exposed
-    details: dict[str, object] = {"hits_by_k": dict(sorted(hits.items()))}
+    details: dict[str, object] = {"hits_by_k": dict(sorted(hits.items())), "hits_again": again}
     advice = ""
     if hits[0] >= POWER * SEARCH_REPEATS:
         details["power"] = "The attack family alarms on the set as it is: planted copies say nothing more."
     elif passed:
         details["k95_share"] = k / n
         details["power"] = (
-            f"Would have caught {k} exposed patients of {n:,} without the copy scan: "
-            f"noticed in {hits[k]} of {SEARCH_REPEATS} trials (95% interval {low:.0%} to {high:.0%})."
+            f"Would have caught {k} exposed patients of {n:,} without the copy scan in "
+            f"{_proven(again, SEARCH_REPEATS)} of cases, with 95% confidence."
         )
     elif exposed < context.exposed:
         advice = (

@@ -29,7 +29,9 @@ def test_planted_copies_are_noticed(clean: Context) -> None:
     pooled = findings[-1]
     assert pooled.status == "PASS"
     assert pooled.n == sum({1: 24, 10: 8}.get(rung.dose, 0) for rung in LADDER)
-    assert "Would have caught one copy of a training image (exact; noise 2/255; " in pooled.details["power"]
+    assert "Would have caught one copy of a training image" in pooled.details["power"]
+    assert "at least 88% (24 of 24) of exact; noise 2/255; " in pooled.details["power"]
+    assert "training image (exact; noise 2/255; " in pooled.details["public_power"]
     by_rung = {f.metric.split(": ", 1)[1]: f for f in findings[:-1]}
     assert by_rung["exact"].value == 1
     assert by_rung["patch"].status == "REPORTED"
@@ -42,6 +44,51 @@ def test_exposed_patients_are_noticed_without_the_scan(clean: Context) -> None:
     enough = hits[max(hits)] >= 0.95 * 59
     assert (finding.status == "PASS") == ("k95_share" in finding.details) == enough
     assert max(hits) == 9
+
+
+def test_the_power_statement_proves_what_it_says() -> None:
+    """Each kind stands beside the one-sided 95% bound of its own trials, rounded down: 18 of 24 proves .57.
+
+    By Clopper and Pearson: 24 of 24 proves .05^(1/24) = .8827, 18 of 24 .5653; no pool lends it more.
+    """
+    hits = {rung.name: 24 if rung.dose == 1 else 8 for rung in LADDER}
+    trials = dict(hits)
+    singles = [rung.name for rung in LADDER if rung.dose == 1]
+    hits[singles[2]], hits[singles[5]] = 18, 17
+    details = controls._pooled_finding(hits, trials).details
+    assert f"{24 * len(singles) - 13} of {24 * len(singles)}" in details["power"]
+    assert f"at least 88% (24 of 24) of {singles[0]}; {singles[1]}; {singles[3]}; " in details["power"]
+    assert f"at least 56% (18 of 24) of {singles[2]}. Not" in details["power"]
+    assert f"Not reliably noticed: {singles[5]} (17 of 24)." in details["power"]
+    assert not any(digit in details["public_power"] for digit in ("24", "18 of", "17 of", "%"))
+
+
+def test_the_power_of_k95_is_measured_on_draws_that_did_not_choose_it(
+    clean: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search whose k had luck: the sentence has the fresh draws' hits, and what these prove."""
+
+    def lucky(_context: Context, _pool: np.ndarray, k: int, *names: str) -> int:
+        return 55 if names else (59 if k >= 4 else 0)
+
+    monkeypatch.setattr(controls, "_family_hits", lucky)
+    (finding,) = CONTROLS["family_control"](clean)
+    assert (finding.status, finding.value) == ("PASS", 4)
+    assert "4 exposed patients of 300" in finding.details["power"]
+    assert "in at least 85% (55 of 59) of cases, with 95% confidence" in finding.details["power"]
+
+
+def test_k95_of_three_hundredths_was_not_searched(clean: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the least k is the one that was asked for first, its own draws stand: 57 of 59 proves .89."""
+
+    def weak(_context: Context, _pool: np.ndarray, k: int, *names: str) -> int:
+        assert not names
+        return 57 if k == 9 else 0
+
+    monkeypatch.setattr(controls, "_family_hits", weak)
+    (finding,) = CONTROLS["family_control"](clean)
+    assert (finding.status, finding.value) == ("PASS", 9)
+    assert "in at least 89% (57 of 59) of cases" in finding.details["power"]
 
 
 def test_the_dose_is_noticed(clean: Context) -> None:
