@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -37,6 +36,9 @@ LEAST_TOLD = 10
 """Smaller counts of real things are not told in public."""
 
 K95_BANDS = ((0.01, "<= 1% of T"), (0.03, "<= 3% of T"))
+
+NO_BAND = "not established"
+NO_POWER = "No control ran, so nothing can be said about what would have been noticed."
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
@@ -111,15 +113,12 @@ def _reason(finding: Finding) -> str:
 
 
 def power_statement(findings: Iterable[Finding]) -> str:
-    """Return in words what this judgement would have noticed, from the controls' own counts."""
-    parts = []
-    for finding in findings:
-        sentence = finding.details.get("power")
-        if isinstance(sentence, str) and sentence:
-            parts.append(sentence)
-    if not parts:
-        return "No control ran, so nothing can be said about what would have been noticed."
-    return " ".join(parts)
+    """Return in words what this judgement would have noticed, from the controls' own counts. Restricted."""
+    return " ".join(_told(findings, "power")) or NO_POWER
+
+
+def _told(findings: Iterable[Finding], key: str) -> list[str]:
+    return [str(finding.details[key]) for finding in findings if finding.details.get(key)]
 
 
 @cache
@@ -136,7 +135,8 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
     """Return the coarse verdict, the only form that leaves the data office.
 
     Status, axes, suite, rules, counts to two digits, the band of k₉₅, what was not evaluated, fidelity to
-    two digits, and the power statement. No p-value, threshold, score, pair or per-patient figure.
+    two digits, and which kinds of copies the controls noticed. No p-value, threshold, score, pair, count of
+    trials or per-patient figure.
     """
     spoken = {f.check for f in verdict.findings if f.status != "NOT_EVALUATED"}
     return {
@@ -157,23 +157,20 @@ def public(verdict: Verdict, evidence: Evidence) -> dict[str, Any]:
             _coarse(f) for f in verdict.findings if f.axis in ("fidelity", "utility") and not f.restricted
         ],
         "certificate": _certificate(verdict.findings),
-        "power": coarse_power(verdict.power),
+        "power": _coarse_power(verdict.findings),
         "says": _says(verdict.status),
     }
 
 
-def coarse_power(sentence: str) -> str:
-    """Return the power statement with the number of training patients to two digits."""
-    return re.sub(
-        r"(?<=patients of )[\d,]+", lambda match: f"{two_digits(int(match[0].replace(',', ''))):,}", sentence
-    )
-
-
 def _check_outcomes(verdict: Verdict) -> dict[str, str]:
-    """Return one word for each check of the privacy and control axes."""
+    """Return one word for each check of the privacy and control axes, where these passed.
+
+    Which check stopped a set that was not let out is for the data office: whoever knows it can aim at it.
+    """
     found: dict[str, list[Status]] = {}
     for finding in verdict.findings:
-        if finding.axis in ("privacy", "controls") and finding.status != "REPORTED":
+        told = finding.axis in ("privacy", "controls") and verdict.axes[finding.axis] == "PASS"
+        if told and finding.status != "REPORTED":
             found.setdefault(finding.check, []).append(finding.status)
     return {
         name: "NOT_EVALUATED" if set(statuses) == {"NOT_EVALUATED"} else _outcome(statuses, False)
@@ -216,7 +213,16 @@ def _k95_band(findings: Iterable[Finding]) -> str:
         share = finding.details.get("k95_share")
         if isinstance(share, float):
             return next((band for limit, band in K95_BANDS if share <= limit), "> 3% of T")
-    return "not established"
+    return NO_BAND
+
+
+def _coarse_power(findings: Sequence[Finding]) -> str:
+    """Return what would have been noticed: which kinds of copies, and the band of k₉₅. No count of trials."""
+    parts = _told(findings, "public_power")
+    band = _k95_band(findings)
+    if band != NO_BAND:
+        parts.append(f"The smallest group of exposed patients caught without the copy scan: {band}.")
+    return " ".join(parts) or NO_POWER
 
 
 def _says(status: str) -> str:

@@ -12,7 +12,7 @@ from phantomset.pipelines.draft import Draft, Waiver, set_digest, waivable
 from phantomset.pipelines.redact import coarse_note, coarse_text, public_recipe
 from phantomset.pipelines.report import words
 from phantomset.validators.finding import Axis, Finding
-from phantomset.validators.gate import NOT_ALWAYS, REQUIRED, coarse_power
+from phantomset.validators.gate import NOT_ALWAYS, REQUIRED
 
 SEVERITY = ("FAIL", "INCONCLUSIVE", "NOT_EVALUATED", "PASS", "REPORTED")
 """Which status speaks for a check with several findings: the first that occurs."""
@@ -112,7 +112,7 @@ def public_view(draft: Draft) -> PublicView:
         outcomes=outcomes,
         not_evaluated=_not_evaluated(outcomes),
         axes=tuple((words.AXES[axis], draft.verdict.axes.get(axis, "INCONCLUSIVE")) for axis in words.AXES),
-        power=coarse_power(str(told.get("power", ""))),
+        power=str(told.get("power", "")),
         band=_in_words(str(told.get("k95_band", ""))).replace("of T", "of the training patients"),
         certificate=told.get("certificate", {}),
         figures=tuple(_figure(item) for item in findings if _is_public_figure(item)),

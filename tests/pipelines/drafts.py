@@ -192,7 +192,7 @@ def draft(status: str = "PASS", synthetic: ImageSet | None = None, **changes: ob
             if status == "PASS"
             else "It was not let out.",
             "not_evaluated": ["inference of a protected attribute (P6)"],
-            "power": power,
+            "power": "Would have caught one copy of a training image (exact; mirror).",
         },
         "counts": counts,
         "curve": tuple(

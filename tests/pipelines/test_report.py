@@ -106,11 +106,10 @@ def test_the_public_report_is_coarse(status: str) -> None:
         *("0.41273", "0.4127", "0.41 ", "0.00031", "0.51874", "0.52", "0.61377", "0.61", "-0.7312", "-0.73"),
         *("5,123", "4,812", "2,411", "1,204", "803", "404", "304", "91,234", "41,002", "private element"),
         *(PLACE, "dr-grey", "site 3", "0.77", "at least 600 patients", "7 pairs", "7 training patients"),
-        *("0.3391", "0.34", "0.03217", "0.03", "ernel distance, p"),
+        *("0.3391", "0.34", "0.03217", "0.03", "ernel distance, p", "112 of 112", "of 59"),
     ):
         assert told not in page.text, told
-    assert "112 of 112 planted copies" in page.text
-    assert "9 exposed patients of 1,200 were noticed in 58 of 59 trials" in page.text
+    assert "Would have caught one copy of a training image (exact; mirror)." in page.text
     assert "notice in 95 of 100 cases: at most 1% of the training patients" in page.text
     assert "fewer than 10" in page.text
     assert "about 2,400" in page.text
@@ -387,7 +386,7 @@ def test_a_promise_stands_beside_the_verdict() -> None:
     ):
         plain = " ".join(text.split())
         assert "epsilon 7.95 and delta 1e-05: whether any one patient was in the training or not" in plain
-        assert plain.index("epsilon 7.95") < plain.index("112 of 112 planted copies")
+        assert plain.index("epsilon 7.95") < plain.index("Would have caught one copy")
 
 
 def test_no_promise_is_told_as_none() -> None:

@@ -141,14 +141,24 @@ def test_public_form_is_coarse(evidence: Evidence) -> None:
     )
     fidelity = Finding("coverage", "coverage", "fidelity", "PASS", 0.87654, baseline=0.91234, n=1_163)
     few = Finding("coverage", "coverage", "fidelity", "PASS", 0.8, n=7)
-    control = Finding("family_control", "k", "controls", "PASS", 20, details={"k95_share": 0.0123})
-    findings = [*GOOD, secret, few, fidelity, control]
+    power = "Would have caught 20 exposed patients of 1,627 in at least 89% (57 of 59) of cases."
+    details = {"k95_share": 0.0123, "power": power}
+    control = Finding("family_control", "k", "controls", "PASS", 20, details=details)
+    told = {"power": "(exact) in 24 of 24", "public_power": "Would have caught one copy (exact)."}
+    copies = Finding("positive_control", "copies", "controls", "PASS", 1.0, details=told)
+    findings = [*GOOD, secret, few, fidelity, copies, control]
     public = gate.public(gate.decide(findings, Rules(privacy="strict", fidelity="demo")), evidence)
     text = json.dumps(public)
-    assert not [word for word in ("0.123456", "hush", "4711", "0.0123") if word in text]
+    assert not [
+        word for word in ("0.123456", "hush", "4711", "0.0123", "of 59", "of 24", "1,627") if word in text
+    ]
     assert public["status"] == "PASS"
     assert public["patients"] == {"train": 300, "holdout": 300, "reference": 310}
     assert public["k95_band"] == "<= 3% of T"
+    assert public["power"] == (
+        "Would have caught one copy (exact). "
+        "The smallest group of exposed patients caught without the copy scan: <= 3% of T."
+    )
     assert public["rules"] == {"privacy": "strict", "fidelity": "demo"}
     assert {"value": 0.88, "baseline": 0.91, "n": 1_200}.items() <= public["fidelity"][-1].items()
     assert public["fidelity"][-2]["n"] is None
@@ -163,6 +173,16 @@ def test_what_is_too_small_or_too_fine_is_not_told(evidence: Evidence) -> None:
     public = gate.public(gate.decide([recall], Rules()), few)
     assert public["patients"] == {"train": 300, "holdout": None, "reference": 310}
     assert public["fidelity"][0]["limit"] == ">= 0.84"
+
+
+def test_the_public_does_not_hear_which_check_stopped_a_set(evidence: Evidence) -> None:
+    """One word a check where the axis passed; of an axis that did not, the axis alone."""
+    passed = gate.public(gate.decide(GOOD, Rules()), evidence)["checks"]
+    assert passed == dict.fromkeys((*gate.REQUIRED["privacy"], *gate.REQUIRED["controls"]), "PASS")
+    failed = gate.public(gate.decide(with_status("copies", "FAIL"), Rules()), evidence)
+    assert failed["axes"]["privacy"] == "FAIL"
+    assert failed["checks"] == dict.fromkeys(gate.REQUIRED["controls"], "PASS")
+    assert "No control ran" in failed["power"]
 
 
 def test_counts_are_rounded_to_two_digits() -> None:
