@@ -111,7 +111,7 @@ def test_an_attribute_that_travels_with_its_images_is_inferred(visits: Evidence)
 
 
 def test_an_attribute_that_the_holdout_lacks_is_not_evaluated(visits: Evidence) -> None:
-    """A column without a value for H, or a label for T, has no control: NOT_EVALUATED, which does not block."""
+    """A column without a value for H, or a label for T, has no control: NOT_EVALUATED, not blocking."""
 
     def with_sex(part: ImageSet, value: str) -> ImageSet:
         return replace(part, attributes={"Sex": np.full(len(part), value)})
