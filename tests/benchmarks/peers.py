@@ -28,7 +28,7 @@ from phantomset.validators.context import DENSITY_SPACE, Context
 from phantomset.validators.controls import jittered
 from phantomset.validators.finding import Evidence, Rules
 from phantomset.validators.ladder import elastic, to_uint8
-from phantomset.validators.measures.copying import authentic_share, copying_z
+from phantomset.validators.measures.copying import authentic_share, copying_test
 
 ATTACKS = 300
 TABLE = "images"
@@ -128,8 +128,9 @@ def mostlyai_share(sets: dict[str, pd.DataFrame]) -> float:
 
 
 def own_c_t(sets: dict[str, pd.DataFrame]) -> float:
-    """Return Z_U of C_T; strongly negative means copying."""
-    return copying_z(*(_values(sets[name]) for name in ("train", "holdout", "synthetic")))
+    """Return C_T; strongly negative means copying."""
+    parts = (_values(sets[name]) for name in ("train", "holdout", "synthetic"))
+    return copying_test(*parts, np.random.default_rng(0))
 
 
 def own_authentic(sets: dict[str, pd.DataFrame]) -> float:

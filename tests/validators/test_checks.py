@@ -116,6 +116,18 @@ def test_strength_says_how_many_patients_would_do(clean: Context) -> None:
     assert finding.high > finding.value
 
 
+def test_strength_has_both_ends(clean: Context) -> None:
+    """Figures lie in their intervals; precision is ``h π / (h π + .01 (1 - π))`` of each end h."""
+    findings = {f.metric: f for f in run("strength", clean)}
+    for finding in findings.values():
+        assert 0 <= finding.low <= finding.value <= finding.high
+    rate, precision = findings["attack TPR at FPR 1%"], findings["attack precision at FPR 1%"]
+    prior = precision.baseline
+    for end in ("low", "value", "high"):
+        found = getattr(rate, end) * prior
+        assert getattr(precision, end) == pytest.approx(found / (found + 0.01 * (1 - prior)))
+
+
 @pytest.mark.parametrize(
     ("check", "needed"), [("copies", "200"), ("attacks", "100"), ("splits", "300"), ("strength", "600")]
 )

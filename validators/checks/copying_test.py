@@ -10,7 +10,7 @@ from phantomset.validators.finding import Check, Finding
 from phantomset.validators.measures.copying import (
     authentic_share,
     closer_share,
-    copying_z,
+    copying_test,
     identifiable_share,
     neighbour_ratio,
 )
@@ -30,8 +30,8 @@ def _run(context: Context) -> Sequence[Finding]:
     n = len(synthetic)
     return [
         _reported(
-            "C_T, data-copying statistic Z_U",
-            copying_z(train, holdout, synthetic),
+            "C_T, data-copying statistic",
+            copying_test(train, holdout, synthetic, context.rng("copying_test")),
             0.0,
             "strongly negative means copying",
             n,

@@ -21,7 +21,11 @@ def _run(context: Context) -> Sequence[Finding]:
     train, holdout = scores[members.is_train], scores[~members.is_train]
     area, hit = attack_strength(train, holdout, RATE, BOOTSTRAPS, context.rng("strength"))
     prior = len(train) / (len(train) + len(holdout))
-    precision = hit.worst * prior / max(hit.worst * prior + RATE * (1 - prior), 1e-12)
+
+    def precision(rate: float) -> float:  # grows with the rate, so its ends are those of the rate
+        rate = min(1.0, max(0.0, rate))
+        return rate * prior / (rate * prior + RATE * (1 - prior))
+
     findings = [
         _finding(context, "attack AUC", area, margins.auc, 0.5, names),
         _finding(context, "attack TPR at FPR 1%", hit, margins.tpr, RATE, names),
@@ -30,7 +34,9 @@ def _run(context: Context) -> Sequence[Finding]:
             metric="attack precision at FPR 1%",
             axis="privacy",
             status="REPORTED",
-            value=precision,
+            value=precision(hit.worst),
+            low=precision(hit.least),
+            high=precision(hit.bound),
             unit="share",
             bounds=(0, 1),
             direction="lower is better",
@@ -60,6 +66,7 @@ def _finding(
         axis="privacy",
         status=status,
         value=bound.worst,
+        low=max(0.0, bound.least),
         high=bound.bound,
         unit="AUC" if "AUC" in metric else "share",
         bounds=(0, 1),

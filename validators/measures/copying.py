@@ -2,15 +2,53 @@
 
 import numpy as np
 from scipy import stats
+from sklearn.cluster import KMeans
 
 from phantomset.validators.measures.neighbours import nearest
 
+PER_CELL, MOST_CELLS = 100, 20
+"""Images of the smallest set that a cell has, about."""
+
+LEAST_IN_CELL = 20
+"""Held-out and synthetic images: in a cell with fewer the normal limit of Z_U does not hold."""
+
+
+def copying_test(
+    train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray, rng: np.random.Generator
+) -> float:
+    """Return C_T of the data-copying test; strongly negative means copying.
+
+    ``C_T = Σ P(π) Z_U(π) / Σ P(π)`` over the k-means cells π of T that hold enough images of H and of S, with
+    P(π) the share of H in the cell and Z_U(π) `copying_z` of the three sets' images there. Distances
+    are compared within a cell alone: where images lie thinly, all are far from T, copies or not. A mean over
+    cells, so its deviation without copying is below 1. Features ``(N, D)`` each. With fewer than 200 images in a set, or where no
+    cell holds enough of both, there is one cell: the global form.
+
+    Source: Meehan, Chaudhuri and Dasgupta 2020, section 4.
+    """
+    smallest = min(map(len, (train, holdout, synthetic)))
+    count = max(1, min(MOST_CELLS, smallest // PER_CELL))
+    model = KMeans(count, n_init=3, random_state=int(rng.integers(2**31))).fit(train.astype(np.float64))
+    cells = [model.predict(part.astype(np.float64)) for part in (train, holdout, synthetic)]
+    weights, scores = [], []
+    for cell in range(count):
+        near = [part[own == cell] for part, own in zip((train, holdout, synthetic), cells, strict=True)]
+        if len(near[0]) and min(map(len, near[1:])) >= LEAST_IN_CELL:
+            weights.append(len(near[1]))
+            scores.append(copying_z(*near))
+    if not weights:
+        return copying_z(train, holdout, synthetic)
+    return float(np.average(scores, weights=weights))
+
 
 def copying_z(train: np.ndarray, holdout: np.ndarray, synthetic: np.ndarray) -> float:
-    """Return Z_U of the data-copying test, about N(0, 1) without copying; strongly negative means copying.
+    """Return Z_U, the data-copying test in one cell, about N(0, 1) without copying.
 
-    Mann-Whitney, without continuity correction, of the distances to T: are synthetic images nearer to the
-    training set than held-out images are? Features ``(N, D)`` each. Blind to few copies in a large set.
+    Strongly negative means copying. Mann-Whitney, without continuity correction, of the distances to T: are
+    synthetic images nearer to the training set than held-out images are? Features ``(N, D)`` each. Blind to
+    few copies in a large set.
+
+    Not to be confused with C_T, `copying_test`, which is a mean of Z_U over cells.
 
     Source: Meehan, Chaudhuri and Dasgupta 2020 (the global form).
     """

@@ -9,6 +9,7 @@ from phantomset.validators.measures import permutation
 from phantomset.validators.measures.copying import (
     authentic_share,
     closer_share,
+    copying_test,
     copying_z,
     identifiable_share,
     neighbour_ratio,
@@ -195,6 +196,43 @@ def test_stopping_early_changes_no_decision(monkeypatch: pytest.MonkeyPatch) -> 
     assert [p for p in early if p <= 0.05] == [p for p in whole if p <= 0.05]
     assert sum(p <= 0.05 for p in whole) >= 2
     np.testing.assert_allclose(early, whole, rtol=0.6)
+
+
+def test_c_t_is_the_mean_of_z_over_cells() -> None:
+    """Three far cells of T: in the first S is nearer than H (U = 0), in the second farther (U = nm).
+
+    In the third S has 5 images, so it does not count: ``C_T = (90 Z_1 + 130 Z_2) / 220``, H's counts as
+    weights, with ``Z = ±√(3 nm / (n + m + 1))``. The global form of the same sets is another figure.
+    """
+
+    def cell(centre: float, distance: float, count: int) -> np.ndarray:
+        return centre + distance + 0.001 * np.arange(count)
+
+    train = line(*cell(0, 0, 100), *cell(1000, 0, 100), *cell(2000, 0, 100))
+    holdout = line(*cell(0, 20, 90), *cell(1000, 20, 130), *cell(2000, 20, 90))
+    synthetic = line(*cell(0, 10, 220), *cell(1000, 30, 80), *cell(2000, 10, 5))
+    near, far = (np.sqrt(3 * n * m / (n + m + 1)) for n, m in ((90, 220), (130, 80)))
+    expected = (-90 * near + 130 * far) / 220
+    found = copying_test(train, holdout, synthetic, np.random.default_rng(0))
+    assert found == pytest.approx(expected, abs=1e-9)
+    assert copying_z(train, holdout, synthetic) != pytest.approx(expected, abs=0.5)
+
+
+def test_c_t_of_small_sets_has_one_cell() -> None:
+    """With 200 images in a set there are two cells; with 40 one, and the figure is the global one."""
+    rng = np.random.default_rng(0)
+    assert copying_test(T[:40], P[:40], G[:40], rng) == copying_z(T[:40], P[:40], G[:40])
+    assert copying_test(T, P, C, rng) == pytest.approx(-12, abs=1)
+
+
+def test_lower_ends_of_the_joint_interval_mirror_the_upper_ones() -> None:
+    """Draws that are symmetric around the figures: both ends lie as far away from each."""
+    rng = np.random.default_rng(3)
+    half = 0.02 * rng.standard_normal((3000, 5))
+    value = np.array([0.5, 0.52, 0.6, 0.5, 0.5])
+    found = joint_upper_bounds(value, value + np.concatenate([half, -half]))
+    np.testing.assert_allclose(value - found.lower, found.upper - value)
+    assert found.least == pytest.approx(0.6 - 2.33 * 0.02, abs=0.003)  # Φ⁻¹(.95^(1/5)) = 2.32
 
 
 def test_bootstrap_agrees_with_the_normal_limit() -> None:
