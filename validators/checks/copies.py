@@ -65,8 +65,10 @@ def _judge(found: Scan, holdout: int) -> tuple[Status, str]:
         )
     if any(found.train_below.values()):
         return "INCONCLUSIVE", (
-            "A training patient has a synthetic image below the alarm distance in one representation: a "
-            "person of the data office has to look at the pair in the restricted report."
+            "A training patient has a synthetic image below the alarm distance in one representation. Look "
+            "at the pair in the restricted report to learn what it is: a mark there records what you saw and "
+            "changes no verdict. What does is a set from a model that was trained on more patients, or for "
+            "less long."
         )
     return "PASS", ""
 
