@@ -55,4 +55,5 @@ CHECK = Check(
     axis="privacy",
     required=True,
     run=_run,
+    source="FIPS 180-4 (SHA-256 of pixels and shape)",
 )
