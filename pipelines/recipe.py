@@ -228,7 +228,7 @@ class ExtractorSettings(Section):
 
     name: str = Field(pattern="^[a-z][a-z0-9-]{1,30}$", description="as the report names it")
     architecture: str = Field(description="such as torchvision/resnet50 or monai/DenseNet121", max_length=60)
-    weights: Path = Field(description="a local .safetensors, .pt or .pth file")
+    weights: Path = Field(description="a local .safetensors file")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file")
     size_px: Whole = Field(default=224, ge=16, le=1024, description="side to which images are brought")
     mean: tuple[float, ...] = Field(default=(0.485, 0.456, 0.406), min_length=1, max_length=3)

@@ -1,7 +1,7 @@
 """Extractors whose weights somebody brings: a local file with its digest, an architecture by its name.
 
-Nothing is downloaded and nothing in the file is run: safetensors, or a state dictionary that torch reads with
-``weights_only``. The network's features are what its last linear layer is given.
+Nothing is downloaded and nothing in the file is run: safetensors, never a pickle. The network's features are
+what its last linear layer is given.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,11 @@ from phantomset.data.errors import RecipeError
 
 BATCH = 32
 LIBRARIES = ("torchvision", "monai")
+CONVERT = (
+    "A file of torch (.pt, .pth) is a pickle, which can run anything when it is read. Convert one that you "
+    "trust, once: safetensors.torch.save_file(torch.load('w.pt', weights_only=True), 'w.safetensors')"
+)
+"""What to do about weights in another form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Weights:
     Attributes:
         name: as findings name it.
         architecture: ``torchvision/resnet50``, ``monai/DenseNet121`` and so on.
-        path: of the file, ``.safetensors``, ``.pt`` or ``.pth``.
+        path: of the file, safetensors.
         sha256: of the file.
         size_px: side to which images are brought.
         mean, deviation: of the pixels in [0, 1] that the network was trained with, by channel.
@@ -82,17 +87,9 @@ def _read(brought: Weights) -> dict[str, Tensor]:
     if found != brought.sha256:
         raise _wrong(brought, f"the file's SHA-256 is {found}, and the recipe names {brought.sha256}")
     try:
-        if brought.path.suffix == ".safetensors":
-            return safetensors.torch.load_file(brought.path)
-        loaded = torch.load(brought.path, map_location="cpu", weights_only=True)
-    except (safetensors.SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError):
-        raise _wrong(brought, "the file cannot be read as safetensors or a state dictionary") from None
-    except Exception as error:  # weights_only refuses by pickle's own error, whose text is of the file
-        raise _wrong(brought, f"the file holds more than tensors ({type(error).__name__})") from None
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise _wrong(brought, "the file holds no state dictionary: names and tensors")
-    return state
+        return safetensors.torch.load_file(brought.path)
+    except (safetensors.SafetensorError, OSError):
+        raise _wrong(brought, f"the file cannot be read as safetensors. {CONVERT}") from None
 
 
 def _fitted(brought: Weights, state: dict[str, Tensor]) -> tuple[nn.Module, nn.Linear]:

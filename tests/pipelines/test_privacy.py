@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from safetensors.torch import save_file
 from torchvision import models
 
 from phantomset.data.errors import ModelError, RecipeError
@@ -73,9 +73,9 @@ def test_a_delta_that_gives_a_person_away_is_refused_before_training(
 @pytest.fixture
 def weights(tmp_path: Path) -> dict[str, Any]:
     """The section of an extractor whose weights lie on this disk."""
-    torch.save(models.get_model("shufflenet_v2_x0_5", weights=None).state_dict(), tmp_path / "w.pt")
-    digest = hashlib.sha256((tmp_path / "w.pt").read_bytes()).hexdigest()
-    path = str(tmp_path / "w.pt")
+    save_file(models.get_model("shufflenet_v2_x0_5", weights=None).state_dict(), tmp_path / "w.safetensors")
+    digest = hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+    path = str(tmp_path / "w.safetensors")
     return {
         "name": "mine",
         "architecture": "torchvision/shufflenet_v2_x0_5",
@@ -92,7 +92,7 @@ def test_brought_weights_reach_the_judges(
     outcome = stages.run(job(recipe))
     (brought,) = judges.options["brought"]
     assert brought.identity[:3] == ("mine", weights["architecture"], weights["sha256"])
-    moved = small(gate={"extractors": [weights | {"weights": "/elsewhere/w.pt"}]})
+    moved = small(gate={"extractors": [weights | {"weights": "/elsewhere/w.safetensors"}]})
     assert moved.digest == recipe.digest != small().digest
     assert outcome.released is not None
     told = "".join(
@@ -106,7 +106,7 @@ def test_weights_that_are_not_there_end_the_run_before_training(
     job: Callable[..., Job], small: Callable[..., Recipe], weights: dict[str, Any]
 ) -> None:
     """A missing file and a wrong digest: exit 2, and nothing was trained."""
-    for change in ({"weights": "/no/such/file.pt"}, {"sha256": "0" * 64}):
+    for change in ({"weights": "/no/such/file.safetensors"}, {"sha256": "0" * 64}):
         work = job(small(gate={"extractors": [weights | change]}))
         with pytest.raises(RecipeError, match=r"gate\.extractors: mine: ") as caught:
             stages.run(work)

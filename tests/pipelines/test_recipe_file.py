@@ -192,8 +192,8 @@ def test_brought_weights_start_from_the_recipes_folder() -> None:
     """As the source does; and a name that the suite uses itself is refused."""
     sha = "0" * 64
     text = (
-        GOOD + f"gate: {{extractors: [{{name: mine, architecture: a/b, weights: w.pt, sha256: '{sha}'}}]}}\n"
+        GOOD + f"gate: {{extractors: [{{name: mine, architecture: a/b, weights: w.st, sha256: '{sha}'}}]}}\n"
     )
     (found,) = recipe_file.parse(text, "r.yaml", Path("/home"), ()).recipe.gate.extractors
-    assert found.weights == Path("/home/w.pt")
+    assert found.weights == Path("/home/w.st")
     assert "'texture' is taken; choose another" in errors_of(text.replace("mine", "texture"))[0]

@@ -1,7 +1,6 @@
 """Extractors from weights that somebody brings: what they compute, what is refused, how they take part."""
 
 import hashlib
-import io
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import nn
 from torchvision import models
 
@@ -56,24 +55,22 @@ def test_features_are_what_the_last_linear_layer_is_given(network: nn.Module, fi
     np.testing.assert_allclose(load(brought(file))(images), wanted, atol=1e-5)
 
 
-def test_the_head_may_be_missing_and_files_may_be_torchs(
-    network: nn.Module, file: Path, tmp_path: Path
-) -> None:
-    """A state dictionary of torch, without the classifier, or within an entry, gives the same features."""
+def test_the_head_may_be_missing(network: nn.Module, file: Path, tmp_path: Path) -> None:
+    """Weights without the classifier give the same features."""
     images = np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
     wanted = load(brought(file))(images)
     body = {name: value for name, value in network.state_dict().items() if not name.startswith("fc.")}
-    for name, content in (("a.pt", body), ("b.pth", {"state_dict": network.state_dict()})):
-        torch.save(content, tmp_path / name)
-        np.testing.assert_array_equal(load(brought(tmp_path / name))(images), wanted)
+    save_file(body, tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(load(brought(tmp_path / "a.safetensors"))(images), wanted)
 
 
 def test_architectures_of_monai(tmp_path: Path) -> None:
     """A residual network for one channel: grey images go in as they are, RGB as their mean."""
     from monai.networks.nets.resnet import resnet10
 
-    torch.save(resnet10(spatial_dims=2, n_input_channels=1, num_classes=2).state_dict(), tmp_path / "w.pt")
-    made = brought(tmp_path / "w.pt", architecture="monai/resnet10", mean=(0.5,), deviation=(0.25,))
+    path = tmp_path / "w.safetensors"
+    save_file(resnet10(spatial_dims=2, n_input_channels=1, num_classes=2).state_dict(), path)
+    made = brought(path, architecture="monai/resnet10", mean=(0.5,), deviation=(0.25,))
     images = np.random.default_rng(0).integers(0, 256, (3, 1, 16, 16), dtype=np.uint8)
     found = load(made)(images)
     assert found.shape == (3, 512)
@@ -91,19 +88,16 @@ class Trap:
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
-    """A pickle that would do something is refused, and nothing was done."""
+    """A pickle is refused whatever it would do, by any name, and the message says how to convert it."""
     torch.save({"state_dict": Trap(tmp_path / "ran")}, tmp_path / "a.pt")
-    (tmp_path / "b.pt").write_bytes(pickle.dumps(Trap(tmp_path / "ran")))
-    for name in ("a.pt", "b.pt"):
-        with pytest.raises(RecipeError, match=r"gate\.extractors: mine: the file"):
+    (tmp_path / "b.safetensors").write_bytes(pickle.dumps(Trap(tmp_path / "ran")))
+    torch.save({"conv1.0.weight": torch.zeros(1)}, tmp_path / "harmless.pth")
+    for name in ("a.pt", "b.safetensors", "harmless.pth"):
+        with pytest.raises(
+            RecipeError, match=r"gate\.extractors: mine: the file.*safetensors\.torch\.save_file"
+        ):
             load(brought(tmp_path / name))
     assert not (tmp_path / "ran").exists()
-
-
-def _written(content: object) -> bytes:
-    stream = io.BytesIO()
-    torch.save(content, stream)
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -111,29 +105,28 @@ def _written(content: object) -> bytes:
     [
         (None, {}, "is no file"),
         (b"1", {"sha256": "1" * 64}, "SHA-256 is 6b86b273.* the recipe names 1111"),
-        (b"no weights", {}, "cannot be read|holds more than tensors"),
-        (_written([torch.zeros(1)]), {}, "holds no state dictionary"),
-        (_written({"a": torch.zeros(1)}), {}, "are missing and 1 are too many"),
-        (_written({"conv1.0.weight": torch.zeros(1, 3, 3, 3)}), {}, "shapes of the file do not fit"),
+        (b"no weights", {}, "cannot be read as safetensors"),
+        (save({"a": torch.zeros(1)}), {}, "are missing and 1 are too many"),
+        (save({"conv1.0.weight": torch.zeros(1, 3, 3, 3)}), {}, "shapes of the file do not fit"),
         (
-            _written({"a": torch.zeros(1)}),
+            save({"a": torch.zeros(1)}),
             {"architecture": "torchvision/resnet17"},
             "'torchvision/resnet17' is not",
         ),
-        (_written({"a": torch.zeros(1)}), {"architecture": "timm/vit"}, "'timm/vit' is not known"),
+        (save({"a": torch.zeros(1)}), {"architecture": "timm/vit"}, "'timm/vit' is not known"),
         (
-            _written({"a": torch.zeros(1)}),
+            save({"a": torch.zeros(1)}),
             {"architecture": "monai/DenseNetX"},
             "'monai/DenseNetX' is not known",
         ),
-        (_written({"a": torch.zeros(1)}), {"architecture": "torchvision/squeezenet1_1"}, "no linear layer"),
+        (save({"a": torch.zeros(1)}), {"architecture": "torchvision/squeezenet1_1"}, "no linear layer"),
     ],
 )
 def test_what_does_not_fit_is_refused(
     content: bytes | None, changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     """A missing file, another digest, other content, an unknown or unfit architecture: one sentence each."""
-    path = tmp_path / "w.pt"
+    path = tmp_path / "w.safetensors"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(RecipeError, match=message):
