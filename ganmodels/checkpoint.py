@@ -27,7 +27,8 @@ from phantomset.data.workspace import write_atomically, write_json
 from phantomset.ganmodels.privacy import accountant
 
 KEPT = 2
-"""Newest checkpoints that are kept; the last good one besides, until the run is over."""
+"""Newest checkpoints that are kept; besides, until the run is over, the last good one, or without any the
+first and the best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Saved:
 
 
 def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], done: bool = False) -> None:
-    """Write ``checkpoint-<step>.safetensors`` atomically and drop all but the newest two and the good one.
+    """Write ``checkpoint-<step>.safetensors`` atomically and drop those that are needed no more, see `KEPT`.
 
     Raises:
         WorkspaceError: the folder cannot be written.
@@ -61,7 +62,8 @@ def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], don
     }
     try:
         write_atomically(_path(folder, counters["step"]), safetensors.torch.save(plain, header), mode=0o600)
-        keep = {*steps(folder)[-KEPT:], *([] if done else [counters["good_step"]])}
+        good = counters["good_step"]
+        keep = {*steps(folder)[-KEPT:], *([] if done else [good, *([] if good else counters["best"][:1])])}
         for step in steps(folder):
             if step not in keep:
                 _path(folder, step).unlink()

@@ -71,7 +71,7 @@ class Run:
                 if is_check:
                     self._check()
                 if counters.step % self._plan.checkpoint_steps == 0 and counters.step < self._plan.steps:
-                    self._draw()
+                    self._rate(self._draw())
                     self._save()
                 if is_check:
                     kept = self._keep()
@@ -175,7 +175,9 @@ class Run:
     def _roll_back(self, code: str, gap: float) -> None:
         """Go back to the last good checkpoint, the generator to its average; climb the ladder."""
         counters = self._state.counters
-        good = checkpoint.read(self._folder, counters.good_step)
+        is_last = counters.roll_backs + 1 >= recovery.MOST_ROLL_BACKS
+        best = int(counters.best[0]) if is_last and counters.best else 0
+        good = checkpoint.read(self._folder, counters.good_step or best)
         holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
         said = recovery.climb(counters, gap, holds)
         self._stepper.roll_back(good.tensors)
@@ -184,7 +186,10 @@ class Run:
         self._tell(code, said)
         if counters.roll_backs >= recovery.MOST_ROLL_BACKS:
             counters.given_up = True
-            self._tell("given-up", f"training failed again after {counters.roll_backs} roll-backs")
+            ends = (
+                f"it ends with the state of step {good.step}" if good.step else "no state was worth keeping"
+            )
+            self._tell("given-up", f"training failed again after {counters.roll_backs} roll-backs; {ends}")
 
     def _finish(self) -> None:
         """Look at the samples' spectrum, write the last checkpoint and the last contact sheet."""
@@ -211,6 +216,13 @@ class Run:
     @property
     def _seen(self) -> int:
         return self._state.counters.step * self._plan.batch_size
+
+    def _rate(self, spread: float) -> None:
+        """Note the state that is about to be saved, if none before had a spread as near to 1."""
+        counters, off = self._state.counters, abs(spread - 1)
+        was_led_back = not counters.clean_checks and not counters.streaks
+        if not was_led_back and np.isfinite(off) and (not counters.best or off <= counters.best[1]):
+            counters.best = [counters.step, round(off, 5)]
 
     def _keep(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         tensors = {name: tensor.detach().clone() for name, tensor in self._state.tensors().items()}

@@ -34,6 +34,8 @@ class Counters:
         skipped: batches whose loss or gradient was not finite.
         good_step: step of the newest checkpoint that followed clean checks only.
         restarted_images: images seen when a roll-back last led to the start, for want of a good state.
+        best: step of the checkpoint whose samples lay most nearly as far apart as real images, and how far
+            off that was: a run that is given up without a good state ends with it. Empty before the first.
         clean_checks: checks in a row without a finding.
         streaks: detector -> checks in a row that it fired.
         spreads: the last spreads of the fakes, newest last, for "falling".
@@ -57,6 +59,7 @@ class Counters:
     skipped: int = 0
     good_step: int = 0
     restarted_images: int = 0
+    best: list[float] = field(default_factory=list[float])
     clean_checks: int = 0
     streaks: dict[str, int] = field(default_factory=dict)
     spreads: list[float] = field(default_factory=list)

@@ -8,7 +8,7 @@ import torch
 from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.ganmodels import checkpoint
 
-COUNTERS = {"step": 20, "good_step": 0, "events": []}
+COUNTERS = {"step": 20, "good_step": 0, "best": [], "events": []}
 
 
 def _save(folder: Path, step: int, good_step: int = 0) -> None:

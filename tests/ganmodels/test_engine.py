@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,6 +200,35 @@ def test_a_run_that_cannot_be_saved_is_given_up(
     assert found.images_seen == 8 * 320
     assert [event["code"] for event in found.events] == ["divergence"] * 8 + ["given-up"]
     assert "not publish" in found.events[-1]["advice"]
+
+
+def test_a_run_given_up_ends_with_the_best_it_had(
+    small: ImageSet, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixty clean steps, too few for a good state, then failure again and again: not the untrained start, but
+    the checkpoint whose samples' spread was nearest to that of real images."""
+    spreads, states, save = dict[int, float](), dict[int, dict[str, torch.Tensor]](), checkpoint.save
+
+    def kept(
+        folder: Path, tensors: dict[str, torch.Tensor], counters: dict[str, Any], done: bool = False
+    ) -> None:
+        states[counters["step"]] = {name: tensor.clone() for name, tensor in tensors.items()}
+        if 0 < counters["step"] <= 60:
+            spreads[counters["step"]] = counters["sketches"][-1][0]
+        save(folder, tensors, counters, done)
+
+    monkeypatch.setattr(checkpoint, "save", kept)
+    monkeypatch.setattr(Stepper, "is_finite", lambda self: self.state.counters.step <= 60)
+    _all(run(small, budget_images=16_000, checkpoint_every_images=320))
+    told = checkpoint.finished_checkpoint(tmp_path).events[-1]
+    assert told["code"] == "given-up"
+    best = min(spreads, key=lambda step: (abs(spreads[step] - 1), -step))
+    assert f"the state of step {best}" in told["message"]
+    end = states[max(states)]
+    averages = [name for name in end if name.startswith("average.")]
+    assert averages
+    assert all(torch.equal(end[name], states[best][name]) for name in averages)
+    assert not all(torch.equal(end[name], states[0][name]) for name in averages)
 
 
 def test_a_disk_that_fills_up_while_training(small: ImageSet, run: Run, tmp_path: Path) -> None:
