@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Outcome
 from phantomset.pipelines.synthesis import making
+
+if TYPE_CHECKING:
+    from phantomset.ganmodels.generate import Look
 
 COLUMNS = 10
 MOST_ROWS = 24
@@ -46,7 +50,8 @@ class Drawing:
     Attributes:
         grid: the first images of each class of the set.
         towards: another seed: each row goes from the noise of the recipe's seed to that of this one.
-        fine: another seed, whose fine styles the images take, where the family mixes styles.
+        fine: another seed, whose fine styles the images take, where the family mixes styles: those on the way
+            where ``towards`` is given too, else the first images of each class.
     """
 
     grid: bool = False
@@ -68,8 +73,10 @@ class Drawing:
         if self.grid:
             rows = [np.resize(np.flatnonzero(made.labels == label)[:COLUMNS], COLUMNS) for label in present]
             pictures["grid"] = made.images[np.concatenate(rows)]
-        if self.towards is not None or self.fine is not None:
+        if self.towards is not None:
             pictures["between"] = self._between(recipe, outcome.checkpoint_folder, present)
+        elif self.fine is not None:
+            pictures["fine"] = self._restyled(recipe, outcome.checkpoint_folder, present)
         return [
             _written(folder, f"{outcome.synthetic.digest[:16]}-{name}", images)
             for name, images in pictures.items()
@@ -77,16 +84,29 @@ class Drawing:
 
     def _between(self, recipe: Recipe, checkpoint: Path, labels: np.ndarray) -> np.ndarray:
         """Return ten images a class, from one seed to the other in equal steps."""
-        from phantomset.ganmodels.generate import Look, generate
-
-        def towards(seed: int | None) -> int | None:
-            return None if seed is None else seed_of(seed, "generate")
+        from phantomset.ganmodels.generate import generate
 
         columns: list[np.ndarray] = []
         for share in np.linspace(0, 1, COLUMNS):
-            look = Look(recipe.generate.truncation, towards(self.towards), float(share), towards(self.fine))
+            look = self._look(recipe, float(share))
             columns.append(generate(checkpoint, labels, seed_of(recipe.seed, "generate"), look=look))
         return np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
+
+    def _restyled(self, recipe: Recipe, checkpoint: Path, labels: np.ndarray) -> np.ndarray:
+        """Return ten images a class, each with the fine styles of the other seed."""
+        from phantomset.ganmodels.generate import generate
+
+        each = np.repeat(labels, COLUMNS)
+        return generate(checkpoint, each, seed_of(recipe.seed, "generate"), look=self._look(recipe, 0.0))
+
+    def _look(self, recipe: Recipe, share: float) -> "Look":
+        """Return how noise becomes images, a share of the way to the other seed."""
+        from phantomset.ganmodels.generate import Look
+
+        def root(seed: int | None) -> int | None:
+            return None if seed is None else seed_of(seed, "generate")
+
+        return Look(recipe.generate.truncation, root(self.towards), share, root(self.fine))
 
 
 def _written(folder: Path, name: str, images: np.ndarray) -> Path:

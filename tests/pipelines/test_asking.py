@@ -1,0 +1,94 @@
+"""Pictures that `phantomset generate` draws: the set by class, the way to another seed, other fine styles."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phantomset.data.errors import ModelError
+from phantomset.data.seeds import seed_of
+from phantomset.ganmodels import grid
+from phantomset.ganmodels.generate import Look, generate
+from phantomset.pipelines import stages
+from phantomset.pipelines.cli.asking import COLUMNS, Drawing
+from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.stages import Job
+from phantomset.pipelines.synthesis import making
+
+STYLED = {
+    "family": "stylegan2",
+    "budget": {"images": 80},
+    "batch_size": 40,
+    "settings": {"latent": 16, "style_mixing": 0.5},
+}
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Return the images of each picture that is drawn from now on, in rows of ten."""
+    seen, sheet = list[np.ndarray](), grid.contact_sheet
+
+    def kept(images: np.ndarray, columns: int) -> bytes:
+        assert columns == COLUMNS
+        seen.append(images.reshape(-1, columns, *images.shape[1:]))
+        return sheet(images, columns)
+
+    monkeypatch.setattr(grid, "contact_sheet", kept)
+    return seen
+
+
+def made_from(work: Job, outcome: stages.Outcome, labels: list[int], look: Look) -> np.ndarray:
+    """Return what the run's generator makes of labels, by the recipe's seed."""
+    assert outcome.checkpoint_folder is not None
+    seed = seed_of(work.recipe.seed, "generate")
+    return generate(outcome.checkpoint_folder, np.array(labels), seed, look=look)
+
+
+def test_a_grid_and_a_way(job: Callable[..., Job], drawn: list[np.ndarray]) -> None:
+    """A row a class: the set's own images, and the way from the recipe's seed to another, both ends included.
+
+    Pictures lie in the restricted part, for their owner alone.
+    """
+    work = job()
+    outcome = stages.run(work, "generate")
+    paths = Drawing(grid=True, towards=9).draw(work.recipe, work.workspace, outcome)
+    assert outcome.synthetic is not None
+    made = making.load_images(work.workspace, outcome.synthetic)
+    by_class, way = drawn
+    for label, row in enumerate(by_class):
+        own = {image.tobytes() for image in made.images[made.labels == label]}
+        assert {image.tobytes() for image in row} <= own
+    labels = list(range(10))
+    assert np.array_equal(way[:, 0], made_from(work, outcome, labels, Look()))
+    end = Look(towards=seed_of(9, "generate"), share=1.0)
+    assert np.array_equal(way[:, -1], made_from(work, outcome, labels, end))
+    assert not np.array_equal(way[:, 0], way[:, -1])
+    for path in paths:
+        assert path.is_relative_to(work.workspace.root / "restricted")
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_fine_styles_alone(
+    job: Callable[..., Job], small: Callable[..., Recipe], drawn: list[np.ndarray]
+) -> None:
+    """Without a way: the first ten images of each class, all different, with the fine styles of the seed."""
+    work = job(small(model=STYLED))
+    outcome = stages.run(work, "generate")
+    (path,) = Drawing(fine=9).draw(work.recipe, work.workspace, outcome)
+    (picture,) = drawn
+    assert path.name.endswith("-fine.png")
+    labels = np.repeat(np.arange(10), COLUMNS).tolist()
+    wanted = made_from(work, outcome, labels, Look(fine_seed=seed_of(9, "generate")))
+    assert np.array_equal(picture.reshape(wanted.shape), wanted)
+    for row in picture:
+        assert len({image.tobytes() for image in row}) == COLUMNS
+
+
+def test_fine_styles_need_a_family_that_mixes(job: Callable[..., Job], judges: Any, tmp_path: Path) -> None:
+    """Another family is refused by name."""
+    work = job()
+    outcome = stages.run(work, "generate")
+    with pytest.raises(ModelError, match="r3gan mixes no styles"):
+        Drawing(fine=9).draw(work.recipe, work.workspace, outcome)
