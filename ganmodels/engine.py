@@ -16,11 +16,11 @@ from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels import checkpoint, ensemble, processes
 from phantomset.ganmodels.family import Family, FamilySettings
-from phantomset.ganmodels.plan import Progress, TrainingPlan, device_of, is_bf16
+from phantomset.ganmodels.plan import Augment, Progress, TrainingPlan, device_of, is_bf16
 from phantomset.ganmodels.privacy.stepper import PrivateStepper, require_private
 from phantomset.ganmodels.run import Run
 from phantomset.ganmodels.shards import Crew, shard_count
-from phantomset.ganmodels.step import Stepper
+from phantomset.ganmodels.step import Stepper, is_out_of_memory
 
 __all__ = ["Probe", "Progress", "TrainingPlan", "budget_images", "images_per_second", "probe", "train"]
 
@@ -160,12 +160,31 @@ def check(images: ImageSet, family: str, settings: FamilySettings, plan: Trainin
             f"{family}: takes {chosen.classes} class{'es' * (chosen.classes != 1)}, and these images have "
             f"{classes}: labels would be lost in silence. Use it through `phantomset translate`."
         )
+    _require_use_of(plan.augment, chosen)
     reason = chosen.check(settings, ImageSpec(*images.images.shape[1:]))
     if reason:
         raise ModelError(f"{family}: {reason}")
     if plan.privacy is not None:
         require_private(chosen, settings, plan, plan.privacy, len(np.unique(images.patients)))
     return chosen
+
+
+def _require_use_of(augment: Augment, family: Family) -> None:
+    """Refuse an augmentation that would do nothing.
+
+    Raises:
+        ModelError: the family augments nothing, or adaptively has nothing to follow.
+    """
+    if augment != "none" and not family.augments:
+        raise ModelError(
+            f"{family.name}: has no critic, for which images are augmented; model.augment {augment} would do "
+            "nothing. Set it to none."
+        )
+    if augment == "adaptive" and not family.has_sign:
+        raise ModelError(
+            f"{family.name}: the zero of its critic's scores means nothing, and that is what model.augment "
+            "adaptive goes by: it would do nothing. Set it to shift or affine, or use stylegan2."
+        )
 
 
 def _require_variety(images: ImageSet, family: str) -> None:
@@ -258,22 +277,36 @@ def probe(
     device: str = "cpu",
     seconds: float = 5.0,
 ) -> Probe:
-    """Return speed and need of memory, from a throw-away run of about ``seconds``."""
+    """Return speed and need of memory, from a throw-away run of about ``seconds``.
+
+    Raises:
+        ModelError: the family cannot train on these images, or memory does not suffice for one of them.
+    """
     chosen, target = check(images, family, settings, plan), device_of(device)
     shards = shard_count(_threads(plan), plan.batch_size, target)
     with Crew(_threads(plan)) as crew:
         stepper = _stepper(images, chosen, settings, plan, target, crew, shards)
-        for _ in range(4):  # the first steps choose kernels
-            stepper.step()
+        _steps(stepper)  # the first choose kernels
         begun, first = time.monotonic(), stepper.state.counters.step
         # Whole rounds of 4: a step with a penalty costs twice one without.
         while time.monotonic() - begun < seconds:
-            for _ in range(4):
-                stepper.step()
+            _steps(stepper)
         stepper.read()
         speed = (stepper.state.counters.step - first) * plan.batch_size / (time.monotonic() - begun)
         size = sum(tensor.nbytes for tensor in stepper.state.tensors().values())
         return Probe(speed, size, _peak_bytes(target) + COPIES * size)
+
+
+def _steps(stepper: Stepper) -> None:
+    """Do four steps, a batch in as many parts as fit into memory; of a throw-away run, nothing is undone."""
+    wanted = stepper.state.counters.step + 4
+    while stepper.state.counters.step < wanted:
+        try:
+            stepper.step()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            stepper.state.counters.parts = stepper.more_parts()
 
 
 def _peak_bytes(device: torch.device) -> int:

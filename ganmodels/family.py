@@ -157,6 +157,8 @@ class Family:
         mixes_styles: ``sample`` heeds ``fine_noise``.
         stacks: how many images lie in the channels of one: 2 for pairs, the source first.
         classes: how many classes it takes; None: any number. What takes one uses no labels.
+        augments: its losses heed ``batch.augment``.
+        has_sign: its losses tell "real_sign", which the adaptive augmentation follows.
     """
 
     name: str
@@ -175,6 +177,8 @@ class Family:
     mixes_styles: bool = False
     stacks: int = 1
     classes: int | None = None
+    augments: bool = True
+    has_sign: bool = False
 
     def source(self, images: Any) -> Any:
         """Return of images ``(B, C, H, W)``, tensor or array, the channels that are translated."""

@@ -46,6 +46,8 @@ ADVICE = {
     "If it stays, lower the critic's learning rate, or give more images.",
     "over-fit": "The critic knows the training images by heart; the engine augments more and strengthens the "
     "penalty. Give more images, or a smaller budget, and expect the privacy checks to look hard.",
+    "not-watched": "With few images the critic soon knows them by heart. Give more images, or a larger "
+    "model.held_out_share, and expect the privacy checks to look hard.",
     "stall": "Nothing changes any more and the samples are too alike. Stop, and use family r3gan with its "
     "defaults, or a larger learning rate.",
     "narrow-samples": "The samples are far more alike than real images. Train longer, or use family r3gan.",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from phantomset.data.errors import ModelError, WorkspaceError
+from phantomset.data.errors import WorkspaceError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.workspace import write_atomically
 from phantomset.ganmodels import checkpoint, recovery, stability
@@ -19,7 +19,7 @@ from phantomset.ganmodels.generate import Sampler
 from phantomset.ganmodels.grid import contact_sheet
 from phantomset.ganmodels.plan import CHECK_STEPS, Progress, TrainingPlan
 from phantomset.ganmodels.shards import Crew
-from phantomset.ganmodels.step import Stepper
+from phantomset.ganmodels.step import Stepper, is_out_of_memory
 from phantomset.ganmodels.translate import Translator
 
 GRID_COLUMNS = 10
@@ -104,12 +104,7 @@ class Run:
                 raise
         else:
             return True
-        parts = 2 * self._stepper.parts
-        if parts > self._plan.batch_size:
-            raise ModelError(
-                "out of memory: not even one image at a time fits. Choose a smaller image.size_px, or a "
-                "family with smaller networks."
-            ) from None
+        parts = self._stepper.more_parts()
         self._stepper.load(*kept)
         self._state.counters.parts = parts
         size = -(-self._plan.batch_size // parts)
@@ -217,16 +212,16 @@ class Run:
     def _seen(self) -> int:
         return self._state.counters.step * self._plan.batch_size
 
+    def _keep(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        tensors = {name: tensor.detach().clone() for name, tensor in self._state.tensors().items()}
+        return tensors, self._state.counters.as_dict()
+
     def _rate(self, spread: float) -> None:
         """Note the state that is about to be saved, if none before had a spread as near to 1."""
         counters, off = self._state.counters, abs(spread - 1)
         was_led_back = not counters.clean_checks and not counters.streaks
         if not was_led_back and np.isfinite(off) and (not counters.best or off <= counters.best[1]):
             counters.best = [counters.step, round(off, 5)]
-
-    def _keep(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        tensors = {name: tensor.detach().clone() for name, tensor in self._state.tensors().items()}
-        return tensors, self._state.counters.as_dict()
 
     def _save(self, done: bool = False) -> None:
         counters = self._state.counters
@@ -283,9 +278,3 @@ class Run:
             events=tuple(counters.events[told:]),
             done=done,
         )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that memory did not suffice, on the device or in the machine."""
-    words = ("can't allocate memory", "out of memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)

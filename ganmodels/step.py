@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.seeds import seed_of
 from phantomset.ganmodels import processes, recovery
@@ -82,6 +83,19 @@ class Stepper:
         counters.step += 1
         self.state.average(counters.step * plan.batch_size, plan.batch_size)
         self._last = images, labels, shards
+
+    def more_parts(self) -> int:
+        """Return twice the parts, for a batch that did not fit into memory.
+
+        Raises:
+            ModelError: not even one image fits.
+        """
+        if 2 * self.parts > self._plan.batch_size:
+            raise ModelError(
+                "out of memory: not even one image at a time fits. Choose a smaller image.size_px, or a "
+                "family with smaller networks."
+            )
+        return 2 * self.parts
 
     def _split(self, images: Tensor, labels: Tensor) -> list[Shard]:
         """Return the parts of a batch that this process computes."""
@@ -252,6 +266,12 @@ class Stepper:
             for key in [key for key in good if key.startswith(prefix)]:
                 mixed[f"network.{name}.{key.removeprefix(prefix)}"] = good[key]
         self.state.load(mixed)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that memory did not suffice, on the device or in the machine."""
+    words = ("can't allocate memory", "out of memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
 
 
 def warm_up(step: int, steps: int, share: float) -> float:

@@ -40,7 +40,7 @@ class RunLedger:
         _append(self._open() / "ledger.jsonl", asdict(entry))
 
     def log(self, event: str, **details: str | int | float) -> None:
-        """Write an event down; details are codes, digests, counts and the engine's words, never the source's."""
+        """Write an event down; details are codes, digests, counts and our own words, never the source's."""
         if self.folder is not None:
             _append(self.folder / "log.jsonl", {"time": _now(), "event": event} | details)
 

@@ -154,4 +154,5 @@ FAMILY = Family(
     sample=from_latent,
     private=private,
     prepare=prepare,
+    has_sign=True,
 )

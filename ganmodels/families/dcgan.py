@@ -80,4 +80,5 @@ FAMILY = Family(
     noise_shape=latent_shape,
     sample=from_latent,
     private=duel.private_game,
+    has_sign=True,
 )

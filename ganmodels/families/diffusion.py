@@ -184,4 +184,5 @@ FAMILY = Family(
     "models', NeurIPS 2022",
     noise_shape=noise_shape,
     sample=sample,
+    augments=False,
 )

@@ -317,4 +317,5 @@ FAMILY = Family(
     sample=sample,
     looks_at=GROUP,
     mixes_styles=True,
+    has_sign=True,
 )

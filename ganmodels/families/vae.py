@@ -116,4 +116,5 @@ FAMILY = Family(
     paper="Kingma & Welling, 'Auto-encoding variational Bayes', ICLR 2014",
     noise_shape=noise_shape,
     sample=sample,
+    augments=False,
 )

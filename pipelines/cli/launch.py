@@ -125,9 +125,9 @@ def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
     require_writable(place)
     probe = making.probe(recipe, machine)
     speed = probe.images_per_second
-    images = recipe.model.budget.images or int(60 * (recipe.model.budget.minutes or 0) * speed)
+    images = making.images_to_show(recipe, speed)
     pixels = recipe.image.spec.channels * recipe.image.spec.height * recipe.image.spec.width
-    # The set as arrays, twice in a release, and reports; up to three checkpoints while a member trains.
+    # The set as arrays, twice in a release, and reports; up to four checkpoints while a member trains.
     checkpoints = making.CHECKPOINTS * making.most_members(recipe, images) * probe.state_bytes
     disk = 3 * recipe.generate.count * pixels + 50e6 + checkpoints
     return {

@@ -29,15 +29,15 @@ from phantomset.pipelines.versions import code_digest
 
 if TYPE_CHECKING:
     from phantomset.ganmodels.engine import Probe, Progress
-    from phantomset.ganmodels.family import FamilySettings
+    from phantomset.ganmodels.family import Family, FamilySettings
     from phantomset.ganmodels.plan import PrivacyPlan
     from phantomset.validators.weights import Weights
 
 NAME = 16
 """Digits of a digest that name a folder: short enough to read, and 2**64 is still enough."""
 
-CHECKPOINTS = 3
-"""How many lie on disk while a run trains: the newest two and the last good one."""
+CHECKPOINTS = 4
+"""How many lie on disk at most while a run trains: the newest two, the first and the best."""
 
 FEWEST_HELD_OUT = 8
 """Images below which nothing can be said of the critic."""
@@ -57,6 +57,7 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
     """
     from phantomset.ganmodels import engine
 
+    _require_sampling(recipe.model.family)
     require_classes(cohort)
     require_known(recipe, cohort.label_names)
     unknown = sorted(set(recipe.gate.leave_out) - set(cohort.label_names))
@@ -65,8 +66,9 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
             f"gate.leave_out: names {', '.join(map(repr, unknown)) or 'every class'}; the source has "
             f"{', '.join(cohort.label_names)}, and one at least must remain"
         )
-    labels = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)
-    _, patients = np.unique([cohort.records[each].subject for each in split.train], return_inverse=True)
+    learned, _ = learned_and_held_out(recipe, cohort, split)
+    labels = np.array([cohort.records[position].label for position in learned], dtype=np.int64)
+    _, patients = np.unique([cohort.records[each].subject for each in learned], return_inverse=True)
     # The engine asks for labels, patients and shapes; a broadcast zero has the shape and no memory.
     shapes = np.broadcast_to(np.uint8(0), (len(labels), *cohort.spec.shape))
     seen = ImageSet(shapes, labels, patients, cohort.label_names)
@@ -76,6 +78,19 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
 
         for brought in weights_of(recipe):
             load(brought)
+
+
+def _require_sampling(family: str) -> None:
+    """Refuse a family that only translates: after its training there would be nothing to make.
+
+    Raises:
+        ModelError: it makes no images from nothing.
+    """
+    if catalogue.load(FAMILIES, family).sample is None:
+        raise ModelError(
+            f"{family}: translates images and makes none from nothing. Use `phantomset translate`, or "
+            "another model.family."
+        )
 
 
 def weights_of(recipe: Recipe) -> "tuple[Weights, ...]":
@@ -93,16 +108,20 @@ def learned_and_held_out(
     """Return which of the training part's records are learned, and which only watch the critic.
 
     Whole groups are held out, about ``model.held_out_share`` of the images; none where a class would be left
-    with under nine tenths of its images, or fewer than eight images in all could be spared. None under
-    differential privacy either: what they show would tell of the training images beside them.
+    with under nine tenths of its images or fewer than the engine asks for, or where fewer than eight images
+    in all could be spared. None under differential privacy either: what they show would tell of the training
+    images beside them.
     """
+    from phantomset.ganmodels.engine import FEWEST_IMAGES
+
     if recipe.model.privacy is not None:
         return split.train, ()
     groups: dict[str, list[int]] = {}
     for position in split.train:
         groups.setdefault(cohort.records[position].group, []).append(position)
     labels = [cohort.records[position].label for position in split.train]
-    spare = np.bincount(labels, minlength=len(cohort.label_names)) // 10
+    counts = np.bincount(labels, minlength=len(cohort.label_names))
+    spare = np.minimum(counts // 10, np.maximum(counts - FEWEST_IMAGES, 0))
     wanted, held = recipe.model.held_out_share * len(split.train), list[int]()
     names = sorted(groups)
     for place in stream(recipe.seed, "held-out").permutation(len(names)):
@@ -140,9 +159,14 @@ def train(
     from phantomset.ganmodels import checkpoint, engine
 
     folder = checkpoint_folder(recipe, workspace, split)
-    if checkpoint.is_finished(folder):
-        return checkpoint.finished_checkpoint(folder), False
     learned, held = learned_and_held_out(recipe, cohort, split)
+
+    def finished() -> Checkpoint:
+        found = checkpoint.finished_checkpoint(folder)
+        return replace(found, events=(*_unwatched(recipe, held), *found.events))
+
+    if checkpoint.is_finished(folder):
+        return finished(), False
     images = image_set(workspace, cohort, learned)
     held_out = image_set(workspace, cohort, held) if held else None
     model = recipe.model
@@ -152,7 +176,22 @@ def train(
     with contextlib.closing(cast("Generator[Progress]", progress)):
         for step in progress:
             watch(step)
-    return checkpoint.finished_checkpoint(folder), True
+    return finished(), True
+
+
+def _unwatched(recipe: Recipe, held_out: tuple[int, ...]) -> tuple[dict[str, Any], ...]:
+    """Return an event where nothing looks for over-fitting and it could be: silence would pass for health."""
+    from phantomset.ganmodels import recovery
+
+    model, family = recipe.model, cast("Family", catalogue.load(FAMILIES, recipe.model.family))
+    has_critic = any("critic" in player.networks for player in family.players(settings_of(recipe)))
+    if held_out or model.privacy is not None or not has_critic:
+        return ()
+    return (
+        recovery.event(
+            "not-watched", 0, "no images are held out, so nothing shows whether the critic over-fits"
+        ),
+    )
 
 
 def plan_of(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, split: Split) -> Any:
@@ -173,14 +212,24 @@ def plan_of(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, sp
 
     plan = replace(plan, threads=steadier(machine, lambda threads: speed(threads, PROBE_SECONDS)))
     if model.budget.minutes is not None:
-        lasts = engine.budget_images(model.budget.minutes, speed(plan.threads, 5.0), model.batch_size)
-        plan = replace(plan, budget_images=min(lasts, model.budget.images or lasts))
+        plan = replace(plan, budget_images=images_to_show(recipe, speed(plan.threads, 5.0)))
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         write_json(stored, {"budget_images": plan.budget_images, "threads": plan.threads}, mode=0o600)
     except OSError as error:
         raise WorkspaceError(f"checkpoint: cannot write to {folder} ({error.strerror})") from None
     return plan
+
+
+def images_to_show(recipe: Recipe, speed: float) -> int:
+    """Return the budget in images at ``speed`` images a second: of images and minutes what ends first."""
+    from phantomset.ganmodels import engine
+
+    budget, batch = recipe.model.budget, recipe.model.batch_size
+    if budget.minutes is None:
+        return budget.images or batch
+    lasts = engine.budget_images(budget.minutes, speed, batch)
+    return min(lasts, budget.images or lasts)
 
 
 def asked(recipe: Recipe, threads: int | None, split: Split) -> Any:

@@ -9,10 +9,11 @@ from phantomset.pipelines.synthesis.conditions import chosen, conditions_of, whe
 
 
 def require_known(recipe: Recipe, label_names: tuple[str, ...]) -> None:
-    """Hold that the recipe asks for classes that were seen.
+    """Hold that the recipe asks for classes that were seen, and does not contradict itself.
 
     Raises:
-        ModelError: it asks for a class, a condition or a combination that the cohort does not have.
+        ModelError: it asks for a class, a condition or a combination that the cohort does not have, or for a
+            number of images of a class that ``generate.where`` leaves out.
     """
     if isinstance(recipe.generate.classes, dict):
         unknown = sorted(set(recipe.generate.classes) - set(label_names))
@@ -21,7 +22,24 @@ def require_known(recipe: Recipe, label_names: tuple[str, ...]) -> None:
                 f"generate.classes: the source has no class {', '.join(map(repr, unknown))}; "
                 f"it has {', '.join(label_names)}"
             )
-    chosen(label_names, conditions_of(recipe), where_of(recipe))
+    fitting = chosen(label_names, conditions_of(recipe), where_of(recipe))
+    kept = {label_names[label] for label in fitting}
+    left = {name: count for name, count in _numbers(recipe).items() if count and name not in kept}
+    if left:
+        listed = ", ".join(f"{count:,} of {name!r}" for name, count in left.items())
+        raise ModelError(
+            f"generate: classes asks for {listed}, which generate.where leaves out; numbers are exact. Name "
+            "in generate.classes only what generate.where lets through, or give shares, or 'uniform'."
+        )
+
+
+def _numbers(recipe: Recipe) -> dict[str, int]:
+    """Return how many images of which class, where the recipe says numbers, which are exact."""
+    classes = recipe.generate.classes
+    if not isinstance(classes, dict):
+        return {}
+    numbers = {name: count for name, count in classes.items() if isinstance(count, int)}
+    return numbers if len(numbers) == len(classes) else {}
 
 
 def wanted_labels(recipe: Recipe, label_names: tuple[str, ...], real: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from phantomset.data.catalogue import load, names
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
-from phantomset.ganmodels.engine import train
+from phantomset.ganmodels.engine import check, train
 from phantomset.ganmodels.family import Batch, Draw, Family, Player
 from phantomset.ganmodels.generate import generate
 from phantomset.ganmodels.plan import TrainingPlan
@@ -99,6 +100,43 @@ def test_labels_are_never_lost_in_silence(family: Family, bars: Bars, tmp_path: 
     images = bars(96, _stacked(family, (1, 8, 8)), family.classes + 1)
     with pytest.raises(ModelError, match=f"these images have {family.classes + 1}: labels would be lost"):
         next(train(images, family.name, family.Settings(), TrainingPlan(64), tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+class Counted:
+    """An augmentation that changes nothing and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
+        return images
+
+
+def test_what_a_family_says_of_augmentation_is_so(family: Family, bars: Bars, device: str) -> None:
+    """Its losses ask for augmented images, and tell the sign of D(x), just where it says so."""
+    state, rng = _state(family, (1, 8, 8), device), torch.Generator(device).manual_seed(1)
+    counted, shared, told = Counted(), dict[str, torch.Tensor](), set[str]()
+    batch = replace(_batch(bars(8, _stacked(family, (1, 8, 8))), device), augment=counted)
+    for player in state.players:
+        told |= set(player.loss(state.networks, batch, rng, shared))
+    assert family.augments == (counted.asked > 0)
+    assert family.has_sign == ("real_sign" in told)
+
+
+@pytest.mark.parametrize("augment", ["shift", "affine", "adaptive"])
+def test_an_augmentation_that_would_do_nothing_is_refused(
+    family: Family, bars: Bars, augment: str, tmp_path: Path
+) -> None:
+    """Before anything is written, with what to set instead; what does something begins."""
+    images = bars(64, _stacked(family, (1, 8, 8)), family.classes or 2)
+    plan = TrainingPlan(64, batch_size=8, threads=1, augment=augment)  # type: ignore[arg-type]
+    if family.augments and (augment != "adaptive" or family.has_sign):
+        assert check(images, family.name, family.Settings(), plan) is family
+        return
+    with pytest.raises(ModelError, match=f"{family.name}: .*{augment} .*would do nothing"):
+        next(train(images, family.name, family.Settings(), plan, tmp_path))
     assert not list(tmp_path.iterdir())
 
 

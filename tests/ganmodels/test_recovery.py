@@ -1,6 +1,7 @@
 """Failures provoked one by one: the run recovers, or ends with what was good last and says so."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet
 from phantomset.ganmodels import checkpoint, stability, step
-from phantomset.ganmodels.engine import train
+from phantomset.ganmodels.engine import images_per_second, train
 from phantomset.ganmodels.families import cgan, r3gan, vanilla
 from phantomset.ganmodels.plan import Progress, TrainingPlan
 from phantomset.ganmodels.recovery import adapt, climb, is_careful, strengthen
@@ -110,6 +111,29 @@ def test_held_out_images_change_no_weight(small: ImageSet, tmp_path: Path) -> No
     assert "held_out_gap" in checkpoint.read_statistics(tmp_path / "with")[-1]
 
 
+def test_a_generator_that_learns_nothing(run: Run) -> None:
+    """After six sheets it is told that nothing changes, at the end that the samples are too alike: pixels that
+    are black or white by chance lie further apart than any images that a generator begins with."""
+    noise = _noise(64, 0)
+    black_or_white = replace(noise, images=np.where(noise.images < 128, 0, 255).astype(np.uint8))
+    settings = r3gan.Settings(learning_rate_start=1e-12, learning_rate_end=1e-12)
+    events = _events(run(black_or_white, settings=settings, budget_images=2_560, checkpoint_every_images=320))
+    assert [event["code"] for event in events] == ["stall", "narrow-samples"]
+    assert events[0]["images"] == 6 * 320
+    assert all("r3gan" in event["advice"] for event in events)
+
+
+def test_grain_that_real_images_lack(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real images each of one grey have no power but at frequency 0; what a generator makes of them has."""
+    monkeypatch.setattr(stability, "DRIFT_IMAGES", 0)
+    greys = np.arange(64, dtype=np.uint8).reshape(-1, 1, 1, 1) * 4
+    labels = np.arange(64) % 2
+    images = ImageSet(np.tile(greys, (1, 1, 8, 8)), labels, np.arange(64), ("a", "b"))
+    (event,) = [event for event in _events(run(images)) if event["code"] == "noise-drift"]
+    assert event["images"] == 640
+    assert "grain" in event["advice"]
+
+
 def test_a_constant_set_is_refused(small: ImageSet, run: Run, tmp_path: Path) -> None:
     """A class whose images are all equal teaches nothing: refused before anything is written."""
     images = small.images.copy()
@@ -157,6 +181,19 @@ def test_out_of_memory_whatever_the_parts(small: ImageSet, run: Run, monkeypatch
     Tight(0, from_step=0).install(monkeypatch)
     with pytest.raises(ModelError, match=r"not even one image.*image\.size_px"):
         list(run(small))
+
+
+def test_the_trial_of_the_speed_halves_the_parts_too(
+    small: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit before training is computed in smaller parts, as in it; or is refused like it."""
+    plan, asked = TrainingPlan(64, batch_size=16, threads=1), (small, "r3gan", r3gan.Settings())
+    Tight(4, from_step=0).install(monkeypatch)
+    assert images_per_second(*asked, plan, seconds=0.01) > 0
+    monkeypatch.undo()
+    Tight(0, from_step=0).install(monkeypatch)
+    with pytest.raises(ModelError, match=r"not even one image.*image\.size_px"):
+        images_per_second(*asked, plan, seconds=0.01)
 
 
 def test_rungs_of_the_ladder() -> None:

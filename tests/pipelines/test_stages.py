@@ -19,7 +19,6 @@ from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job, Outcome
 from phantomset.pipelines.synthesis import making
 
-
 PUBLIC_PAGE, RESTRICTED_PAGE = report.public_html, report.restricted_html
 """The real pages: the scripted judges come with pages of one line."""
 
