@@ -12,6 +12,7 @@ from phantomset.data import cohorts
 from phantomset.data.errors import ResidualHit
 from phantomset.data.records import Cohort
 from phantomset.data.residual import scan as residual
+from phantomset.data.residual.vocabulary import prefect_words
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.recipe import Recipe
@@ -53,7 +54,7 @@ def _hits(recipe: Recipe, workspace: Workspace, cohort: Cohort, source: Path) ->
     return residual.scan(
         source,
         lambda: residual.written(workspace.root, _objects(Store(workspace)), _not_ours(workspace, source)),
-        [*_known(recipe, workspace, cohort), *residual.prefect_words(workspace.root)],
+        [*_known(recipe, workspace, cohort), *prefect_words(workspace.root)],
         recipe.source.kept_columns,
         ("restricted/cohorts/",) if "modified-dates" in recipe.deidentify.retain else (),
         getattr(getattr(recipe.source, "labels", None), "table", None),
@@ -85,6 +86,7 @@ def _known(recipe: Recipe, workspace: Workspace, cohort: Cohort) -> list[str]:
         yaml.safe_dump(recipe.public(), allow_unicode=True),
         str(workspace.root),
         *cohort.label_names,
+        *columns,
         *declared,
         *recipe.deidentify.known_words,
     ]

@@ -20,6 +20,7 @@ _DATE = frozenset({b"DA", b"DT"})
 _BINARY = frozenset(
     {b"US", b"SS", b"UL", b"SL", b"FL", b"FD", b"AT", b"SV", b"UV", b"OF", b"OD", b"OL", b"OV"}
 )
+_PERSON = frozenset({"(0010,0010)", "(0010,0020)", "(0010,1000)", "(0010,1001)"})
 _ITEM = b"\xfe\xff\x00\xe0"
 _ITEM_BIG = b"\xff\xfe\xe0\x00"
 _CODECS = {
@@ -127,7 +128,7 @@ def _take_fragments(content: bytes, place: int, long: struct.Struct, tokens: Tok
 def _value(kind: bytes, value: bytes, codec: str, where: str, tokens: Tokens) -> None:
     """Take one element's value by its representation; an unknown one by what it looks like."""
     if kind in _TEXT:
-        tokens.add_bytes(value, codec, where)
+        tokens.add_bytes(value, codec, where, kind == b"PN" or where in _PERSON)
     elif kind == b"UI":
         tokens.add_uid(value, where)
     elif kind in _DATE:
@@ -146,8 +147,9 @@ def _value(kind: bytes, value: bytes, codec: str, where: str, tokens: Tokens) ->
             and plain
             and not any(byte < 32 and byte not in b"\t\r\n\x1b\f" for byte in plain[:256])
         ):
-            if LETTERS.search(plain.decode("latin-1")) or not plain.isascii():
-                tokens.add_bytes(plain, codec, where)
+            is_person = b"^" in plain or where in _PERSON
+            if is_person or LETTERS.search(plain.decode("latin-1")) or not plain.isascii():
+                tokens.add_bytes(plain, codec, where, is_person)
         else:
             tokens.add_runs(value, where)
 

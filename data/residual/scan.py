@@ -6,17 +6,15 @@ layouts. The search is a filter over all positions at once (the hash of the next
 up in a bit map) and an exact comparison where the filter lets through: linear in the bytes, for any number of
 tokens.
 
-What is no evidence: a word of this program or of the DICOM standard, alone; digits or hexadecimal letters
-inside a digest; a date with a clock time after it, in the run's own log. In pixels and packed bytes short
-tokens occur by chance: there a token must be so long that one run in a hundred would meet any by chance.
+What is no evidence: a word that this program writes itself, alone (a name made of two such words is sought as
+a whole); a number of up to five digits; digits or hexadecimal letters inside a digest; a date with a clock
+time after it, in the run's own log. In pixels and packed bytes short tokens occur by chance: there a token
+must be so long that one run in a hundred would meet any by chance.
 """
 
-import functools
-import importlib.util
 import io
 import math
 import re
-import sqlite3
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ import numpy as np
 from phantomset.data.errors import ResidualHit
 from phantomset.data.residual.files import batches, members, take
 from phantomset.data.residual.tokens import SHORTEST, Tokens
+from phantomset.data.residual.vocabulary import program_texts, program_words, words_of
 
 Kind = Literal["text", "packed"]
 
@@ -44,12 +43,9 @@ _BITS_OF_CHANCE = 4.0
 
 _FOLD = np.array([byte + 32 if 65 <= byte <= 90 else byte for byte in range(256)], dtype=np.uint8)
 _HEXADECIMAL = re.compile(rb"[0-9a-f]+")
+_NUMBER = re.compile(r"[+-]?\d*\.?\d*")
 _CLOCK = re.compile(rb"[t ]?\d\d:?\d\d")
 _DIGITS_ALONE = 6
-_OWN_TEXTS = frozenset({".py", ".yaml", ".html", ".md", ".css"})
-_STATES = (
-    "completed pending running scheduled cancelled cancelling crashed failed paused cached retrying late"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +100,36 @@ def scan(
         dates_in: where dates, shifted, may stand: a shifted date of one patient is the true one of another.
         table: the label table, as the recipe names it: it may lie outside the source.
     """
+    known = [*known]
     vocabulary = program_words() | words_of(known)
+    phrases = "\n".join([*program_texts(), *known]).lower()
     hits: list[Hit] = []
     for tokens in batches(source, declared, _BATCH, table):
-        hits += search(tokens, areas(), vocabulary, dates_in)
+        hits += search(tokens, areas(), vocabulary, dates_in, phrases)
     return hits
 
 
 def search(
-    tokens: Tokens, areas: Iterable[Area], vocabulary: frozenset[str], dates_in: tuple[str, ...] = ()
+    tokens: Tokens,
+    areas: Iterable[Area],
+    vocabulary: frozenset[str],
+    dates_in: tuple[str, ...] = (),
+    phrases: str = "",
 ) -> list[Hit]:
-    """Return where the tokens occur in the areas."""
+    """Return where the tokens occur in the areas.
+
+    Args:
+        tokens: what is sought.
+        areas: where.
+        vocabulary: words that alone are no evidence.
+        dates_in: beginnings of the names of areas in which dates are none.
+        phrases: texts that may be found: a name made of known words is sought unless it stands in them.
+    """
     needles = _needles(tokens, vocabulary)
+    for name, where in tokens.names.items():
+        for form in _spellings(name, vocabulary):
+            if form not in phrases:
+                _forms(form, where, needles.free)
     everything = needles.free | needles.days
     if not everything:
         return []
@@ -186,70 +200,6 @@ def written(root: Path, objects: Iterable[np.ndarray], skip: Sequence[Path] = ()
         yield Area("pixels", batch.tobytes(), "packed")
 
 
-def words_of(texts: Iterable[str]) -> frozenset[str]:
-    """Return the words of some texts, in lower case, at least `SHORTEST` characters."""
-    return frozenset(word for text in texts for word in re.findall(r"[^\W_]{4,}", text.lower()))
-
-
-@functools.cache
-def program_words() -> frozenset[str]:
-    """Return the words that this program and the DICOM dictionary use: alone they tell nothing of a patient.
-
-    The phantoms' module is left out, since it invents patients.
-    """
-    from pydicom.datadict import DicomDictionary  # pyright: ignore[reportPrivateImportUsage]
-
-    rooms = Path(__file__).parents[2]
-    files = [
-        path
-        for room in ("data", "ganmodels", "validators", "pipelines")
-        for path in (rooms / room).rglob("*")
-    ]
-    texts = [
-        path.read_text(encoding="utf-8", errors="ignore")
-        for path in files
-        if path.suffix in (".py", ".yaml", ".html", ".md", ".css")
-        and path != rooms / "data" / "phantoms" / "files.py"
-    ]
-    return words_of([*texts, _STATES, *(entry[2] for entry in DicomDictionary.values())])
-
-
-def prefect_words(root: Path) -> list[str]:
-    """Return the words that Prefect's own tables hold, and the names that it draws for its runs."""
-    path = root / "prefect" / "prefect.db"
-    if not path.exists():
-        return []
-    found = _prefect_registry()
-    try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-            connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
-            tables = [str(row[0]) for row in connection.execute("select name from sqlite_master")]
-            found += [
-                str(row[0]) for row in connection.execute("select coalesce(sql, '') from sqlite_master")
-            ]
-            for table in tables:
-                if table.startswith(("block_", "configuration", "alembic")) and '"' not in table:
-                    rows: Iterable[Any] = connection.execute(f'select * from "{table}"')  # noqa: S608 - its own table
-                    found += [str(value) for row in rows for value in row if isinstance(value, str)]
-            drawn = [str(row[0]) for row in connection.execute("select name from flow_run")]
-        found += [name for name in drawn if re.fullmatch(r"[a-z]+-[a-z]+", name)]
-    except sqlite3.Error:
-        return found
-    return found
-
-
-def _prefect_registry() -> list[str]:
-    """Return the texts that Prefect's package brings and its server copies into every new database."""
-    package = importlib.util.find_spec("prefect")
-    folders = package.submodule_search_locations if package else None
-    return [
-        path.read_text(encoding="utf-8", errors="ignore")
-        for folder in folders or ()
-        for path in Path(folder, "server").rglob("*.json")
-        if "ui" not in path.relative_to(folder).parts
-    ]
-
-
 def _areas(path: Path, name: str) -> Iterator[Area]:
     if path.suffix == ".parquet":
         yield Area(name, _texts(path), "text")
@@ -278,14 +228,12 @@ def _texts(path: Path) -> bytes:
 def _needles(tokens: Tokens, vocabulary: frozenset[str]) -> _Needles:
     found = _Needles()
     for word, where in tokens.words.items():
-        if word.lower() not in vocabulary and not (word.isdecimal() and len(word) < _DIGITS_ALONE):
+        if word.lower() not in vocabulary and not _is_small(word):
             _forms(word, where, found.free)
     for value, where in tokens.values.items():
         words = re.findall(r"[^\W_]+", value.lower())
         plain = all(word in vocabulary or len(word) < SHORTEST for word in words)
-        if not (plain and (len(words) < 3 or len(value) < 12)) and not (
-            value.isdecimal() and len(value) < _DIGITS_ALONE
-        ):
+        if not (plain and (len(words) < 3 or len(value) < 12)) and not _is_small(value):
             _forms(value, where, found.free)
     for day, where in tokens.days.items():
         year, month, date = day[:4], day[4:6], day[6:]
@@ -303,6 +251,24 @@ def _needles(tokens: Tokens, vocabulary: frozenset[str]) -> _Needles:
         if value.decode("latin-1").lower() not in vocabulary:
             found.free.setdefault(_folded(value).tobytes(), where)
     return found
+
+
+def _is_small(text: str) -> bool:
+    """Return whether a text is a number, maybe with sign and point, of too few digits to tell anything."""
+    return bool(_NUMBER.fullmatch(text)) and sum(letter.isdecimal() for letter in text) < _DIGITS_ALONE
+
+
+def _spellings(name: str, vocabulary: frozenset[str]) -> set[str]:
+    """Return how a person's name or number may be written, where its words alone are no evidence."""
+    lower = name.lower()
+    if not all(word in vocabulary or len(word) < SHORTEST for word in re.findall(r"[^\W_]+", lower)):
+        return set()  # the word that is not known is sought by itself
+    found = set[str]() if lower in vocabulary or _is_small(lower) else {lower}
+    parts = [part for part in re.split(r"[\^\s,_]+", lower) if len(part) > 1]
+    if len(parts) > 1:
+        first, second = parts[:2]
+        found |= {f"{first}{mark}{second}" for mark in ("^", " ", ", ", "_")} | {f"{second} {first}"}
+    return {form for form in found if len(form) > SHORTEST}
 
 
 def _forms(text: str, where: str, into: dict[bytes, str]) -> None:

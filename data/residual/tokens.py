@@ -28,24 +28,26 @@ class Tokens:
     Attributes:
         words: parts of texts, at least `SHORTEST` characters; whole values are in `values`.
         values: texts as they stand, and UIDs.
+        names: names and numbers of persons as they stand: sought as a whole, whatever their words are.
         days: dates as ``YYYYMMDD``.
         raw: bytes of texts whose character set nobody knows, or that are not UTF-8.
     """
 
     words: dict[str, str] = field(default_factory=dict[str, str])
     values: dict[str, str] = field(default_factory=dict[str, str])
+    names: dict[str, str] = field(default_factory=dict[str, str])
     days: dict[str, str] = field(default_factory=dict[str, str])
     raw: dict[bytes, str] = field(default_factory=dict[bytes, str])
-    _seen: set[tuple[bytes, str, str]] = field(default_factory=set[tuple[bytes, str, str]])
+    _seen: set[tuple[bytes, str, bool]] = field(default_factory=set[tuple[bytes, str, bool]])
 
     def __len__(self) -> int:
         return len(self.words) + len(self.values) + len(self.days) + len(self.raw)
 
-    def add_bytes(self, value: bytes, codec: str, where: str) -> None:
-        """Take the bytes of a text."""
-        if (value, codec, "") in self._seen:
+    def add_bytes(self, value: bytes, codec: str, where: str, is_person: bool = False) -> None:
+        """Take the bytes of a text; ``is_person`` where it is the name or the number of one."""
+        if (value, codec, is_person) in self._seen:
             return
-        self._seen.add((value, codec, ""))
+        self._seen.add((value, codec, is_person))
         plain = value if codec == "iso2022_jp" else _ESCAPES.sub(b"", value)
         try:
             text = plain.decode(codec or "ascii")
@@ -55,14 +57,16 @@ class Tokens:
             for part in re.split(rb"[\^=\\ \0]+", plain):
                 if len(part) >= SHORTEST:
                     self.raw.setdefault(part, where)
-        self.add(text, where)
+        self.add(text, where, is_person)
 
-    def add(self, text: str, where: str) -> None:
+    def add(self, text: str, where: str, is_person: bool = False) -> None:
         """Take a text: as it stands, and in parts."""
         for value in re.split(r"[\\=\0]", text):
             stripped = " ".join(value.split())
             if len(stripped) >= SHORTEST:
                 self.values.setdefault(stripped, where)
+                if is_person:
+                    self.names.setdefault(stripped, where)
             for word in _WORDS.findall(stripped):
                 if len(word) >= SHORTEST:
                     self.words.setdefault(word, where)
@@ -85,11 +89,12 @@ class Tokens:
                 self.add(text, where)
 
     def add_runs(self, content: bytes, where: str) -> None:
-        """Take the printable runs of some bytes, plain or UTF-16, that have three letters in a row."""
+        """Take the printable runs of some bytes that have three letters in a row, in pictures UTF-16 too."""
         content = content[:VALUE_BYTES]
         runs = [run.strip() for run in (_ASCII_RUN if where == PICTURE else _ANY_RUN).findall(content)]
         texts = [run.decode("latin-1") for run in runs if len(run) >= 6]
-        texts += [run.decode("utf-16-le") for run in _WIDE_RUN.findall(content)]
+        if where == PICTURE:  # elsewhere a ramp of numbers, such as a palette's, would read as an alphabet
+            texts += [run.decode("utf-16-le") for run in _WIDE_RUN.findall(content)]
         for text in texts:
             if LETTERS.search(text):
                 self.add(text, where)

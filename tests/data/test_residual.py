@@ -15,14 +15,15 @@ import pytest
 from nibabel.nifti1 import Nifti1Extension
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from phantomset.data.errors import BAD_INPUT, ResidualHit
 from phantomset.data.residual import canaries
 from phantomset.data.residual import scan as residual
 from phantomset.data.residual.files import batches, read
-from phantomset.data.residual.scan import Area, Hit, prove, scan, search, words_of
+from phantomset.data.residual.scan import Area, Hit, prove, scan, search
 from phantomset.data.residual.tokens import Tokens
+from phantomset.data.residual.vocabulary import program_words, words_of
 
 from .planted_places import corpus
 
@@ -288,3 +289,47 @@ def test_no_damaged_file_makes_the_reader_fail(seed: int) -> None:
                 places = chance.integers(min(len(broken), 400), size=4)
                 broken[places] = chance.choice([0, 1, 127, 128, 255, chance.integers(256)], 4)
             _tokens(broken.tobytes(), name)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(
+    "written",
+    ["Lewis^Richardson", "lewis richardson", "Richardson Lewis", "LEWIS, RICHARDSON", "lewis_richardson"],
+)
+def test_a_name_of_known_words_is_sought_as_a_whole(make_dicom: Make, written: str, syntax: str) -> None:
+    """Each word alone may be found; the two together may not, unless the program itself writes them so."""
+    tokens = _tokens(make_dicom(syntax=syntax, PatientName="Lewis^Richardson", PatientID="AB-12-3"))
+    known = "lewis after richardson"
+    assert _found(tokens, written.encode(), known=known)
+    assert _found(tokens, f"of {written}!".encode("utf-16-le"), known=known)
+    assert _found(tokens, b"id: ab-12-3", known=known)
+    assert not _found(tokens, b"lewis, and richardson", known=known)
+    area = [Area("a", written.encode(), "text")]
+    assert search(tokens, area, words_of([known]), (), f"notes by {written.lower()}") == []
+
+
+def test_the_vocabulary_is_what_the_program_writes() -> None:
+    """Keys, codes and words of notes are in it; people cited or invented are not."""
+    words = program_words()
+    assert words >= {"modality", "manufacturer", "echotime", "echo", "quarantine", "patients", "completed"}
+    assert words.isdisjoint(
+        {"lewis", "richardson", "lopez", "young", "hill", "wilson", "gray", "heusel", "zephyrine"}
+    )
+    assert len(words) < 3000
+
+
+def test_small_numbers_are_no_evidence_whatever_their_sign() -> None:
+    """A rescale intercept of -1024 in a column is none of a patient's; a number of six digits may be one."""
+    tokens = Tokens()
+    for number in ("-1024", "54321", "0.5000", "123456", "-1234.56"):
+        tokens.add(number, "column")
+    assert not _found(tokens, b"'-1024' '54321' '0.5000'")
+    assert len(_found(tokens, b"'123456' '-1234.56'")) == 2
+
+
+def test_a_palette_is_no_text(make_dicom: Make) -> None:
+    """A ramp of 16-bit numbers reads as an alphabet in UTF-16; the same ramp stands in many pictures."""
+    ramp = np.arange(256, dtype="<u2").tobytes()
+    assert not _tokens(make_dicom(RedPaletteColorLookupTableData=ramp)).words.keys() & {
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    }

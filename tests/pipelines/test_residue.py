@@ -1,5 +1,6 @@
 """The residual scan within a run: what is clean passes; a writer that leaks ends with exit code 2."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from PIL import Image
 
 from phantomset.data import ingest as ingesting
 from phantomset.data.errors import BAD_INPUT, ResidualHit
+from phantomset.data.residual import scan as residual
+from phantomset.data.residual.vocabulary import program_words, words_of
 from phantomset.pipelines import residue
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.residue import HITS
@@ -108,3 +111,16 @@ def test_what_was_not_searched_is_searched_next_time(
     assert run(job(recipe), until="ingest").cohort is not None
     assert run(job(recipe), until="ingest").cohort is not None
     assert len(searched) == 2
+
+
+def test_all_words_that_a_run_writes_are_known(recipe: Recipe, job: Callable[..., Job]) -> None:
+    """Nothing that stands in a run's texts could be taken for a text of a source: words, numbers, digests."""
+    made = job(recipe)
+    cohort = run(made, until="ingest").cohort
+    assert cohort is not None
+    areas = residual.written(made.workspace.root, [], residue._not_ours(made.workspace, recipe.source.path))
+    texts = [area.content.decode(errors="ignore") for area in areas if area.kind == "text"]
+    known = program_words() | words_of(residue._known(recipe, made.workspace, cohort))
+    strange = {word for word in words_of(texts) - known if not re.fullmatch(r"[0-9a-f]+|\d.*", word)}
+    strange.discard("otablefilesfiles")  # the catalogue of an SQLite file, whose columns touch
+    assert strange == set()
