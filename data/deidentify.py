@@ -231,6 +231,35 @@ _NUMBER = re.compile(r"-?\d{1,4}(\.\d{1,4})?")
 _LABEL = re.compile(r"[^\W_][\w .,:;/+&()'-]{0,63}")
 
 
+PROFILE = {
+    "113100": "Basic Application Confidentiality Profile",
+    "113103": "Clean Graphics Option",
+    "113104": "Clean Structured Content Option",
+    "113105": "Clean Descriptors Option",
+}
+"""What is claimed of every record of a DICOM file. Source: DICOM PS3.16, CID 7050."""
+
+_SCREENED = {"113101": "Clean Pixel Data Option"}
+_RETAINED = {
+    "modified-dates": {"113107": "Retain Longitudinal Temporal Information Modified Dates Option"},
+    "patient-characteristics": {"113108": "Retain Patient Characteristics Option"},
+}
+
+
+def claim(retain: Iterable[str], is_screened: bool) -> str:
+    """Return the sentence that says, in DICOM's codes, which profile and options records keep.
+
+    Args:
+        retain: the options of the recipe.
+        is_screened: whether pixels were searched for text.
+    """
+    codes = dict(PROFILE) | (_SCREENED if is_screened else {})
+    for option in retain:
+        codes |= _RETAINED[option]
+    names = "; ".join(f"{name} ({code})" for code, name in sorted(codes.items()))
+    return f"Records of DICOM files are claimed to keep, of PS3.15 Annex E: {names}."
+
+
 def allowed(retain: Iterable[str]) -> Mapping[str, Grammar]:
     """Return the allow-list under the options of a recipe; dates, which need the patient, are not in it."""
     return {**ALLOWED, **PATIENT_CHARACTERISTICS} if "patient-characteristics" in retain else ALLOWED

@@ -9,13 +9,13 @@ from sys import intern
 from typing import Any
 
 from phantomset.data import catalogue, cohorts
-from phantomset.data.burned_in.screen import NOT_SCREENED, TextScreen, screen_for
+from phantomset.data.burned_in.screen import NOT_SCREENED, SCREENS_LET_IN, TextScreen, screen_for
 from phantomset.data.cohorts import load_cohort as load_cohort
 from phantomset.data.decoding import cluster
 from phantomset.data.decoding.journal import open_journal
 from phantomset.data.decoding.one_file import FORMAT, Finished, finish
 from phantomset.data.decoding.workers import Job, decode_all
-from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.deidentify import DeidentifySettings, claim
 from phantomset.data.dicom.decoders import decoder_versions
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
@@ -367,6 +367,10 @@ def _cohort(
         for digest, copies in sorted(kept.items())
     )
     notes = [NOT_SCREENED if context.screen is None else context.screen.note, *context.notes]
+    notes += [SCREENS_LET_IN] if context.deidentify.accept_screens else []
+    notes += (
+        [claim(context.deidentify.retain, context.screen is not None)] if settings.format == "dicom" else []
+    )
     if not settings.has_patients:
         notes.insert(0, _NO_PATIENTS)
     return Cohort(

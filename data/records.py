@@ -31,7 +31,8 @@ class RawImage:
         subject: the source's own patient identifier; None where the source has none.
         label: the class as text; None where the source has none.
         attributes: allow-listed attributes as text, already through the value grammar.
-        dropped: counts of what de-identification took away, by rule, never by value.
+        dropped: counts of what de-identification took away, and of what the path to pixels passed over, by
+            rule, never by value.
         links: what joins it to other images, by kind (study, series, instance, group, head): memory only.
         spacing_mm: the side of a pixel, where the file tells it.
         is_part: True for one of several slices, frames or pages of a file.

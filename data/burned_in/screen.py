@@ -26,6 +26,11 @@ NOT_SCREENED = (
     "captures and ultrasound, unless the recipe lets them in."
 )
 
+SCREENS_LET_IN = (
+    "The recipe lets in secondary captures, ultrasound and other classes that often carry burned-in text, "
+    "with or without a mask (deidentify.accept_screens)."
+)
+
 BLACKENED = "burned-in text, boxes blackened"
 """What the counts of things taken away call it."""
 

@@ -6,14 +6,15 @@ Source: DICOM PS3.3, C.7.6.3 (image pixel), C.7.6.16 (functional groups), C.11.1
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.sequence import Sequence
 
-from phantomset.data.dicom.elements import element, numbers, whole, word
+from phantomset.data.dicom.elements import element, numbers, plain, whole, word
 from phantomset.data.dicom.frames import COLOUR, PALETTE, stored_frames
 from phantomset.data.pixels.aspect import square
 from phantomset.data.pixels.windows import CT_WINDOWS, Window, percentile_range
@@ -79,6 +80,22 @@ def unit_images(data: Dataset, window: Window, limits: Limits) -> Iterator[Frame
         # a modality table may rise and fall: only without one do the ends tell what may occur between them
         unit = grey(frame) if "ModalityLUTSequence" in header else each_once(frame, grey)
         yield Frame(*_square(unit, header), partial(_whole_range, frame, header, inverse))
+
+
+def steps_of(data: Dataset, frame: Frame) -> dict[str, int]:
+    """Return what the path from stored values to pixels passed over or assumed, by step, as counts.
+
+    All else follows from the recipe and from what a record keeps of the header.
+    """
+    windows: Any = plain(data, "WindowCenter")
+    is_grey = frame.unit.ndim == 2 and word(data, "PhotometricInterpretation") in (*COLOUR, PALETTE)
+    found = {
+        "windows after the first": len(windows) - 1 if isinstance(windows, MultiValue) else 0,
+        "colour profiles": int("ICCProfile" in data),
+        "colours that are all grey, made one channel": int(is_grey),
+        "pixels without a spacing, taken for square": int(frame.spacing_mm is None),
+    }
+    return {step: count for step, count in found.items() if count}
 
 
 def each_once(stored: np.ndarray, grey: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -105,7 +105,7 @@ def decode(
     """Yield the frames of one DICOM file."""
     from phantomset.data.burned_in.declared import mask_of
     from phantomset.data.dicom import header
-    from phantomset.data.dicom.pixels import unit_images
+    from phantomset.data.dicom.pixels import steps_of, unit_images
 
     with header.quiet():
         data = header.parse(content, context.limits)
@@ -113,7 +113,7 @@ def decode(
         subject = header.subject_of(data, settings.patient.tag)
         attributes = header.attributes_of(data, context.deidentify.retain, subject)
         label, links = _own_label(data, settings), header.links_of(data)
-        dropped, mask = header.left_out(data, attributes), mask_of(data, context.deidentify)
+        left_out, mask = header.left_out(data, attributes), mask_of(data, context.deidentify)
         total = header.shape_of(data, context.limits)[0]
         for index, frame in enumerate(unit_images(data, settings.window, context.limits)):
             yield RawImage(
@@ -122,7 +122,7 @@ def decode(
                 subject,
                 label,
                 attributes,
-                {} if index else dropped,
+                {} if index else left_out | steps_of(data, frame),
                 links,
                 frame.spacing_mm,
                 is_part=total > 1,

@@ -1,5 +1,7 @@
 """The review report for the data office: each value that was kept, what was kept out and why, and a look."""
 
+import csv
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -20,7 +22,7 @@ SHOWN = 96
 _COLUMNS = 12
 _TILE_PX = 64
 _VALUES = 200
-"""Distinct values listed of one attribute."""
+"""Distinct values listed of one attribute on the page, the commonest; the table beside it lists all."""
 
 
 def write(workspace: Workspace, cohort: Cohort, split: Split, key: str | None = None) -> Path:
@@ -38,13 +40,15 @@ def write(workspace: Workspace, cohort: Cohort, split: Split, key: str | None = 
     folder = inputs / key if key else max(inputs.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     place = workspace.restricted("review", f"{folder.name[:16]}.html")
     found = _read(folder / "found.json")
+    kept = kept_values(cohort)
     doubtful = frozenset(found.get("weak_text", ()))
     html = (
         environment(True)
         .get_template("review.html")
         .render(
             cohort=cohort,
-            kept=kept_values(cohort),
+            kept=[(name, distinct, values[:_VALUES]) for name, distinct, values in kept],
+            table=_write_values(kept, place.with_suffix(".csv")),
             labels=Counter(cohort.label_names[record.label] for record in cohort.records),
             groups=len({record.group for record in cohort.records}),
             patients=len({record.subject for record in cohort.records}),
@@ -69,12 +73,30 @@ def write(workspace: Workspace, cohort: Cohort, split: Split, key: str | None = 
 
 
 def kept_values(cohort: Cohort) -> list[tuple[str, int, list[tuple[str, int]]]]:
-    """Return each kept attribute with its number of distinct values, and the values with their counts."""
+    """Return each kept attribute with its number of distinct values, and all of them with their counts, the
+    commonest first.
+    """
     counts: dict[str, Counter[str]] = {}
     for record in cohort.records:
         for name, value in record.attributes.items():
             counts.setdefault(name, Counter())[value] += 1
-    return [(name, len(counts[name]), _ordered(counts[name])[:_VALUES]) for name in sorted(counts)]
+    return [(name, len(counts[name]), _ordered(counts[name])) for name in sorted(counts)]
+
+
+def _write_values(kept: list[tuple[str, int, list[tuple[str, int]]]], place: Path) -> str:
+    """Write each attribute's values as CSV, the rarest first: those may name somebody. Return its name."""
+    stream = io.StringIO(newline="")
+    table = csv.writer(stream)
+    table.writerow(("attribute", "value", "images"))
+    for name, _, values in kept:
+        table.writerows((_quoted(name), _quoted(value), count) for value, count in reversed(values))
+    write_atomically(place, stream.getvalue().encode(), mode=0o600)
+    return place.name
+
+
+def _quoted(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _kept_out(cohort: Cohort, split: Split) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The header: what is refused before a pixel is read, what is kept, what is dropped and counted."""
 
 import logging
+import re
 import struct
 import sys
 import warnings
@@ -15,6 +16,7 @@ import pytest
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.sr._concepts_dict import concepts
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
@@ -22,6 +24,7 @@ from phantomset.data.deidentify import (
     ALLOWED,
     PATIENT_CHARACTERISTICS,
     DeidentifySettings,
+    claim,
     column_value,
     kept,
     label_value,
@@ -78,7 +81,10 @@ def test_type_is_told_by_content(content: bytes, code: str) -> None:
         ({"BurnedInAnnotation": "NO"}, ""),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "BURNED_IN_RISK"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.6.1"}, "BURNED_IN_RISK"),
-        ({"Modality": "OT"}, "BURNED_IN_RISK"),
+        *(({"Modality": kind}, "BURNED_IN_RISK") for kind in ("DOC", "ES", "IVOCT", "IVUS", "OT", "US")),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.77.1.1"}, "BURNED_IN_RISK"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREENSHOT"]}, "LOCALIZER_OR_SCREEN"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "LOCALIZER_OR_SCREEN"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}, "DERIVED_OBJECT"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.2"}, "DERIVED_OBJECT"),
         ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11", "PixelData": None}, "NOT_AN_IMAGE"),
@@ -305,6 +311,24 @@ def test_the_allow_list_has_some_forty_elements_and_none_that_names_anybody() ->
     texts = {keyword for keyword in ALLOWED if dictionary_VR(keyword) not in ("CS", "DS", "IS", "US")}
     assert texts == {"Manufacturer", "ManufacturerModelName", "ConvolutionKernel", "RescaleType"}
     assert all(kept(keyword, "Canary") in (None, "OTHER") for keyword in ALLOWED)
+
+
+def test_what_is_claimed_in_dicoms_own_codes() -> None:
+    """Each code has the name that pydicom's copy of the standard gives it; options come when asked for."""
+    known = {code: entry[0] for names in concepts["DCM"].values() for code, entry in names.items()}
+    everything = claim(["modified-dates", "patient-characteristics"], is_screened=True)
+    found = re.findall(r"([A-Z][A-Za-z ]+) \((\d+)\)", everything)
+    assert [code for _, code in found] == [
+        "113100",
+        "113101",
+        "113103",
+        "113104",
+        "113105",
+        "113107",
+        "113108",
+    ]
+    assert all(known[code] == name for name, code in found)
+    assert re.findall(r"\d{6}", claim([], is_screened=False)) == ["113100", "113103", "113104", "113105"]
 
 
 def test_dates_are_shifted_by_one_number_a_patient(make_dicom: Make) -> None:

@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from phantomset.data.dicom import decoders, pixels
 from phantomset.data.dicom.header import parse
-from phantomset.data.dicom.pixels import each_once, to_unit, unit_images
+from phantomset.data.dicom.pixels import each_once, steps_of, to_unit, unit_images
 from phantomset.data.pixels.windows import Window
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.source import Limits
@@ -199,6 +199,30 @@ def test_big_endian_and_rle_agree(make_dicom: Make) -> None:
     buffer = BytesIO()
     data.save_as(buffer, enforce_file_format=True)
     assert np.array_equal(_unit(buffer.getvalue()), expected)
+
+
+@pytest.mark.parametrize(
+    ("elements", "steps"),
+    [
+        ({"PixelSpacing": [1, 1]}, {}),
+        ({"PixelAspectRatio": [1, 1]}, {"pixels without a spacing, taken for square": 1}),
+        (
+            {"PixelSpacing": [1, 1], "WindowCenter": [3, 4, 5], "WindowWidth": [9, 9, 9]},
+            {"windows after the first": 2},
+        ),
+        ({"PixelSpacing": [1, 1], "ICCProfile": b"profile "}, {"colour profiles": 1}),
+    ],
+)
+def test_what_is_passed_over_is_counted(
+    make_dicom: Make, elements: dict[str, Any], steps: dict[str, int]
+) -> None:
+    """Further windows, an assumed spacing, a colour profile; and colour of one shade."""
+    data = parse(make_dicom(**elements), Limits())
+    assert steps_of(data, next(iter(unit_images(data, "auto", Limits())))) == steps
+    grey = np.repeat(np.arange(64, dtype=np.uint8).reshape(8, 8, 1), 3, axis=2)
+    data = parse(make_dicom(grey, **elements), Limits())
+    found = steps_of(data, next(iter(unit_images(data, "auto", Limits()))))
+    assert found == steps | {"colours that are all grey, made one channel": 1}
 
 
 def test_rgb_in_both_planar_configurations(make_dicom: Make) -> None:

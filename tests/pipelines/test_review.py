@@ -1,6 +1,8 @@
 """The review report: what the data office is shown of an ingest."""
 
+import csv
 import re
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -9,12 +11,15 @@ import pandas as pd
 from PIL import Image
 
 from phantomset.data import catalogue
+from phantomset.data.cohorts import save
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
 from phantomset.data.keys import pseudonym
-from phantomset.data.pixels.canonical import ImageSettings
-from phantomset.data.records import Cohort, Split
+from phantomset.data.pixels.canonical import ImageSettings, digest_of_pixels
+from phantomset.data.quarantine.ledger import Ledger
+from phantomset.data.records import Cohort, ImageSpec, Record, Split
 from phantomset.data.splitting.split import SplitSettings, split
+from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines.judgement.judging import counts
 from phantomset.pipelines.report import review
@@ -104,3 +109,34 @@ def test_what_would_join_two_parts_is_in_the_ledger_and_in_the_counts(
     page = review.write(workspace, grown, made).read_text()
     assert "What was kept out: 1<" in page
     assert "<td>SPLIT_LINK</td><td>1</td>" in page
+
+
+def test_the_table_beside_the_page_lists_every_value(tmp_path: Path) -> None:
+    """250 values of which one is there once: the page shows the 200 commonest, the table all with the rarest
+    first, its cells no formula.
+    """
+    rare, formula = "Rare", "-1.5"
+    views = [f"v{number // 2}" for number in range(496)] + [formula] * 3 + [rare]
+    pixels = np.zeros((1, 8, 8), dtype=np.uint8)
+    digest = digest_of_pixels(pixels)
+    records = tuple(
+        Record(digest, f"{number:064x}", 0, str(number), str(number), {"view": view})
+        for number, view in enumerate(views)
+    )
+    cohort = Cohort("c", ImageSpec(1, 8, 8), ("a",), records, 500, {}, {}, True)
+    workspace = Workspace.open(tmp_path / "workspace")
+    with Store(workspace).writer() as pack:
+        pack.add(pixels, digest)
+        pack.seal()
+    save(workspace, "k" * 32, cohort, Ledger())
+    page = review.write(workspace, cohort, Split("s", "c", tuple(range(500)), (), ()))
+    assert "250 distinct, the 200 commonest here" in page.read_text()
+    assert rare not in page.read_text()
+    table = page.with_suffix(".csv")
+    assert table.name in page.read_text()
+    assert table.stat().st_mode & 0o077 == 0
+    rows = list(csv.reader(table.read_text().splitlines()))
+    assert rows[:2] == [["attribute", "value", "images"], ["view", rare, "1"]]
+    assert rows[-1] == ["view", f"'{formula}", "3"]
+    assert len(rows) == 251
+    assert {row[1]: int(row[2]) for row in rows[1:]} == Counter(views[:496]) | {"'-1.5": 3, rare: 1}
