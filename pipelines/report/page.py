@@ -47,6 +47,7 @@ def restricted_html(draft: Draft, evidence: Evidence) -> str:
         grid=grid,
         hidden_classes=hidden,
         reasons=draft.verdict.reasons,
+        power=draft.verdict.power,
         findings=finding_rows(draft.verdict.findings),
         thresholds=thresholds(draft),
         ingest=ingest,

@@ -163,6 +163,7 @@ def test_the_restricted_report_tells_all(status: str) -> None:
         assert finding.value is None or f"{finding.value:.4g}" in text
     for told in ("5,123", "4,812", "2,411", "304", "91,234", "site 3", *draft(status).verdict.reasons):
         assert told in text
+    assert "of 1,204 were noticed in 58 of 59 trials" in text
     assert PLACE not in text  # not even here: the report may be printed
     assert text.startswith("RESTRICTED")
 
