@@ -28,7 +28,7 @@ def copying_test(
     """
     smallest = min(map(len, (train, holdout, synthetic)))
     count = max(1, min(MOST_CELLS, smallest // PER_CELL))
-    model = KMeans(count, n_init=3, random_state=int(rng.integers(2**31))).fit(train.astype(np.float64))
+    model = KMeans(count, random_state=int(rng.integers(2**31))).fit(train.astype(np.float64))
     cells = [model.predict(part.astype(np.float64)) for part in (train, holdout, synthetic)]
     weights, scores = [], []
     for cell in range(count):
