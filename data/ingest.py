@@ -20,11 +20,11 @@ from phantomset.data.dicom.decoders import decoder_versions
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource
+from phantomset.data.inputs import Input
 from phantomset.data.keys import key_name, pseudonym
 from phantomset.data.pixels.canonical import VERSION, ImageSettings
 from phantomset.data.quarantine.ledger import CHOSEN, Ledger, in_words
 from phantomset.data.quarantine.reviewed import Reviewed
-from phantomset.data.reading.tree import Tree
 from phantomset.data.records import Cohort, Record, Rejected
 from phantomset.data.source import ReadContext, Source, SourceSettings
 from phantomset.data.splitting import groups
@@ -87,7 +87,7 @@ def take_in(
     reviewed = Reviewed.read(deidentify.reviewed)
     context = ReadContext(deidentify, waived=reviewed.codes, screen=_screen(source, deidentify))
     name = partial(_key, settings, image, deidentify, duplicates, reviewed, context.screen)
-    given = _Input(source, settings, context, name)
+    given = Input(source, settings, context, name)
     known = given.known(workspace)
     if known is not None:
         return known, given.key()
@@ -173,56 +173,8 @@ def _screen(source: Source | FileSource, deidentify: DeidentifySettings) -> Text
     return screen_for(deidentify, isinstance(source, FileSource))
 
 
-class _Input:
-    """The input of one run, and the key under which its cohort is known.
-
-    The key needs the digest of every file. Where no input before had files of these names and sizes, none can
-    be known: then the workers, who read the files anyway, hash them, and the key is made at the end, from the
-    bytes that were decoded.
-
-    Attributes:
-        source, settings, context: as in `ingest`.
-        files: of a source of files, where they are and which.
-        listing: keyed name of their names and sizes; empty where the key is not made of their contents.
-        read: by path, what the workers read.
-    """
-
-    def __init__(
-        self,
-        source: Source | FileSource,
-        settings: SourceSettings,
-        context: ReadContext,
-        name: Callable[[str], str],
-    ) -> None:
-        self.source, self.settings, self.context, self._name = source, settings, context, name
-        self.files = source.files(settings, context) if isinstance(source, FileSource) else None
-        self._tree = self.files[0] if self.files and isinstance(self.files[0], Tree) else None
-        listing = self._tree and self._tree.listing()
-        self.listing = pseudonym("listing", listing) if listing else ""
-        self.read: dict[str, bytes] = {}
-        self._key = ""
-
-    def known(self, workspace: Workspace) -> Cohort | None:
-        """Return its cohort, if it was ingested before and its images are still there."""
-        if self.listing and not cohorts.may_hold(workspace, self.listing):
-            return None
-        self._key = self._named()
-        known = cohorts.find(workspace, self._key)
-        is_there = known and Store(workspace).has([record.digest for record in known.records])
-        return known if is_there else None
-
-    def key(self) -> str:
-        """Return the key of what was read, or of what was known."""
-        return self._named() if self.read or not self._key else self._key
-
-    def _named(self) -> str:
-        if self._tree is None:
-            return self._name(self.source.fingerprint(self.settings))
-        return self._name(self._tree.fingerprint(self.read))
-
-
 def _finished(
-    given: _Input,
+    given: Input,
     image: ImageSettings,
     workspace: Workspace,
     pack: PackWriter,

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -114,10 +115,10 @@ def _reason(finding: Finding) -> str:
 
 def power_statement(findings: Iterable[Finding]) -> str:
     """Return in words what this judgement would have noticed, from the controls' own counts. Restricted."""
-    return " ".join(_told(findings, "power")) or NO_POWER
+    return " ".join(_sentences(findings, "power")) or NO_POWER
 
 
-def _told(findings: Iterable[Finding], key: str) -> list[str]:
+def _sentences(findings: Iterable[Finding], key: str) -> list[str]:
     return [str(finding.details[key]) for finding in findings if finding.details.get(key)]
 
 
@@ -218,7 +219,7 @@ def _k95_band(findings: Iterable[Finding]) -> str:
 
 def _coarse_power(findings: Sequence[Finding]) -> str:
     """Return what would have been noticed: which kinds of copies, and the band of k₉₅. No count of trials."""
-    parts = _told(findings, "public_power")
+    parts = _sentences(findings, "public_power")
     band = _k95_band(findings)
     if band != NO_BAND:
         parts.append(f"The smallest group of exposed patients caught without the copy scan: {band}.")

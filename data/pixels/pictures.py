@@ -78,7 +78,7 @@ def _hold_checksums(content: bytes) -> None:
             return  # cut short: the decoder says so
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
             raise Unfit("CHECKSUM_MISMATCH")
-        if view[at + 4 : at + 8] == b"IEND":
+        if content[at + 4 : at + 8] == b"IEND":
             return
         at = end + 4
 

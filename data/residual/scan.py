@@ -125,7 +125,7 @@ def search(
         dates_in: beginnings of the names of areas in which dates are none.
         phrases: texts that may be found: a name made of known words is sought unless it stands in them.
     """
-    needles = _needles(tokens, vocabulary)
+    needles = _needles(tokens, vocabulary, phrases)
     for name, where in tokens.names.items():
         for form in _spellings(name, vocabulary):
             if form not in phrases:
@@ -225,7 +225,7 @@ def _texts(path: Path) -> bytes:
     return "\n".join([*table.column_names, *sorted(cells)]).encode()
 
 
-def _needles(tokens: Tokens, vocabulary: frozenset[str]) -> _Needles:
+def _needles(tokens: Tokens, vocabulary: frozenset[str], phrases: str) -> _Needles:
     found = _Needles()
     for word, where in tokens.words.items():
         if word.lower() not in vocabulary and not _is_small(word):
@@ -233,7 +233,8 @@ def _needles(tokens: Tokens, vocabulary: frozenset[str]) -> _Needles:
     for value, where in tokens.values.items():
         words = re.findall(r"[^\W_]+", value.lower())
         plain = all(word in vocabulary or len(word) < SHORTEST for word in words)
-        if not (plain and (len(words) < 3 or len(value) < 12)) and not _is_small(value):
+        usual = len(words) < 3 or len(value) < 12 or value.lower() in phrases
+        if not (plain and usual) and not _is_small(value):
             _forms(value, where, found.free)
     for day, where in tokens.days.items():
         year, month, date = day[:4], day[4:6], day[6:]

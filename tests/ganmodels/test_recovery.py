@@ -112,8 +112,10 @@ def test_held_out_images_change_no_weight(small: ImageSet, tmp_path: Path) -> No
 
 
 def test_a_generator_that_learns_nothing(run: Run) -> None:
-    """After six sheets it is told that nothing changes, at the end that the samples are too alike: pixels that
-    are black or white by chance lie further apart than any images that a generator begins with."""
+    """After six sheets it is told that nothing changes, at the end that the samples are too alike.
+
+    Pixels that are black or white by chance lie further apart than any images that a generator begins with.
+    """
     noise = _noise(64, 0)
     black_or_white = replace(noise, images=np.where(noise.images < 128, 0, 255).astype(np.uint8))
     settings = r3gan.Settings(learning_rate_start=1e-12, learning_rate_end=1e-12)

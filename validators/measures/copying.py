@@ -21,8 +21,8 @@ def copying_test(
     ``C_T = Σ P(π) Z_U(π) / Σ P(π)`` over the k-means cells π of T that hold enough images of H and of S, with
     P(π) the share of H in the cell and Z_U(π) `copying_z` of the three sets' images there. Distances
     are compared within a cell alone: where images lie thinly, all are far from T, copies or not. A mean over
-    cells, so its deviation without copying is below 1. Features ``(N, D)`` each. With fewer than 200 images in a set, or where no
-    cell holds enough of both, there is one cell: the global form.
+    cells, so its deviation without copying is below 1. Features ``(N, D)`` each. With fewer than 200 images
+    in a set, or where no cell holds enough of both, there is one cell: the global form.
 
     Source: Meehan, Chaudhuri and Dasgupta 2020, section 4.
     """
