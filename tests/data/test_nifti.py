@@ -12,12 +12,14 @@ import pytest
 
 from phantomset.data.decoding.one_file import decode_file
 from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.ingest import ingest
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.pixels.nifti_volume import parse, unit_slices
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import Rejected
 from phantomset.data.source import Limits, ReadContext
 from phantomset.data.sources.nifti import SOURCE, Settings
+from phantomset.data.workspace import Workspace
 
 VOXELS = np.arange(4 * 5 * 3, dtype=np.int16).reshape(4, 5, 3) * 7
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -183,6 +185,24 @@ def test_real_and_spoiled_files_end_as_their_manifest_implies(datasets: Path) ->
         else:
             assert codes[""] >= 2, name
             assert set(codes) <= {"", "NEIGHBOUR_THINNED", "LOW_CONTENT"}, name
+
+
+def test_totals_reconcile_through_ingest(tmp_path: Path) -> None:
+    """A sound volume of five slices of which one is blank, a copy of it, and a broken file: each slice and
+    each file that is none is a record or in the quarantine.
+    """
+    voxels = np.random.default_rng(1).integers(0, 999, (16, 16, 5)).astype(np.int16)
+    voxels[:, :, 4] = 0
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.nii").write_bytes(_file(voxels))
+    (folder / "b.nii.gz").write_bytes(gzip.compress(_file(voxels)))
+    (folder / "c.nii").write_bytes(_file(voxels)[:400])
+    workspace = Workspace.open(tmp_path / "workspace")
+    rules = DeidentifySettings(accept_quarantined_share=1, accept_faces=True)
+    cohort = ingest(Settings(path=folder), ImageSettings(size_px=16), rules, workspace, workers=0)
+    assert cohort.quarantine == {"DUPLICATE_EXACT": 4, "LOW_CONTENT": 2, "TRUNCATED": 1}
+    assert cohort.files == 11 == len(cohort.records) + sum(cohort.quarantine.values())
 
 
 def _decoded(folder: Path, deidentify: DeidentifySettings, **more: Any) -> dict[str, Counter[str]]:

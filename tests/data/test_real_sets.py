@@ -1,9 +1,13 @@
 """Every source on real images, held against what their publishers and an independent count say about them."""
 
+import importlib
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from phantomset.data import catalogue
@@ -48,6 +52,39 @@ def test_kermany(datasets: Path, workspace: Workspace) -> None:
     # the joined pair is two single images: one record stands for both, so one id of 4,097 has no record
     assert len({record.subject for record in cohort.records}) == 4097 - 1
     _held(workspace, cohort)
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("kermany-cxr-64.zip", {"regex": r"person(\d+)_([a-z]+)|((?:NORMAL2-)?IM-\d+)"}),
+        ("ham10000-nv-mel-150.zip", {"column": "lesion_id"}),
+    ],
+)
+def test_leaks_of_the_publishers_own_split_reach_the_page(
+    name: str, patient: dict[str, str], datasets: Path, workspace: Workspace
+) -> None:
+    """Through ingest to the review page: the patients in more than one of the publisher's folders, against a
+    count made from its index alone.
+    """
+    review = importlib.import_module("phantomset.pipelines.report.review")
+    source = {"format": "folder", "path": datasets / name, "labels": INDEX, "patient": patient}
+    cohort = _ingest(workspace, source, size_px=28)
+    page = review.write(workspace, cohort, split(cohort, SplitSettings(), workspace)).read_text()
+    with zipfile.ZipFile(datasets / name) as archive, archive.open("index.csv") as stream:
+        index = pd.read_csv(stream, dtype=str)
+    if "regex" in patient:
+        who = [
+            "|".join(filter(None, match.groups()))
+            for match in map(re.compile(patient["regex"]).search, index["file"])
+            if match
+        ]
+    else:
+        who = index[patient["column"]].tolist()
+    parts = index["file"].str.partition("/")[0].groupby(who).nunique()
+    leaking = int((parts > 1).sum())
+    assert set(index["file"].str.partition("/")[0]) >= {"train", "test"}
+    assert f"In more than one of them stand: {leaking} patients" in page
 
 
 def test_nih(datasets: Path, workspace: Workspace) -> None:
