@@ -319,16 +319,19 @@ def _hold_inflated(content: bytes, limits: Limits) -> tuple[int, bytes]:
     start = 144 + int.from_bytes(content[140:144], "little")
     cap = max(limits.expansion_free_bytes, limits.expansion * len(content))
     machine = zlib.decompressobj(-zlib.MAX_WBITS)
-    left, inflated, tail = content[start:], 0, b""
+    left, inflated, tail, checksum = content[start:], 0, b"", 0
     try:
         while left and not machine.eof and inflated <= cap:
             part = machine.decompress(left, 1 << 20)
             inflated, tail = inflated + len(part), (tail + part)[-_ELEMENT:]
+            checksum = zlib.crc32(part, checksum)
             left = machine.unconsumed_tail
     except zlib.error:
         raise Unfit("PARSE_ERROR") from None
     if inflated > min(cap, limits.file_bytes):
         raise Unfit("BOMB_RATIO")
-    if machine.unused_data.strip(b"\0"):
+    # some writers end the stream as gzip does: checksum and size (RFC 1952, 2.3.1), which hide nothing
+    trailer = checksum.to_bytes(4, "little") + inflated.to_bytes(8, "little")[:4]
+    if machine.unused_data.removeprefix(trailer).strip(b"\0"):
         raise Unfit("TRAILING_DATA")
     return inflated, tail

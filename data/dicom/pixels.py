@@ -90,7 +90,9 @@ def steps_of(data: Dataset, frame: Frame) -> dict[str, int]:
     windows: Any = plain(data, "WindowCenter")
     is_grey = frame.unit.ndim == 2 and word(data, "PhotometricInterpretation") in (*COLOUR, PALETTE)
     found = {
-        "windows after the first": len(windows) - 1 if isinstance(windows, MultiValue) else 0,
+        "windows after the first": len(cast(list[Any], windows)) - 1
+        if isinstance(windows, MultiValue)
+        else 0,
         "colour profiles": int("ICCProfile" in data),
         "colours that are all grey, made one channel": int(is_grey),
         "pixels without a spacing, taken for square": int(frame.spacing_mm is None),
