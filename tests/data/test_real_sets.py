@@ -146,6 +146,7 @@ def test_pneumoniamnist(datasets: Path, workspace: Workspace) -> None:
     _held(workspace, cohort)
 
 
+@pytest.mark.slow
 def test_fashion_mnist(datasets: Path, workspace: Workspace) -> None:
     """16,000 images, 1,600 a class, no duplicates; the pixels are the file's."""
     path = datasets / "fashion-mnist-part.npz"
