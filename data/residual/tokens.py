@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 SHORTEST = 4
 """Characters of the shortest token that is looked for."""
@@ -11,6 +12,9 @@ VALUE_BYTES = 1 << 20
 
 PICTURE = "picture header"
 """Where texts in a picture's own header come from."""
+
+_PALETTES = frozenset(f"(0028,12{place:02d})" for place in (1, 2, 3, 21, 22, 23))
+"""Elements whose values are tables of colours."""
 
 LETTERS = re.compile(r"[^\W\d_]{3}")
 DAY = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
@@ -89,12 +93,21 @@ class Tokens:
                 self.add(text, where)
 
     def add_runs(self, content: bytes, where: str) -> None:
-        """Take the printable runs of some bytes that have three letters in a row, in pictures UTF-16 too."""
+        """Take the printable runs of some bytes that have three letters in a row.
+
+        In pictures those in UTF-16 too; in palettes, which are numbers, those of ASCII alone, and no ramps.
+        """
         content = content[:VALUE_BYTES]
-        runs = [run.strip() for run in (_ASCII_RUN if where == PICTURE else _ANY_RUN).findall(content)]
-        texts = [run.decode("latin-1") for run in runs if len(run) >= 6]
+        is_plain = where == PICTURE or where in _PALETTES
+        runs = [run.strip() for run in (_ASCII_RUN if is_plain else _ANY_RUN).findall(content)]
+        texts = [run.decode("latin-1") for run in runs if len(run) >= 6 and not _is_ramp(run)]
         if where == PICTURE:  # elsewhere a ramp of numbers, such as a palette's, would read as an alphabet
             texts += [run.decode("utf-16-le") for run in _WIDE_RUN.findall(content)]
         for text in texts:
             if LETTERS.search(text):
                 self.add(text, where)
+
+
+def _is_ramp(run: bytes) -> bool:
+    """Return whether each byte lies as far from the one before it: numbers, as in a palette, and no text."""
+    return len({after - before for before, after in pairwise(run)}) == 1

@@ -328,8 +328,11 @@ def test_small_numbers_are_no_evidence_whatever_their_sign() -> None:
 
 
 def test_a_palette_is_no_text(make_dicom: Make) -> None:
-    """A ramp of 16-bit numbers reads as an alphabet in UTF-16; the same ramp stands in many pictures."""
-    ramp = np.arange(256, dtype="<u2").tobytes()
-    assert not _tokens(make_dicom(RedPaletteColorLookupTableData=ramp)).words.keys() & {
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    }
+    """A ramp reads as an alphabet, at 16 bits in UTF-16, and stands in many pictures; a name there counts."""
+    names = {"Sommerfeld"}
+    for ramp in (np.arange(256, dtype="<u2"), np.arange(256, dtype="u1"), np.full(64, 200, "u1")):
+        plain = _tokens(make_dicom())
+        tokens = _tokens(make_dicom(RedPaletteColorLookupTableData=ramp.tobytes()))
+        assert tokens.words.keys() - plain.words.keys() == set()
+        tokens = _tokens(make_dicom(RedPaletteColorLookupTableData=b"\0\0Sommerfeld" + bytes(52)))
+        assert tokens.words.keys() - plain.words.keys() == names
