@@ -386,9 +386,8 @@ def test_a_promise_stands_beside_the_verdict() -> None:
         report.markdown(private),
     ):
         plain = " ".join(text.split())
-        assert "epsilon 7.95 and delta 1e-05: whether any one patient was in the training or not" in plain
-        measured = re.search("Would have caught one copy|112 of 112 planted copies", plain)
-        assert measured and plain.index("epsilon 7.95") < measured.start()
+        told = plain.index("epsilon 7.95 and delta 1e-05: whether any one patient was in the training or not")
+        assert re.search("Would have caught one copy|112 of 112 planted copies", plain).start() > told
 
 
 def test_no_promise_is_told_as_none() -> None:
