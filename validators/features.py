@@ -48,8 +48,7 @@ STEPS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 BLURS_PX = (0.7, 1.0, 1.4, 1.9)
 """Of a blurred copy the edges are those of the blurred original, and of no other image."""
 
-COARSE_PX = 12
-LEAST_IMAGES = 10
+COARSE_PX, LEAST_IMAGES = 12, 10
 
 Encoder = Callable[[np.ndarray, torch.dtype], Tensor]
 
