@@ -7,6 +7,7 @@ Sources: Zauner, "Implementation and benchmarking of perceptual image hash funct
 normalized cross-correlation", 1995.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -180,10 +181,11 @@ class _Views:
         for spectra, is_mirrored in ((plain, False), (mirrored, True)):
             around = _correlations(spectra[first], plain[second])
             best = around.reshape(len(pairs), -1).max(axis=1)
-            for place in np.flatnonzero(best >= _WORTH_REFINING):
-                one, other = values[first[place]], values[second[place]]
-                refined = _refined(one[:, ::-1] if is_mirrored else one, other, around[place])
-                best[place] = max(best[place], refined)
+            worth = np.flatnonzero(best >= _WORTH_REFINING)
+            if len(worth):
+                ones = values[first[worth]]
+                ones = ones[:, :, ::-1] if is_mirrored else ones
+                best[worth] = np.maximum(best[worth], _refined(ones, values[second[worth]], around[worth]))
             scores = np.maximum(scores, best)
         return scores
 
@@ -205,10 +207,7 @@ def _signs(block: np.ndarray) -> np.ndarray:
 
 def _spectra(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the spectra of the fine structure of pictures, and of their mirror images."""
-    from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
-
-    blurred: np.ndarray = cast(Any, ndimage).gaussian_filter(values, (0, _SIGMA, _SIGMA), mode="nearest")
-    fine = values - blurred
+    fine = values - _blurred(values)
     centred = fine - fine.mean(axis=(1, 2), keepdims=True)
     window = np.sqrt(np.outer(_taper(), _taper())).astype(np.float32)
     plain, mirrored = (np.fft.rfft2(_unit(side * window)) for side in (centred, centred[:, :, ::-1]))
@@ -242,77 +241,114 @@ def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.abs(wide[:, : 2 * _REACH + 1, : 2 * _REACH + 1])
 
 
-def _refined(first: np.ndarray, second: np.ndarray, around: np.ndarray) -> float:
-    """Return |correlation| of the part that two images share at the best shift, to parts of a pixel.
+def _refined(first: np.ndarray, second: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """Return |correlation| ``(P,)`` of what pairs of images share at the best shift, to parts of a pixel.
 
     Once with all of its pixels, and once without those where a window was clipped: there nothing can be told.
+    Pairs that share the same rows and columns are filtered together: a call each is ten times dearer.
     """
-    row, column = np.unravel_index(int(around.argmax()), around.shape)
-    down = float(row - _REACH + _vertex(around[:, column], int(row)))
-    right = float(column - _REACH + _vertex(around[row], int(column)))
-    shared = (_common(down), _common(right))
-    one, other = first[shared], _moved(second, down, right)[shared]
-    whole = np.ones_like(one)
-    inside = _inside(first)[shared] * (_moved(_inside(second), down, right)[shared] > 1 - 1e-3)
-    counted = [whole, inside] if inside.mean() >= _ENOUGH else [whole]
-    return max(_correlation(_fine(one, weights), _fine(other, weights)) for weights in counted)
+    down, right = _best_shifts(around)
+    other = _moved(second, down, right)
+    inside = _inside(first) * (_moved(_inside(second), down, right) > 1 - 1e-3)
+    by_part: dict[tuple[int, int, int, int], list[int]] = defaultdict(list)
+    for place, shift in enumerate(zip(down.tolist(), right.tolist(), strict=True)):
+        by_part[*_common(shift[0]), *_common(shift[1])].append(place)
+    scores = np.zeros(len(first), dtype=np.float32)
+    for (top, bottom, left, end), places in by_part.items():
+        part = np.s_[places, top:bottom, left:end]
+        ones, others, clear = first[part], other[part], inside[part]
+        scores[places] = _correlation(ones, others, np.ones_like(ones[:1]))
+        enough = np.flatnonzero(clear.mean(axis=(1, 2)) >= _ENOUGH)
+        if len(enough):
+            told = _correlation(ones[enough], others[enough], clear[enough])
+            scores[np.asarray(places)[enough]] = np.maximum(scores[places][enough], told)
+    return scores
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(abs((a * b).sum()) / max(float(np.sqrt((a * a).sum() * (b * b).sum())), 1e-6))
+def _best_shifts(around: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and the columns ``(P,)``, to parts of a pixel, at which two images correlate most."""
+    pairs, side = np.arange(len(around)), around.shape[2]
+    row, column = np.divmod(around.reshape(len(around), -1).argmax(axis=1), side)
+    down = row - _REACH + _vertices(around[pairs, :, column], row)
+    return down, column - _REACH + _vertices(around[pairs, row], column)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return |correlation| ``(P,)`` of the fine structure of images ``(P, H, W)``.
+
+    ``weights`` are ``(P, H, W)`` or ``(1, H, W)``: where they are 0, nothing counts.
+    """
+    ground = np.maximum(_blurred(weights), 1e-3)
+    a, b = (_fine(values, weights, ground) for values in (first, second))
+    return abs(_total(a * b)) / np.maximum(np.sqrt(_total(a * a) * _total(b * b)), 1e-6)
+
+
+def _total(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1).sum(axis=1)
 
 
 def _inside(values: np.ndarray) -> np.ndarray:
     """Return 1 where a picture is well between its darkest and its brightest value, else 0."""
-    ends = float(values.min()) + _END, float(values.max()) - _END
-    return ((values > ends[0]) & (values < ends[1])).astype(np.float32)
+    low, high = (end(values, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
+    return ((values > low + _END) & (values < high - _END)).astype(np.float32)
 
 
-def _fine(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return what differs from the ground around it, with mean 0; of pixels with weight 0 nothing counts."""
+def _fine(values: np.ndarray, weights: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """Return what differs from the ground around it, with mean 0."""
+    fine = weights * (values - _blurred(values * weights) / ground)
+    means = _total(fine) / _total(weights)
+    return weights * (fine - means[:, None, None])
+
+
+def _blurred(images: np.ndarray) -> np.ndarray:
     from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-    def blurred(picture: np.ndarray) -> np.ndarray:
-        return cast(Any, ndimage).gaussian_filter(picture, _SIGMA, mode="nearest")
-
-    fine = weights * (values - blurred(values * weights) / np.maximum(blurred(weights), 1e-3))
-    return weights * (fine - fine.sum() / weights.sum())
+    return cast(Any, ndimage).gaussian_filter(images, (0, _SIGMA, _SIGMA), mode="nearest")
 
 
-def _vertex(line: np.ndarray, place: int) -> float:
-    """Return how far the vertex of a parabola through three neighbours lies from the middle one."""
-    if not 0 < place < len(line) - 1:
-        return 0.0
-    before, middle, after = (float(value) for value in line[place - 1 : place + 2])
-    bend = before - 2 * middle + after
-    return 0.0 if bend == 0 else float(np.clip((before - after) / (2 * bend), -0.5, 0.5))
+def _vertices(lines: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return how far the vertex of a parabola through three neighbours lies from the middle one, ``(P,)``."""
+    rows, middle = np.arange(len(lines)), np.clip(places, 1, lines.shape[1] - 2)
+    before, here, after = (lines[rows, middle + step].astype(np.float64) for step in (-1, 0, 1))
+    bend = before - 2 * here + after
+    told = (middle == places) & (bend != 0)
+    return np.where(told, np.clip((before - after) / np.where(told, 2 * bend, 1), -0.5, 0.5), 0.0)
 
 
-def _moved(values: np.ndarray, down: float, right: float) -> np.ndarray:
-    """Return an image moved by parts of pixels, linearly interpolated, wrapped around at the edges."""
-    for axis, way in ((0, down), (1, right)):
-        whole = int(np.floor(way))
-        part = way - whole
-        near = np.roll(values, whole, axis=axis)
-        values = near if part == 0 else (1 - part) * near + part * np.roll(near, 1, axis=axis)
+def _moved(values: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return images moved by parts of pixels, linearly interpolated, wrapped around at the edges."""
+    for axis, way in ((1, down), (2, right)):
+        whole = np.floor(way).astype(np.int64)
+        part = np.expand_dims(way - whole, (1, 2))
+        from_where = (np.arange(THUMB_PX) - whole[:, None]) % THUMB_PX
+        near, far = (
+            np.take_along_axis(values, np.expand_dims(place % THUMB_PX, 3 - axis), axis=axis)
+            for place in (from_where, from_where - 1)
+        )
+        values = (1 - part).astype(np.float32) * near + part.astype(np.float32) * far
     return values
 
 
-def _common(way: float) -> slice:
-    """The rows or columns that both images have after a move, without the outermost."""
+def _common(way: float) -> tuple[int, int]:
+    """From which to which row or column both images are there after a move, without the outermost."""
     margin = int(np.ceil(abs(way))) + 1
-    return slice(margin if way > 0 else 1, THUMB_PX - (margin if way < 0 else 1))
+    return margin if way > 0 else 1, THUMB_PX - (margin if way < 0 else 1)
 
 
-def is_selective(thumbnails: np.ndarray, owners: Sequence[str], sides: Sequence[int] | None = None) -> bool:
-    """Return whether near-duplicates can be told in this kind of image.
+def told_apart(
+    thumbnails: np.ndarray, owners: Sequence[str], sides: Sequence[int] | None = None
+) -> list[Pair] | None:
+    """Return the `near_duplicates`; None where they cannot be told in this kind of image.
 
     Drawings and digits are so alike that strangers pass for copies: of some 600 images, each compared with
     all, at most 5% (or four) may be joined to an image of another owner.
     """
     every = -(-len(thumbnails) // 600)
-    pairs = [pair[:2] for pair in near_duplicates(thumbnails, sides, every) if pair.score >= DUPLICATE]
+    found = near_duplicates(thumbnails, sides, every)
+    pairs = [pair[:2] for pair in found if pair.score >= DUPLICATE]
     joined = {
         row for pair in pairs for row in pair if owners[pair[0]] != owners[pair[1]] and row % every == 0
     }
-    return len(joined) <= max(4, 0.05 * len(thumbnails) / every)
+    if len(joined) > max(4, 0.05 * len(thumbnails) / every):
+        return None
+    return found if every == 1 else near_duplicates(thumbnails, sides)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from phantomset.data.keys import pseudonym
 from phantomset.data.quarantine.ledger import Ledger
-from phantomset.data.splitting.duplicates import DUPLICATE, is_selective, near_duplicates
+from phantomset.data.splitting.duplicates import DUPLICATE, told_apart
 
 _SLICES_OF_A_FACE = 10
 _VOLUMES = ("CT", "MR", "PT")
@@ -166,13 +166,13 @@ def without_near_copies(
     speakers = [min(kept[digest], key=lambda entry: entry.origin) for digest in digests]
     thumbnails = pictures([entry.thumbnail for entry in speakers])[:, 0]
     sides = [entry.side_px for entry in speakers]
-    if not is_selective(thumbnails, [entry.owner for entry in speakers], sides):
+    pairs = told_apart(thumbnails, [entry.owner for entry in speakers], sides)
+    if pairs is None:
         notes.append(
             "Near-duplicates were not looked for: pictures of this kind are so alike that strangers pass for "
             "copies. Exact copies were joined."
         )
         return kept, []
-    pairs = near_duplicates(thumbnails, sides)
     found = [(digests[pair.first], digests[pair.second], pair.score) for pair in pairs]
     sure = {(digests[pair.first], digests[pair.second]) for pair in pairs if pair.is_sure}
     certain = [pair for pair in found if pair[2] >= DUPLICATE]

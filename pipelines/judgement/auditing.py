@@ -17,7 +17,7 @@ from phantomset.data.pixels.canonical import ImageSettings, canonical
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.seeds import stream
-from phantomset.data.splitting.duplicates import DUPLICATE, is_selective, near_duplicates, thumbnail
+from phantomset.data.splitting.duplicates import DUPLICATE, thumbnail, told_apart
 from phantomset.data.workspace import write_atomically, write_json
 from phantomset.pipelines.draft import Counts, Draft
 from phantomset.pipelines.versions import versions
@@ -226,10 +226,11 @@ def _grouped(images: np.ndarray, notes: list[str]) -> np.ndarray:
     """Return a code ``(N,)`` for each image; near-duplicates, joined in chains, have one."""
     small = np.stack([thumbnail(image) for image in images])
     sides = [min(images.shape[2:])] * len(images)
-    if not is_selective(small, [str(row) for row in range(len(small))], sides):
+    found = told_apart(small, [str(row) for row in range(len(small))], sides)
+    if found is None:
         notes.append("These images are so alike that near-duplicates cannot be told: none were grouped.")
         return np.arange(len(images))
-    pairs = [pair[:2] for pair in near_duplicates(small, sides) if pair.score >= DUPLICATE]
+    pairs = [pair[:2] for pair in found if pair.score >= DUPLICATE]
     first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     links = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(images), len(images)))
     return sparse.csgraph.connected_components(links, directed=False)[1]

@@ -128,10 +128,13 @@ def generated(images: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
 # Leaky ------------------------------------------------------------------------------------------------
 
 
-def overfitted(train: ImageSet, budget: int, count: int, seed: int, cache: Path) -> np.ndarray:
+def overfitted(
+    train: ImageSet, budget: int, count: int, seed: int, cache: Path, widths: tuple[int, ...] | None = None
+) -> np.ndarray:
     """Return images of a GAN that was shown 64 training patients again and again.
 
-    A training that was interrupted goes on, and its images are kept in ``cache``.
+    A training that was interrupted goes on, and its images are kept in ``cache``. ``widths`` are r3gan's, by
+    the size of the images unless given.
     """
     from phantomset.data import catalogue
     from phantomset.ganmodels import engine
@@ -142,12 +145,13 @@ def overfitted(train: ImageSet, budget: int, count: int, seed: int, cache: Path)
     few = ImageSet(
         few.images, np.zeros_like(few.labels), few.patients, ("all",)
     )  # few of a class are too few
-    folder = cache / f"gan-{digest_of(few.images, budget, seed)[:16]}"
+    parts = (few.images, budget, seed) if widths is None else (few.images, budget, seed, widths)
+    folder = cache / f"gan-{digest_of(*parts)[:16]}"
     kept = folder.with_suffix(f".{count}.npy")
     if not kept.exists():
         family = catalogue.load("phantomset.ganmodels.families", "r3gan")
         plan = TrainingPlan(budget, batch_size=32, seed=seed, threads=1, members=1)
-        for _ in engine.train(few, family.name, family.Settings(), plan, folder):
+        for _ in engine.train(few, family.name, family.Settings(widths=widths), plan, folder):
             pass
         np.save(kept, generate(folder, np.resize(few.labels, count), seed))
     return np.load(kept)

@@ -6,10 +6,10 @@ from scipy.ndimage import gaussian_filter
 
 from phantomset.data.splitting.duplicates import (
     DUPLICATE,
-    is_selective,
     likeness,
     near_duplicates,
     thumbnail,
+    told_apart,
 )
 
 
@@ -92,6 +92,6 @@ def test_drawings_are_too_alike(pictures: np.ndarray) -> None:
     alike = [np.clip(pictures[0] + chance.normal(0, 3, (64, 64)), 0, 255).astype(np.uint8) for _ in range(20)]
     drawings = np.stack([thumbnail(picture[None]) for picture in alike])
     films = np.stack([thumbnail(picture[None]) for picture in pictures])
-    assert not is_selective(drawings, [str(number) for number in range(20)])
-    assert is_selective(drawings, ["one"] * 20)
-    assert is_selective(films, [str(number) for number in range(40)])
+    assert told_apart(drawings, [str(number) for number in range(20)]) is None
+    assert told_apart(drawings, ["one"] * 20)
+    assert told_apart(films, [str(number) for number in range(40)]) == []
