@@ -23,7 +23,7 @@ class Settings(SourceSettings, frozen=True):
 def read(settings: Settings, context: ReadContext) -> Iterator[RawImage | Rejected]:
     """Yield the 8 x 8 images in the set's order, labelled "0" to "9"."""
     del settings, context
-    images, labels = _load()
+    images, labels = load()
     for key, values, label in zip(numbered("digits", len(images)), images, labels.tolist(), strict=True):
         yield RawImage(key, values / np.float32(_WHITE), None, str(label))
 
@@ -31,10 +31,11 @@ def read(settings: Settings, context: ReadContext) -> Iterator[RawImage | Reject
 def fingerprint(settings: Settings) -> str:
     """Return the digest of the set as the installed scikit-learn carries it."""
     del settings
-    return digest_of("digits", *_load())
+    return digest_of("digits", *load())
 
 
-def _load() -> tuple[np.ndarray, np.ndarray]:
+def load() -> tuple[np.ndarray, np.ndarray]:
+    """Return images ``(N, 8, 8)`` float32 in [0, 16] and labels ``(N,)`` int64 in [0, 9]."""
     from sklearn.datasets import load_digits  # pyright: ignore[reportMissingTypeStubs]
 
     found: Any = load_digits()

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from phantomset.data.sources import digits
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import report
 from phantomset.pipelines.compute import Machine
@@ -23,6 +25,19 @@ SMALL = {
     "generate": {"count": 30},
     "publish": {"formats": ["npz"], "source_owner": "nobody", "source_terms": "CC0"},
 }
+
+
+@pytest.fixture(scope="session")
+def some_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return so many of the digits as a run's tests need: most of a run's time would go into the others."""
+    images, labels = digits.load()
+    return images[:600], labels[:600]
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch: pytest.MonkeyPatch, some_digits: tuple[np.ndarray, np.ndarray]) -> None:
+    """Let the source have no more than these."""
+    monkeypatch.setattr(digits, "load", lambda: some_digits)
 
 
 @pytest.fixture
