@@ -144,6 +144,7 @@ def _case(recipe: Recipe, workspace: Workspace, material: Material) -> lineage.C
         reason=recipe.gate.reason,
         left_out=left_out,
         images=lineage.named(record.origin for record in material.cohort.records),
+        whole=made,
     )
 
 

@@ -4,10 +4,11 @@ Runs belong together when their cohorts overlap by more than half, in patients o
 seed, the recipe's name or the workspace: what a patient is called follows from a rule of the recipe, and
 another rule calls the same people otherwise. A FAIL of privacy or of its controls holds for the same model
 section; leaving it needs a changed one and a written reason, and it stays on the record. A FAIL that was
-found in single classes may be left, once, by releasing without these classes: the rest is judged again. A
-FAIL of fidelity or utility alone blocks its set and marks nobody: trying again for better pictures exposes
-no patient. A set that was let out stays on the record too: the next one from this cohort is judged together
-with it.
+found in single classes may be left, once, by releasing without these classes: the rest is judged again. Was
+it found beyond these classes too, the rest of that very set must pass first: whether the classes were its
+cause nothing else can tell. Of one judgement that came out twice the worse holds. A FAIL of fidelity or
+utility alone blocks its set and marks nobody: trying again for better pictures exposes no patient. A set
+that was let out stays on the record too: the next one from this cohort is judged together with it.
 
 Not to be confused with `ledger`, which says what ran.
 """
@@ -17,40 +18,16 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.keys import pseudonym
 from phantomset.pipelines.judgement.chain import Broken, Chain, Line
+from phantomset.pipelines.judgement.record import Judged, People, Status, gravity, judged, released
 from phantomset.validators.finding import Verdict
-
-Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 MOST_INCONCLUSIVE = 3
 """Judgements of different sets of one model section that may end INCONCLUSIVE; the next is a FAIL."""
-
-
-@dataclass(frozen=True, slots=True)
-class People:
-    """Whose images a cohort is made of, told in two ways; an old line of the ledger has no images.
-
-    Attributes:
-        patients: the patients' pseudonyms, hashed again (`hashed`).
-        images: keyed names of the images as the source gave them (`named`).
-    """
-
-    patients: frozenset[str]
-    images: frozenset[str]
-
-    @property
-    def digest(self) -> str:
-        """Names them on the ledger."""
-        return digest_of(sorted(self.patients), sorted(self.images))
-
-    def related(self, other: "People") -> bool:
-        """Say whether two cohorts belong together: by their patients, or by their images."""
-        return related(self.patients, other.patients) or related(self.images, other.images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +44,7 @@ class Case:
         reason: the written reason for leaving an earlier FAIL.
         left_out: classes that the set is without.
         images: every image of the cohort (`named`): the same patients under another name are the same.
+        whole: digest of the set before classes were left out; empty where none were.
     """
 
     patients: frozenset[str]
@@ -77,6 +55,7 @@ class Case:
     reason: str | None = None
     left_out: tuple[str, ...] = ()
     images: frozenset[str] = frozenset()
+    whole: str = ""
 
     @property
     def people(self) -> People:
@@ -112,15 +91,6 @@ def named(origins: Iterable[str]) -> frozenset[str]:
     return frozenset(pseudonym("lineage image", origin)[:24] for origin in origins)
 
 
-def related(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Say whether two sets of names belong together: over half of the smaller is in the other.
-
-    >>> related(frozenset("abc"), frozenset("bcxyz")), related(frozenset("ab"), frozenset("bc"))
-    (True, False)
-    """
-    return 2 * len(one & other) > min(len(one), len(other))
-
-
 class Lineage:
     """The ledger at one path."""
 
@@ -146,23 +116,28 @@ class Lineage:
                 lines = self.chain.read()
                 if not set(anchors) <= {line["hash"] for line in lines}:
                     raise Broken("judgements of this workspace are missing from it")
-                record = _record(lines, case)
+                record = judged(lines, case.people)
             except Broken as broken:
                 return Settled(_inconclusive(verdict, str(broken)), (), "")
-            again = next((entry for entry in record if entry.key == case.key), None)
-            notes = _notes(record, case)
-            if again is not None:
-                return Settled(_as_recorded(verdict, again), notes, again.hash)
-            settled, cause = _decide(record, case, verdict)
-            return Settled(settled, notes, self._write(lines, case, verdict, settled, cause))
+            own = [entry for entry in record if entry.key == case.key]
+            worst = max(own, key=lambda entry: entry.gravity, default=None)
+            # The same judgement may come out worse, on another machine; then that is news, and holds.
+            if worst is not None and worst.gravity >= gravity(verdict.status, _privacy(verdict)):
+                settled, entry = _as_recorded(verdict, worst), worst.hash
+            else:
+                settled, cause = _decide(record, case, verdict)
+                entry = self._write(lines, case, verdict, settled, cause)
+            return Settled(settled, (*_notes(record, case), *_otherwise(own, settled)), entry)
 
     def clears(self, case: Case, verdict: Verdict, anchors: Iterable[str] = ()) -> bool:
         """Say whether the record would let this very set pass, had its own judgement passed."""
         with self.chain.locked(), contextlib.suppress(Broken):
             lines = self.chain.read()
-            record = _record(lines, case)
+            record = judged(lines, case.people)
             is_whole = set(anchors) <= {line["hash"] for line in lines}
-            return is_whole and _decide(record, case, replace(verdict, status="PASS"))[0].status == "PASS"
+            was_open = any(entry.key == case.key and entry.privacy != "PASS" for entry in record)
+            settled, _ = _decide(record, case, replace(verdict, status="PASS"))
+            return is_whole and not was_open and settled.status == "PASS"
         return False
 
     def release(self, case: Case, known: Iterable[str]) -> None:
@@ -174,7 +149,7 @@ class Lineage:
         """
         with self.chain.locked():
             lines = self.chain.read()
-            if not set(_released(lines, case)) <= set(known):
+            if not set(released(lines, case.people, case.made)) <= set(known):
                 raise WorkspaceError(
                     f"release {case.recipe}: another set of these patients was let out while this one was "
                     "judged. Run the same command again: the two are judged together."
@@ -189,7 +164,7 @@ class Lineage:
         Of a record that cannot be trusted, none: `settle` lets nothing pass on such a record.
         """
         with self.chain.locked(), contextlib.suppress(Broken, KeyError):
-            return tuple(_released(self.chain.read(), case))
+            return tuple(released(self.chain.read(), case.people, case.made))
         return ()
 
     def _people(self, lines: list[Line], case: Case) -> str:
@@ -209,6 +184,7 @@ class Lineage:
             key=case.key,
             section=case.section,
             made=case.made,
+            whole=case.whole or case.made,
             rules=case.rules,
             recipe=case.recipe,
             reason=case.reason,
@@ -217,75 +193,14 @@ class Lineage:
             status=settled.status,
             marks=cause == "limit" or (cause == "judged" and _marks(verdict)),
             classes=_failed_classes(verdict),
+            wider=_fails_beyond_classes(verdict),
             left_out=sorted(case.left_out),
             cause=cause,
             why=settled.reasons[0] if cause != "judged" and settled.reasons else "",
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Judgement:
-    people: People
-    key: str
-    section: str
-    made: str
-    is_open: bool
-    status: Status
-    marks: bool
-    why: str
-    reason: str | None
-    day: str
-    hash: str
-    classes: frozenset[str]
-    left_out: frozenset[str]
-
-
-def _people(lines: list[Line]) -> dict[str, People]:
-    """Return who is meant by each digest; a line without images has those of the same patients elsewhere."""
-    own = [line for line in lines if line["kind"] == "patients"]
-    images = {tuple(line["patients"]): line["images"] for line in own if "images" in line}
-    return {
-        line["digest"]: People(
-            frozenset(line["patients"]),
-            frozenset(line.get("images", images.get(tuple(line["patients"]), ()))),
-        )
-        for line in own
-    }
-
-
-def _released(lines: list[Line], case: Case) -> list[str]:
-    sets = _people(lines)
-    own = (line for line in lines if line["kind"] == "released")
-    known = [line["made"] for line in own if sets[line["patients"]].related(case.people)]
-    return known[: known.index(case.made)] if case.made in known else known
-
-
-def _record(lines: list[Line], case: Case) -> list[_Judgement]:
-    """Return the judgements of the case's people, in order."""
-    try:
-        sets = _people(lines)
-        own = (_judgement(line, sets[line["patients"]]) for line in lines if line["kind"] == "judgement")
-        return [entry for entry in own if entry.people.related(case.people)]
-    except (KeyError, TypeError):
-        raise Broken("it was written by another version, whose lines this one cannot read") from None
-
-
-def _judgement(line: Line, people: People) -> _Judgement:
-    fields = ("key", "section", "made", "status", "why", "reason", "hash")
-    # A line that does not say whether its FAIL marks the lineage does.
-    marks = bool(line.get("marks", line["status"] == "FAIL"))
-    return _Judgement(
-        people,
-        is_open="INCONCLUSIVE" in (line["judged"], line.get("privacy")),
-        marks=marks,
-        day=line["time"][:10],
-        classes=frozenset(line.get("classes", ())),
-        left_out=frozenset(line.get("left_out", ())),
-        **{name: line[name] for name in fields},
-    )
-
-
-def _fails(record: list[_Judgement]) -> list[_Judgement]:
+def _fails(record: list[Judged]) -> list[Judged]:
     """The FAILs that mark the lineage; one that was only inherited marks nothing anew."""
     return [entry for entry in record if entry.marks]
 
@@ -308,12 +223,31 @@ def _failed_classes(verdict: Verdict) -> list[str]:
     return sorted({str(name) for name in failed if name is not None})
 
 
-def _lies_in_left_out(entry: _Judgement, case: Case) -> bool:
-    """Say whether a FAIL was found in classes that the set is now without. Once: a second one sticks."""
-    return bool(entry.classes) and not entry.left_out and entry.classes <= set(case.left_out)
+def _fails_beyond_classes(verdict: Verdict) -> bool:
+    """Say whether others than the patients of single classes were found exposed, or a control failed."""
+    failed = (f for f in verdict.findings if f.status == "FAIL" and f.axis in ("privacy", "controls"))
+    return any(f.details.get("class") is None for f in failed)
 
 
-def _decide(record: list[_Judgement], case: Case, verdict: Verdict) -> tuple[Verdict, str]:
+def _is_left(entry: Judged, record: list[Judged], case: Case) -> bool:
+    """Say whether the set is without the classes that a FAIL was found in. Once: a second one sticks.
+
+    Where it was found beyond them too, it has another cause until the rest of that very set has passed:
+    another seed would be another try.
+    """
+    if not entry.classes or entry.left_out or not entry.classes <= set(case.left_out):
+        return False
+    passed = (
+        other.whole == entry.made
+        and entry.classes <= other.left_out <= set(case.left_out)
+        and other.privacy == "PASS"
+        and other.is_own
+        for other in record
+    )
+    return not entry.is_wider or case.whole == entry.made or any(passed)
+
+
+def _decide(record: list[Judged], case: Case, verdict: Verdict) -> tuple[Verdict, str]:
     """Return the settled verdict and its cause: "judged", "inherited" or "limit"."""
     if verdict.status != "FAIL":
         inherited = _inherited(record, case)
@@ -332,9 +266,9 @@ def _decide(record: list[_Judgement], case: Case, verdict: Verdict) -> tuple[Ver
     return verdict, "judged"
 
 
-def _inherited(record: list[_Judgement], case: Case) -> str:
+def _inherited(record: list[Judged], case: Case) -> str:
     """Return why an earlier FAIL holds for this set, or nothing where none does."""
-    fails = [entry for entry in _fails(record) if not _lies_in_left_out(entry, case)]
+    fails = [entry for entry in _fails(record) if not _is_left(entry, record, case)]
     same = next((entry for entry in fails if entry.section == case.section), None)
     if same is not None:
         return (
@@ -349,22 +283,32 @@ def _inherited(record: list[_Judgement], case: Case) -> str:
     return ""
 
 
-def _ways_out(entry: _Judgement) -> str:
+def _ways_out(entry: Judged) -> str:
     change = "Change the model or image section, and write gate.reason"
     if not entry.classes or entry.left_out:
         return f"{change}."
     # The report of the data office names the classes; this sentence may become public.
-    return f"{change}; or release without the classes that failed, with gate.leave_out."
+    same = ", of this same set" if entry.is_wider else ""
+    return f"{change}; or release without the classes that failed{same}, with gate.leave_out."
 
 
-def _notes(record: list[_Judgement], case: Case) -> tuple[str, ...]:
+def _notes(record: list[Judged], case: Case) -> tuple[str, ...]:
     """Say, for every later release, which FAILs are on the record and why they were left."""
     left = f" Reason given for going on: {case.reason}" if case.reason else ""
     days = sorted({entry.day for entry in _fails(record) if entry.key != case.key})
     return tuple(f"An earlier set made from the same patients ended FAIL on {day}.{left}" for day in days)
 
 
-def _as_recorded(verdict: Verdict, entry: _Judgement) -> Verdict:
+def _otherwise(own: list[Judged], settled: Verdict) -> tuple[str, ...]:
+    """Say where this very judgement came out better before: a set may have been let out on it."""
+    better = sorted({(entry.day, entry.status) for entry in own if entry.status != settled.status})
+    return tuple(
+        f"The same judgement of this set came out {status} on {day}; the worst holds."
+        for day, status in better
+    )
+
+
+def _as_recorded(verdict: Verdict, entry: Judged) -> Verdict:
     if verdict.status == entry.status and not entry.why:
         return verdict
     why = entry.why or f"this judgement is on the record as {entry.status}"

@@ -241,6 +241,39 @@ def test_a_fail_of_the_whole_set_is_not_left_by_dropping_a_class(
     assert status(stages.run(job(small(gate={"leave_out": ["3"]})))) == "FAIL"
 
 
+def test_an_innocent_class_is_no_way_out(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe]
+) -> None:
+    """All patients fail and one class beside: another seed without it inherits; the rest of the set that
+    failed is judged, fails again, and that sticks.
+    """
+    judges.answer = "FAIL"
+    judges.more = (Finding("subgroups", "p", "privacy", "FAIL", group="class: 3", details={"class": "3"}),)
+    stages.run(job())
+    judges.answer, judges.more = "PASS", ()
+    assert status(stages.run(job(small(seed=8, gate={"leave_out": ["3"]})))) == "FAIL"
+    judges.answer = "FAIL"
+    rest = stages.run(job(small(gate={"leave_out": ["3"]})))
+    assert rest.judgement is not None
+    assert rest.judgement.verdict.reasons == ("as told",)
+    judges.answer = "PASS"
+    assert status(stages.run(job(small(seed=9, gate={"leave_out": ["3"]})))) == "FAIL"
+
+
+def test_a_pass_elsewhere_hides_no_fail(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe]
+) -> None:
+    """The same set passed and was let out; judged again in a fresh workspace it fails: FAIL, in both."""
+    assert stages.run(job()).released is not None
+    judges.answer = "FAIL"
+    again = stages.run(job(place="fresh"))
+    assert (status(again), again.released) == ("FAIL", None)
+    assert again.judgement is not None
+    assert any("came out PASS" in note for note in again.judgement.draft.notes)
+    judges.answer = "PASS"
+    assert status(stages.run(job(small(seed=8)))) == "FAIL"
+
+
 @pytest.mark.parametrize("names", [["eleven"], [str(number) for number in range(10)]])
 def test_classes_that_cannot_be_left_out(
     job: Callable[..., Job], small: Callable[..., Recipe], names: list[str]

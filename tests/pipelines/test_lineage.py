@@ -10,8 +10,9 @@ import pytest
 
 from phantomset.data.errors import WorkspaceError
 from phantomset.pipelines.judgement.chain import Broken
-from phantomset.pipelines.judgement.lineage import Case, Lineage, Settled, hashed, named, related
-from phantomset.validators.finding import Rules, Verdict
+from phantomset.pipelines.judgement.lineage import Case, Lineage, Settled, hashed, named
+from phantomset.pipelines.judgement.record import related
+from phantomset.validators.finding import Finding, Rules, Verdict
 
 PATIENTS = hashed(f"p{number}" for number in range(100))
 
@@ -25,6 +26,14 @@ def verdict(status: str = "PASS") -> Verdict:
     return Verdict(
         status, (f"judged {status}",), (), {"privacy": status}, "power", "suite", Rules(), "digest"
     )
+
+
+def exposing(*classes: str | None) -> Verdict:
+    """A FAIL that was found in the patients of each class; None: in all patients."""
+    found = tuple(
+        Finding("copies", "p", "privacy", "FAIL", details={"class": name} if name else {}) for name in classes
+    )
+    return replace(verdict("FAIL"), findings=found)
 
 
 @pytest.fixture
@@ -205,6 +214,76 @@ def test_a_rerun_cannot_turn_a_recorded_fail(book: Lineage) -> None:
     """The same judgement that comes out otherwise (another machine) keeps what is on the record."""
     judged(book, "FAIL")
     assert judged(book, "PASS").verdict.status == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("PASS", "FAIL"), ("PASS", "INCONCLUSIVE"), ("INCONCLUSIVE", "FAIL")]
+)
+def test_the_worse_of_two_equal_judgements_holds(book: Lineage, before: str, after: str) -> None:
+    """A recorded PASS does not hide that the same judgement came out worse elsewhere; nothing mends it."""
+    judged(book, before)
+    worse = judged(book, after)
+    assert worse.verdict == verdict(after)
+    assert f"came out {before} on" in worse.notes[-1]
+    assert judged(book, before).verdict.status == after
+    assert (judged(book, after).verdict, judged(book, after).notes) == (worse.verdict, worse.notes)
+    other = "FAIL" if after == "FAIL" else "PASS"
+    assert judged(book, "PASS", made="set-2").verdict.status == other
+
+
+def test_a_privacy_fail_after_one_of_quality_sticks(book: Lineage) -> None:
+    """The same judgement failed in fidelity, then in privacy: both are FAIL, and the second marks."""
+    poor = replace(verdict("FAIL"), axes={"privacy": "PASS", "controls": "PASS", "fidelity": "FAIL"})
+    book.settle(case(), poor)
+    judged(book, "FAIL")
+    assert judged(book, "PASS", made="set-2").verdict.status == "FAIL"
+
+
+def test_a_waiver_does_not_hide_an_open_question_of_privacy(book: Lineage) -> None:
+    """The same judgement said nothing of privacy, then that fidelity alone failed: not clear."""
+    poor = replace(verdict("FAIL"), axes={"privacy": "PASS", "controls": "PASS", "fidelity": "FAIL"})
+    assert book.clears(case(), poor)
+    judged(book, "INCONCLUSIVE")
+    assert book.settle(case(), poor).verdict.status == "FAIL"
+    assert not book.clears(case(), poor)
+
+
+def test_a_class_is_no_excuse_for_the_others(book: Lineage) -> None:
+    """All patients fail, and those of class a: without a another seed is another try, and inherits."""
+    book.settle(case(), exposing(None, "a"))
+    without = {"left_out": ("a",), "whole": "set-2", "made": "rest-2"}
+    settled = judged(book, "PASS", **without)
+    assert settled.verdict.status == "FAIL"
+    assert "of this same set, with gate.leave_out" in settled.verdict.reasons[0]
+    rest = {"left_out": ("a",), "whole": "set-1", "made": "rest-1"}
+    assert judged(book, "FAIL", **rest).verdict.reasons == ("judged FAIL",)
+    assert judged(book, "PASS", **without, rules="other").verdict.status == "FAIL"
+    assert judged(book, "PASS", **rest, rules="other").verdict.status == "FAIL"
+
+
+def test_a_class_that_was_the_cause_can_be_left_out(book: Lineage) -> None:
+    """Once the rest of that very set has passed, other sets without the class are judged by themselves."""
+    book.settle(case(), exposing(None, "a"))
+    rest = {"left_out": ("a", "b"), "whole": "set-1", "made": "rest-1"}
+    assert judged(book, "PASS", **rest).verdict.status == "PASS"
+    assert judged(book, "PASS", left_out=("a",), whole="set-2", made="rest-2").verdict.status == "FAIL"
+    again = {"left_out": ("a", "b", "c"), "whole": "set-3", "made": "rest-3"}
+    assert judged(book, "PASS", **again).verdict.status == "PASS"
+
+
+@pytest.mark.parametrize("status", ["INCONCLUSIVE", "FAIL"])
+def test_a_rest_that_did_not_pass_explains_nothing(book: Lineage, status: str) -> None:
+    """The rest of the set that failed has to pass before a class counts as the cause."""
+    book.settle(case(), exposing(None, "a"))
+    judged(book, status, left_out=("a",), whole="set-1", made="rest-1")
+    assert judged(book, "PASS", left_out=("a",), whole="set-2", made="rest-2").verdict.status == "FAIL"
+
+
+def test_a_fail_in_classes_alone_is_left_with_them(book: Lineage) -> None:
+    """Nobody else was exposed: any set without the class is judged by itself, with a subset of them none."""
+    book.settle(case(), exposing("a", "b"))
+    assert judged(book, "PASS", left_out=("a",), whole="set-2", made="rest-2").verdict.status == "FAIL"
+    assert judged(book, "PASS", left_out=("a", "b"), whole="set-3", made="rest-3").verdict.status == "PASS"
 
 
 def test_a_judgement_that_never_ended_is_on_the_record(book: Lineage) -> None:
