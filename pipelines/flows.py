@@ -232,21 +232,8 @@ def _with_artifact(watch: Watch) -> Watch:
 
 
 def _publish_findings(judgement: Judgement) -> None:
-    """Write the findings that may leave as a table, and the public report as text."""
-    rows = [
-        {
-            "axis": finding.axis,
-            "check": finding.check,
-            "figure": finding.metric,
-            "group": finding.group,
-            "value": None if finding.value is None else float(f"{finding.value:.3g}"),
-            "unit": finding.unit,
-            "limit": finding.limit,
-            "status": finding.status,
-        }
-        for finding in judgement.verdict.findings
-        if not finding.restricted
-    ]
+    """Write the figures that may leave as a table, and the public report as text."""
+    rows = judgement.draft.public_verdict["fidelity"]
     create_table_artifact(rows, key="findings", description=f"verdict {judgement.verdict.status}")
     create_markdown_artifact(report.markdown(judgement.draft), key="report")
 

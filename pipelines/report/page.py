@@ -108,7 +108,7 @@ def markdown_text(text: str) -> str:
 
 
 def _render(template: str, draft: Draft, **more: Any) -> str:
-    view = public_view(draft)
+    view = public_view(draft, in_house=template == "restricted.html")
     made = environment(autoescape=template.endswith(".html"))
     curve = plots.loss_curves(draft.curve) if template.endswith(".html") else ""
     text = made.get_template(template).render(view=view, curve=curve, suite=draft.verdict.suite, **more)

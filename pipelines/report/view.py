@@ -14,6 +14,9 @@ from phantomset.pipelines.report import words
 from phantomset.validators.finding import Axis, Finding
 from phantomset.validators.gate import NOT_ALWAYS, REQUIRED
 
+PEOPLE: tuple[Axis, ...] = ("privacy", "controls")
+"""The axes that are about people, not about pictures."""
+
 SEVERITY = ("FAIL", "INCONCLUSIVE", "NOT_EVALUATED", "PASS", "REPORTED")
 """Which status speaks for a check with several findings: the first that occurs."""
 
@@ -31,6 +34,7 @@ class Outcome:
     axis: Axis
     question: str
     status: str
+    """Empty where it is not told."""
     is_partial: bool = False
     """Some groups were too small to be evaluated: the status is that of the others."""
 
@@ -96,11 +100,14 @@ class PublicView:
     created: str
 
 
-def public_view(draft: Draft) -> PublicView:
-    """Return the coarse view of a draft: rounded counts, statuses without figures for privacy, no path."""
+def public_view(draft: Draft, in_house: bool = False) -> PublicView:
+    """Return the coarse view of a draft: rounded counts, statuses without figures for privacy, no path.
+
+    ``in_house``: for the data office, who may also know by which question about people a set was stopped.
+    """
     told = draft.public_verdict
     findings = [finding for finding in draft.verdict.findings if finding.group in _public_groups(draft)]
-    outcomes = _outcomes(draft)
+    outcomes = _outcomes(draft, in_house)
     status = str(told.get("status", draft.verdict.status))
     return PublicView(
         name=draft.name,
@@ -196,10 +203,12 @@ def _what_now(axes: dict[str, str]) -> str:
     return "Nothing overrides this verdict; a better set can be judged anew."
 
 
-def _outcomes(draft: Draft) -> tuple[Outcome, ...]:
+def _outcomes(draft: Draft, in_house: bool) -> tuple[Outcome, ...]:
     """Return one outcome a check, in the order of the findings: the gravest status speaks for it.
 
-    What was not evaluated speaks only where nothing was, as in the gate; else the outcome is partial.
+    What was not evaluated speaks only where nothing was, as in the gate; else the outcome is partial. Which
+    question about people stopped a set is not told in public: whoever reads it after many tries can aim at
+    it. So of an axis that did not pass it is told only what was not evaluated.
     """
     by_check: dict[tuple[Axis, str], list[Finding]] = {}
     for finding in draft.verdict.findings:
@@ -212,12 +221,14 @@ def _outcomes(draft: Draft) -> tuple[Outcome, ...]:
         found = {item.status for item in findings}
         spoke = found - {"NOT_EVALUATED"}
         status = min(spoke, key=SEVERITY.index, default="NOT_EVALUATED")
+        if spoke and axis in PEOPLE and draft.verdict.axes.get(axis) != "PASS" and not in_house:
+            status = ""
         outcomes.append(Outcome(check, axis, words.question(check), status, bool(spoke) and spoke != found))
     return tuple(sorted(outcomes, key=lambda item: list(words.AXES).index(item.axis)))
 
 
 def _reasons(draft: Draft, outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
-    """Return the questions that decided, without their figures.
+    """Return what decided, without figures: of questions about people the axis, of others the question.
 
     Where no axis has the verdict's status, it comes from the record of earlier judgements: that reason is put
     first by whoever keeps the record, and names nothing but a day and what to change.
@@ -227,7 +238,13 @@ def _reasons(draft: Draft, outcomes: tuple[Outcome, ...]) -> tuple[str, ...]:
         return ()
     if status not in draft.verdict.axes.values():
         return draft.verdict.reasons[:1]
-    return tuple(
+    axes = [
+        f"{words.AXES[axis]}: {words.STATUS[status]}; the restricted report says by which question."
+        for axis in PEOPLE
+        if draft.verdict.axes.get(axis) == status
+        and any(item.axis == axis and not item.status for item in outcomes)
+    ]
+    return *axes, *(
         f"{words.AXES[item.axis]}: {item.question} ({words.STATUS[item.status]})"
         for item in outcomes
         if item.status == status

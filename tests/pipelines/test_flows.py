@@ -18,7 +18,9 @@ from phantomset.pipelines import compute, flows, stages
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.releases import release, signoff
+from phantomset.pipelines.report.words import question
 from phantomset.pipelines.stages import Job, Outcome, Watch
+from phantomset.validators.finding import Finding
 
 from .people import key
 
@@ -98,13 +100,14 @@ def without_server(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 def test_the_flow_runs_the_stages_and_writes_three_artifacts(
     job: Callable[..., Job], judges: Any, without_server: list[tuple[str, Any]]
 ) -> None:
-    """The same functions as without Prefect; findings, report and progress are shown."""
+    """The same functions as without Prefect; figures of fidelity, report and progress are shown."""
+    judges.more = (Finding("coverage", "coverage", "fidelity", "PASS", 0.93417),)
     outcome = flows.run(job())
     assert outcome.released is not None
     kinds = [kind for kind, _ in without_server]
     assert {"training", "findings", "report"} <= set(kinds)
     rows = dict(without_server)["findings"]
-    assert rows[0]["check"] == "copies"
+    assert [(row["check"], row["value"]) for row in rows] == [("coverage", 0.93)]
     assert [entry.digest for entry in outcome.entries] == [
         entry.digest for entry in stages.run(job(place="plain")).entries
     ]
@@ -113,12 +116,13 @@ def test_the_flow_runs_the_stages_and_writes_three_artifacts(
 def test_restricted_findings_do_not_cross(
     job: Callable[..., Job], judges: Any, without_server: list[tuple[str, Any]]
 ) -> None:
-    """A p-value stays in the data office."""
-    judgement = stages.run(job(), "validate").judgement
-    finding = judgement.verdict.findings[0]
-    object.__setattr__(finding, "restricted", True)
-    flows._publish_findings(judgement)
-    assert dict(without_server)["findings"] == []
+    """A p-value stays in the data office, and what a single check of privacy says."""
+    judges.answer = "FAIL"
+    judges.more = (Finding("modes", "kinds, p", "fidelity", "FAIL", 0.0004, restricted=True),)
+    flows._publish_findings(stages.run(job(), "validate").judgement)
+    written = dict(without_server)
+    assert written["findings"] == []
+    assert f"| {question('copies')} | kept back |" in written["report"]
 
 
 def test_our_errors_come_back_whole(

@@ -8,9 +8,10 @@ import pytest
 from phantomset.pipelines import report
 from phantomset.pipelines.draft import Draft
 from phantomset.pipelines.releases.card import card
+from phantomset.pipelines.report import words
 from phantomset.pipelines.report.plots import coverage_map, outlines
 from phantomset.pipelines.report.thresholds import NOBODY, SUITE, thresholds
-from phantomset.pipelines.report.words import REPRESENTATIONS
+from phantomset.pipelines.report.words import question
 from phantomset.validators.features import fit_spaces
 from phantomset.validators.finding import Finding
 
@@ -132,7 +133,7 @@ def test_what_a_fail_leaves_open_is_told(failed: tuple[str, ...], sentence: str)
 
 def test_each_representation_is_told_in_words() -> None:
     """The titles of the closest pairs say what the copy scan compares, for all that it compares."""
-    assert set(REPRESENTATIONS) == {space.name for space in fit_spaces(images(30, 2).images)}
+    assert set(words.REPRESENTATIONS) == {space.name for space in fit_spaces(images(30, 2).images)}
 
 
 def test_the_public_page_writes_limits_in_words_and_no_empty_value() -> None:
@@ -143,3 +144,34 @@ def test_the_public_page_writes_limits_in_words_and_no_empty_value() -> None:
     assert "Limit: at least 0.88." in page.text
     assert ">=" not in page.text
     assert "gate.owner none" in page.text
+
+
+@pytest.mark.parametrize("status", ["FAIL", "INCONCLUSIVE"])
+def test_the_public_does_not_hear_which_question_about_people_stopped_a_set(status: str) -> None:
+    """Whichever check of the privacy axis it was, the page and the Markdown read the same; what was not
+    evaluated is told, and a question of fidelity is named, as its figures are.
+    """
+    told = set[tuple[str, ...]]()
+    for check in ("identity", "copies", "attacks", "strength"):
+        made = draft(status)
+        found = tuple(
+            dataclasses.replace(f, status=status if f.check == check else "PASS")
+            if f.axis == "privacy" and f.status in ("PASS", "FAIL", "INCONCLUSIVE")
+            else f
+            for f in made.verdict.findings
+        )
+        judged = dataclasses.replace(made, verdict=dataclasses.replace(made.verdict, findings=found))
+        told.add((report.public_html(judged), report.markdown(judged)))
+    assert len(told) == 1
+    page, markdown = told.pop()
+    assert f"Privacy: {words.STATUS[status]}; the restricted report says by which question." in page
+    assert f"| {question('copies')} | kept back |" in markdown
+    assert f"| {question('reidentification')} | not evaluated |" in markdown
+    inside = Page(report.restricted_html(judged, evidence())).text
+    assert f"Privacy: {question('strength')} ({words.STATUS[status]})" in inside
+    axes = made.verdict.axes | {"privacy": "PASS", "fidelity": status}
+    poor = dataclasses.replace(next(f for f in made.verdict.findings if f.check == "coverage"), status=status)
+    verdict = dataclasses.replace(made.verdict, findings=(*draft().verdict.findings, poor), axes=axes)
+    named = report.markdown(dataclasses.replace(made, verdict=verdict))
+    assert f"- Fidelity: {question('coverage')} ({words.STATUS[status]})" in named
+    assert f"| {question('copies')} | passed |" in named
