@@ -220,15 +220,20 @@ class Context:
         """What each patient has nearest in S."""
         return whole(self.view())
 
+    @property
+    def by_image(self) -> ImageView:
+        """S as the single images of T and H see it."""
+        return self._views[1]
+
     def closest_pairs(self, space: str, count: int) -> list[tuple[int, int, float]]:
         """Return the closest pairs of T's images and synthetic ones: both positions, and q, nearest first."""
-        view, train = self._views[1], len(self.evidence.train)
+        view, train = self.by_image, len(self.evidence.train)
         rows = np.argsort(view.q[space][:train], kind="stable")[:count]
         return [(int(row), int(view.closest[space][row]), float(view.q[space][row])) for row in rows]
 
     def nearness_of(self, rows: np.ndarray) -> Nearness:
         """What the patients of some images of `real`, ``(N,) bool``, have nearest in S, by these alone."""
-        return restricted(self._views[1], rows)
+        return restricted(self.by_image, rows)
 
     @cached_property
     def scores(self) -> dict[str, np.ndarray]:

@@ -232,13 +232,13 @@ def attack_scores(near: Nearness) -> dict[str, np.ndarray]:
     maximum of these in standard units, and DOMIAS ``log p_S - log p_R`` (van Breugel et al. 2023).
     """
     scores = {name: -np.log(near.q[name]) for name in ATTACK_SPACES}
-    standard = np.stack([_standard(score) for score in scores.values()])
+    standard = np.stack([in_standard_units(score) for score in scores.values()])
     scores["ens-mean"], scores["ens-max"] = standard.mean(0), standard.max(0)
     scores["domias"] = near.members.greatest(near.log_ratio)
     return scores
 
 
-def _standard(score: np.ndarray) -> np.ndarray:
+def in_standard_units(score: np.ndarray) -> np.ndarray:
     """Centre and scale by all patients alike: no label is used."""
     deviation = score.std()
     return (score - score.mean()) / deviation if deviation > 0 else np.zeros_like(score)
@@ -248,16 +248,20 @@ def concentrated_columns(scores: Mapping[str, np.ndarray], near: Nearness) -> li
     """Return the columns that see few exposed patients: top-r counts and vote shares."""
     columns = [column for name, score in scores.items() for column in top_columns(name, score)]
     for names, share in VOTES:
-        weights = sum(_votes(near, name, share) for name in names)
+        weights = sum(vote_counts(near, name, share) for name in names)
         columns.append(Column(f"{' + '.join(names)} votes {share:.0%}", np.asarray(weights, np.float32)))
     return columns
 
 
-def _votes(near: Nearness, space: str, share: float) -> np.ndarray:
+def vote_counts(near: Nearness, space: str, share: float) -> np.ndarray:
     """Return how many of the closest images of S are nearest to each patient, ``(P,)``."""
     who, q = near.votes[space]
-    closest = np.argsort(q, kind="stable")[: max(1, int(np.ceil(share * len(q))))]
-    return np.bincount(who[closest], minlength=near.members.patients)
+    return np.bincount(who[voters(q, share)], minlength=near.members.patients)
+
+
+def voters(q: np.ndarray, share: float) -> np.ndarray:
+    """Return the images of S whose votes count: the closest share of ``q (M,)``, the nearest first."""
+    return np.argsort(q, kind="stable")[: max(1, int(np.ceil(share * len(q))))]
 
 
 def auc_columns(scores: Mapping[str, np.ndarray]) -> list[Column]:

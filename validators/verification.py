@@ -107,8 +107,12 @@ def _same_against_different(model: Verifier, asked: ImageSet) -> tuple[float, in
     return auc(values[same], values[~same]), int(same.sum())
 
 
-def met_again(model: Verifier, real: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
-    """Return how surely each real image's patient is met in the set: greatest log ratio ``(N,)`` float64."""
+def met_again(model: Verifier, real: np.ndarray, synthetic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how surely each real image's patient is met in the set, and in which image.
+
+    Greatest log ratio ``(N,)`` float64, and position in the set ``(N,)``.
+    """
     x, s = model.embed(real), model.embed(synthetic)
     rows = max(1, BLOCK_ELEMENTS // len(s))
-    return torch.cat([model.likeness(part, s).amax(1) for part in x.split(rows)]).numpy()
+    values, images = zip(*(model.likeness(part, s).max(1) for part in x.split(rows)), strict=True)
+    return torch.cat(values).numpy(), torch.cat(images).numpy()

@@ -158,7 +158,10 @@ def doctor(workspace: Place = None, verify_store: VerifyStore = False, as_json: 
 
 def mark(
     judgement: Annotated[
-        str, typer.Argument(metavar="FOLDER", help="Folder of the restricted report, in restricted/findings.")
+        str,
+        typer.Argument(
+            metavar="FOLDER", help="Of the restricted report: its name in restricted/findings, or an audit's."
+        ),
     ],
     pair: Annotated[
         str | None, typer.Argument(metavar="PAIR", help="Such as hp-1; none: list marks.")
@@ -172,10 +175,10 @@ def mark(
     from phantomset.pipelines.places import existing
     from phantomset.pipelines.report import marks
 
-    place = existing(workspace)
+    album = marks.of_audit(Path(judgement)) or marks.of_judgement(existing(workspace), judgement)
     if pair is not None:
-        marks.record(place, judgement, pair, seen or "", by)
-    lines = marks.recorded(place, judgement)
+        marks.record(album, pair, seen or "", by)
+    lines = marks.recorded(album)
     if as_json:
         print_json({"exit_code": OK, "marks": lines})
     else:

@@ -61,7 +61,8 @@ class Audited:
 def audit(request: Request, out: Path, say: Callable[[str], None]) -> Audited:
     """Return the verdict on a set; ``report.html`` (restricted) and ``verdict.json`` (coarse) are in ``out``.
 
-    Nothing goes into a ledger: an audit lets nothing out.
+    Beside the report lies what `marks` needs, restricted too. Nothing goes into a ledger: an audit lets
+    nothing out.
 
     Raises:
         InputError: a set cannot be read, or the sets do not fit each other. Nothing is written.
@@ -75,6 +76,7 @@ def audit(request: Request, out: Path, say: Callable[[str], None]) -> Audited:
     faults, notes = _faults(sets), list[str]()
     evidence = _evidence(sets, request.seed, faults, notes)
     from phantomset.pipelines import report
+    from phantomset.pipelines.report import marks
     from phantomset.validators import audit as validators
     from phantomset.validators import gate
 
@@ -86,6 +88,7 @@ def audit(request: Request, out: Path, say: Callable[[str], None]) -> Audited:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(out / "report.html", page.encode(), mode=0o600)
         write_json(out / "verdict.json", draft.public_verdict)
+        marks.keep(out, verdict.findings, verdict.digest)
     except OSError as error:
         raise WorkspaceError(f"--out: cannot write to {out} ({error.strerror}).") from None
     return Audited(verdict, draft, out / "report.html")

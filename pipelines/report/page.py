@@ -92,7 +92,7 @@ def environment(autoescape: bool) -> Any:
         axis_text=words.AXIS_TEXT,
         limits_text=words.LIMITS,
         not_evidence=words.NOT_EVIDENCE,
-        representations=words.REPRESENTATIONS,
+        attacks=words.REPRESENTATIONS | words.ATTACKS,
     )
     return made
 

@@ -104,13 +104,23 @@ def picture_part(findings: Iterable[Finding]) -> dict[str, Any]:
 
 
 def attack_part(findings: Iterable[Finding], evidence: Evidence) -> dict[str, Any]:
-    """Return the closest training pairs of each representation, each with its difference image."""
-    return {
-        "attack_groups": [
-            (space, [_attacked(evidence, *pair, name) for name, pair in named.items()])
-            for space, named in marks.pairs(findings).items()
-        ]
-    }
+    """Return the closest training pairs of each attack, each with its difference image.
+
+    A pair that several attacks name is shown where it is named first; the others say under which name.
+    """
+    first: dict[tuple[int, int], str] = {}
+    groups: list[tuple[str, list[Pair], list[str]]] = []
+    for attack, named in marks.pairs(findings).items():
+        shown: list[Pair] = []
+        again: list[str] = []
+        for name, (row, column, figure) in named.items():
+            known = first.setdefault((row, column), name)
+            if known == name:
+                shown.append(_attacked(evidence, row, column, figure, name))
+            else:
+                again.append(f"{name} is {known} ({figure:.3f})")
+        groups.append((attack, shown, again))
+    return {"attack_groups": groups}
 
 
 def _attacked(evidence: Evidence, row: int, column: int, q: float, name: str) -> Pair:

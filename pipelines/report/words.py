@@ -190,6 +190,20 @@ REPRESENTATIONS = {
 }
 """What each representation of the copy scan compares, by its name in the names of the pairs."""
 
+ATTACKS = {
+    "ens-mean": "patients whom the representations find near on average, by the one that finds them nearest",
+    "ens-max": "patients whom a single representation finds far nearer than it finds others",
+    "domias": "patients around whom synthetic images crowd more than other patients do, and the nearest one",
+    "votes-hp": "patients to whom most synthetic images are nearest, by edges and texture",
+    "votes-scanhp": "the same of the closest hundredth, at the best of 50 shifts and mirrored shifts",
+    "votes-pca": "the same, by the directions in which images differ most",
+    "votes-learned": "the same, forgiving what bending, blur, noise and mixing do to an image",
+    "votes-sum": "the same, votes of four representations added up",
+    "met-again": "patients of whom the set seems to hold a further image; the figure is a log ratio, more is "
+    "surer",
+}
+"""What each attack on more than one representation ranks by, by its name in the names of the pairs."""
+
 LIMITS = (
     "This is an audit, not a guarantee. It bounds what the listed attacks find with the patients at hand, "
     "and cannot show that no other attack would find more. It does not say that the images are anonymous: "

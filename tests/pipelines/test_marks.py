@@ -55,20 +55,40 @@ def test_a_mark_is_kept_with_name_and_time(workspace: Workspace, capsys: pytest.
 def test_what_cannot_be_marked(workspace: Workspace, given: tuple[str, str, str, str], message: str) -> None:
     """Unknown judgement, pair or word, or nobody's name: told with what there is, and nothing is written."""
     with pytest.raises(InputError, match=message):
-        marks.record(workspace, *given)
+        judgement, *rest = given
+        marks.record(marks.of_judgement(workspace, judgement), *rest)
     assert not workspace.restricted("findings", "abc123", marks.FILE).exists()
 
 
-def test_the_report_shows_the_pairs_of_each_attack_by_name() -> None:
-    """Each pair has its name, its distance and one picture of three images."""
-    made = draft()
-    findings = tuple(
-        replace(f, details={"pairs": PAIRS}) if f.check == "copies" else f for f in made.verdict.findings
-    )
-    page = report.restricted_html(replace(made, verdict=replace(made.verdict, findings=findings)), evidence())
-    assert [name for name in ("hp-1", "hp-2", "pca-1") if f"<b>{name}</b>" in page] == [
-        "hp-1",
-        "hp-2",
-        "pca-1",
+def test_the_pairs_of_every_attack_can_be_marked(workspace: Workspace) -> None:
+    """Copy scan, attack family and re-identification on all patients; those of a subgroup or of a set with
+    earlier ones are positions in something else.
+    """
+    found = [
+        {"check": check, "group": group, "details": {"pairs": {attack: [[1, 2, 0.5]]}}}
+        for check, group, attack in (
+            ("copies", "all", "hp"),
+            ("attacks", "all", "domias"),
+            ("reidentification", "all", "met-again"),
+            ("copies", "with earlier releases", "pix"),
+        )
     ]
+    workspace.restricted("findings", "abc123", "verdict.json").write_text(json.dumps({"findings": found}))
+    assert marks.of_judgement(workspace, "abc123").pairs == ("hp-1", "domias-1", "met-again-1")
+
+
+def test_the_report_shows_the_pairs_of_each_attack_by_name() -> None:
+    """Each pair has its name, its distance and one picture of three images; one that another attack named
+    before is told by that name, and not shown again.
+    """
+    made = draft()
+    further = {"domias": [[7, 2, 0.7], [8, 1, 0.9]]}
+    details = {"copies": {"pairs": PAIRS}, "attacks": {"pairs": further}}
+    findings = tuple(replace(f, details=details.get(f.check, {})) for f in made.verdict.findings)
+    page = report.restricted_html(replace(made, verdict=replace(made.verdict, findings=findings)), evidence())
+    names = ("hp-1", "hp-2", "pca-1", "domias-1", "domias-2")
+    assert [name for name in names if f"<b>{name}</b>" in page] == ["hp-1", "hp-2", "domias-2"]
+    assert page.count('alt="Training image, nearest synthetic image, difference"') == 3
+    assert "Shown above: pca-1 is hp-1 (0.330)." in page
+    assert "Shown above: domias-1 is hp-2 (0.700)." in page
     assert "0.410" in page

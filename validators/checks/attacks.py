@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from phantomset.validators.closest import attacked_pairs
 from phantomset.validators.context import Context
 from phantomset.validators.crossfit import crossed
 from phantomset.validators.finding import Check, Finding, Status
@@ -52,6 +53,7 @@ def _run(context: Context) -> Sequence[Finding]:
                     "strongest_column": answer.best,
                     "p_by_draw": by_draw,
                     "column_p": {c.name: float(p) for c, p in zip(columns, answer.column_p, strict=True)},
+                    "pairs": attacked_pairs(context) if kind == "concentrated" else {},
                 },
             )
         )

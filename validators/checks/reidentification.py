@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from phantomset.validators.closest import most_alike
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Check, Finding, Status
 from phantomset.validators.measures.permutation import min_p, top_columns
@@ -32,8 +33,8 @@ def _run(context: Context) -> Sequence[Finding]:
 
 def _asked(context: Context, model: Verifier) -> Finding:
     evidence, members = context.evidence, context.members
-    score = members.greatest(met_again(model, context.real, evidence.synthetic.images))
-    columns = top_columns("verification", score, TOPS)
+    likeness, image = met_again(model, context.real, evidence.synthetic.images)
+    columns = top_columns("verification", members.greatest(likeness), TOPS)
     rng = context.rng("reidentification", "permute")
     answer = min_p(columns, members.is_train, PERMUTATIONS, rng)
     failed = answer.p <= ALPHA_REIDENTIFICATION
@@ -54,7 +55,12 @@ def _asked(context: Context, model: Verifier) -> Finding:
         if failed
         else "",
         restricted=True,
-        details={"verification_auc": model.auc, "same_patient_pairs": model.pairs, "strongest": answer.best},
+        details={
+            "verification_auc": model.auc,
+            "same_patient_pairs": model.pairs,
+            "strongest": answer.best,
+            "pairs": {"met-again": most_alike(context, likeness, image)},
+        },
     )
 
 
