@@ -1,5 +1,7 @@
 """Sets that were made or cut outside: a folder, a ZIP file, an ``.npz`` file or a release, read as they are.
 
+Of a release any form will do (`released`).
+
 A folder or ZIP file holds pictures, and may hold an index (``metadata.csv`` or ``index.csv``) with a column
 for the file and optional ones for label and patient; what other columns say is kept as attributes. Without an
 index the label is the name of the file's folder. An ``.npz`` file has ``images``, ``labels`` and perhaps
@@ -24,6 +26,7 @@ from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.reading.labels import LabelTable
 from phantomset.data.reading.tree import Member, Tree, missing, open_tree
 from phantomset.data.source import Limits
+from phantomset.data.synthetic_mark import NPZ_KEY
 
 INDEXES = ("metadata.csv", "index.csv")
 FILE_COLUMNS = ("file_name", "file", "filename", "path", "image")
@@ -76,7 +79,8 @@ def read_set(path: Path, name: str) -> OutsideSet:
         SourceError: it is missing, holds no image, or its index or arrays do not fit.
     """
     try:
-        found = _pooled([_read(place, name == "synthetic") for place in _places_of(path)])
+        marked = name == "synthetic"
+        found = _read_release(path, marked) or _pooled([_read(place, marked) for place in _places_of(path)])
     except SourceError as error:
         message = str(error).removeprefix("source.path: ").removeprefix("source.labels.table: ")
         raise SourceError(f"--{name}: {message}") from None
@@ -87,7 +91,9 @@ def read_set(path: Path, name: str) -> OutsideSet:
 
 
 def _places_of(path: Path) -> list[Path]:
-    """Return where a release keeps its images, by part where it is divided; any other place is what it is."""
+    """Return where a release keeps its arrays or PNG files, by part where it is divided; any other place is
+    what it is.
+    """
     if not (path / "manifest.json").is_file():
         return [path]
     if arrays := sorted(path.glob("*.npz")):
@@ -96,8 +102,28 @@ def _places_of(path: Path) -> list[Path]:
     return parts or [path / "images" if (path / "images").is_dir() else path]
 
 
+def _read_release(path: Path, marked: bool) -> OutsideSet | None:
+    """Return a release that has neither arrays nor a table of PNG files; None for any other place."""
+    if (
+        not (path / "manifest.json").is_file()
+        or list(path.glob("*.npz"))
+        or list(path.glob("images/**/*.csv"))
+    ):
+        return None
+    from phantomset.data import released  # here: Parquet and DICOM cost half a second
+
+    limits, found = Limits(), OutsideSet()
+    for read, label in released.entries(path, limits):
+        try:
+            found.images.append(released.unit_image(read(), limits, marked))
+            found.labels.append(label or UNLABELLED)
+        except Unfit as unfit:
+            found.unreadable[unfit.code] += 1
+    return found if found.images or found.unreadable else None
+
+
 def _read(path: Path, marked: bool) -> OutsideSet:
-    return _read_npz(path) if path.is_file() and path.suffix == ".npz" else _read_tree(path, marked)
+    return _read_npz(path, marked) if path.is_file() and path.suffix == ".npz" else _read_tree(path, marked)
 
 
 def _pooled(parts: list[OutsideSet]) -> OutsideSet:
@@ -196,7 +222,7 @@ def _add(
 # Arrays -----------------------------------------------------------------------------------------------
 
 
-def _read_npz(path: Path) -> OutsideSet:
+def _read_npz(path: Path, marked: bool) -> OutsideSet:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -206,6 +232,8 @@ def _read_npz(path: Path) -> OutsideSet:
         raise SourceError(
             f"{path} is damaged, holds Python objects, or is no .npz file. Save plain arrays anew."
         ) from None
+    if not marked and NPZ_KEY in arrays:
+        raise SourceError(f"{path} says that a trained model made its images (MARKED_SYNTHETIC).")
     names = arrays.get("label_names")
     found = OutsideSet(patients=[] if "patients" in arrays else None)
     pairs = [pair for pair in _PAIRS if pair[0] in arrays]

@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phantomset.data import catalogue
 from phantomset.data.errors import SourceError
 from phantomset.data.outside import read_set
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines.cli import call
 from phantomset.pipelines.judgement import auditing
 from phantomset.pipelines.releases import release
+from phantomset.pipelines.report import marks
+from phantomset.validators.finding import Finding
 
 from .drafts import draft, images
 
 SIDE = 16
+FORMS = catalogue.names("phantomset.pipelines.publishers")
 
 
 def grains(count: int, seed: int) -> np.ndarray:
@@ -68,6 +72,29 @@ def test_the_exit_code_is_the_verdict(
     assert (told["verdict"], told["exit_code"]) == (answer, code)
     assert (out / "report.html").stat().st_mode & 0o077 == 0
     assert json.loads((out / "verdict.json").read_text())["status"] == answer
+
+
+def test_an_audits_pairs_can_be_marked(
+    places: dict[str, Path], judges: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`mark` takes the audit's folder, without a workspace; another audit into it has marks of its own."""
+    pair = Finding("copies", "p", "privacy", "FAIL", details={"pairs": {"hp": [(3, 5, 0.4)]}})
+    judges.more = (pair,)
+    out = audited(places).report.parent
+    assert call(["mark", str(out), "hp-1", "copy", "--by", "A. Reader"]) == 0
+    assert call(["mark", str(out), "hp-2", "copy", "--by", "A. Reader"]) == 2
+    assert call(["mark", str(out), "--json"]) == 0
+    (line,) = json.loads(capsys.readouterr().out.splitlines()[-1])["marks"]
+    assert (line["pair"], line["mark"], line["by"]) == ("hp-1", "copy", "A. Reader")
+    assert {path.stat().st_mode & 0o077 for path in out.glob("*s*.json*") if path.name != "verdict.json"} == {
+        0
+    }
+    judges.answer = "FAIL"
+    audited(places)
+    assert call(["mark", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["marks"] == []
+    (out / marks.LIST).write_text("{}")
+    assert call(["mark", str(out), "hp-1", "copy", "--by", "A. Reader"]) == 2
 
 
 def test_a_reference_is_taken_from_the_holdout(places: dict[str, Path], judges: Any) -> None:
@@ -155,21 +182,61 @@ def test_real_images_are_brought_to_the_size_of_the_set(places: dict[str, Path],
 
 
 @pytest.mark.parametrize("splits", [{}, {"train": 0.8, "test": 0.2}], ids=["whole", "divided"])
-@pytest.mark.parametrize("form", ["folder", "npz"])
-def test_a_release_can_be_audited(form: str, splits: dict[str, float], tmp_path: Path) -> None:
-    """All of it is read, though each file says that a model made it; as real images it is still refused."""
-    made, recipe = images(30, 1), draft().recipe
-    publish = {**recipe["publish"], "formats": [form], "splits": splits}
-    changed = draft(synthetic=made, recipe={**recipe, "publish": publish})
-    folder = release.publish(Workspace.open(tmp_path / "workspace"), changed).path
+@pytest.mark.parametrize("channels", [1, 3], ids=["grey", "colour"])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_release_can_be_audited(form: str, channels: int, splits: dict[str, float], tmp_path: Path) -> None:
+    """All of it is read, by whichever form it has, though each file says that a model made it; as real images
+    it is still refused.
+    """
+    made = images(30, 1, ("a/b", "nodule", "normal"), channels)
+    folder = released(tmp_path, made, form, splits)
     found = read_set(folder, "synthetic")
-    assert sorted(found.labels) == sorted(made.label_names[label] for label in made.labels)
-    pixels = sorted(np.rint(image * 255).astype(np.uint8).tobytes() for image in found.images)
-    assert pixels == sorted(image.tobytes() for image in made.images)
+    pixels = [np.rint(image * 255).astype(np.uint8).tobytes() for image in found.images]
+    expected = [image.transpose(1, 2, 0).tobytes() for image in made.images]
+    labels = [made.label_names[label] for label in made.labels]
+    assert sorted(zip(pixels, found.labels, strict=True)) == sorted(zip(expected, labels, strict=True))
     assert not found.unreadable
-    if form == "folder":
-        with pytest.raises(SourceError, match="MARKED_SYNTHETIC"):
-            read_set(folder, "train")
+    with pytest.raises(SourceError, match="MARKED_SYNTHETIC"):
+        read_set(folder, "train")
+
+
+def released(place: Path, made: Any, form: str, splits: dict[str, float] | None = None) -> Path:
+    """Publish a set in one form and return the folder."""
+    recipe = draft().recipe
+    publish = {**recipe["publish"], "formats": [form], "splits": splits or {}}
+    changed = draft(synthetic=made, recipe={**recipe, "publish": publish})
+    return release.publish(Workspace.open(place / "workspace"), changed).path
+
+
+@pytest.mark.parametrize("form", ["parquet", "webdataset", "monai", "dicom"])
+def test_a_damaged_release_is_told(form: str, tmp_path: Path) -> None:
+    """A table, list or shard that was cut: the release, the file and what to do, and no traceback."""
+    folder = released(tmp_path, images(6, 1), form)
+    path = next(iter(sorted(folder.glob("data/*"))), None) or next(
+        path
+        for pattern in ("shards/*", "datalist.json", "dicom/metadata.csv")
+        for path in folder.glob(pattern)
+    )
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:700] + b"\n\xff")
+    with pytest.raises(SourceError, match="releases verify"):
+        read_set(folder, "synthetic")
+
+
+def test_a_release_names_no_file_outside_itself(tmp_path: Path) -> None:
+    """A list that points out of the release is refused; an image that is not there is counted."""
+    folder = released(tmp_path, images(6, 1), "monai")
+    path = folder / "datalist.json"
+    path.chmod(0o644)
+    told = json.loads(path.read_text())
+    missing = Path(told["training"][0]["image"])
+    (folder / missing).parent.chmod(0o755)
+    (folder / missing).unlink()
+    assert read_set(folder, "synthetic").unreadable == {"READ_DENIED": 1}
+    told["training"][1]["image"] = "../../outside.png"
+    path.write_text(json.dumps(told))
+    with pytest.raises(SourceError, match="releases verify"):
+        read_set(folder, "synthetic")
 
 
 @pytest.mark.parametrize("option", ["synthetic", "train", "holdout"])
