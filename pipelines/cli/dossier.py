@@ -64,17 +64,19 @@ def dossier(
     folder = out or place.restricted("findings", outcome.judgement.digest)
     waived = waiver.held(place, request) if outcome.judgement.is_waivable else None
     draft = replace(outcome.judgement.draft, waiver=waived)
-    path, counts = _written(folder, draft, people.signed(place, request))
+    path, form, counts = _written(folder, draft, people.signed(place, request))
     if as_json:
-        print_json({"exit_code": OK, "dossier": str(path), "cells": counts})
+        print_json({"exit_code": OK, "dossier": str(path), "form": str(form), "cells": counts})
     else:
         typer.echo(f"{path}: " + ", ".join(f"{count} {state}" for state, count in counts.items()))
-        typer.echo(f"what is not answered can be filled in here: {path.with_name('answers.yaml')}")
+        typer.echo(f"what is not answered can be filled in here: {form}")
     return OK
 
 
-def _written(folder: Path, draft: "Draft", answers: "dict[str, list[Answer]]") -> tuple[Path, dict[str, int]]:
-    """Write the pages and return the first with the counts of its cells.
+def _written(
+    folder: Path, draft: "Draft", answers: "dict[str, list[Answer]]"
+) -> tuple[Path, Path, dict[str, int]]:
+    """Write the pages and return the first, the form to fill in, and the counts of the cells.
 
     Raises:
         WorkspaceError: the folder cannot be made or written.

@@ -84,6 +84,17 @@ def signed(workspace: Workspace, request: Request) -> dict[str, list[Answer]]:
     return found
 
 
+def is_form(path: Path) -> bool:
+    """Say whether a file is a form that nobody has written in, to the letter."""
+    try:
+        text = path.read_text("utf-8")
+        names: Any = yaml.safe_load(text) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    known = questions()
+    return isinstance(names, dict) and text == form([known[name] for name in names if name in known])  # pyright: ignore[reportUnknownVariableType]
+
+
 def form(unanswered: list[Question]) -> str:
     """Return a YAML file to fill in: each question as a comment above its name."""
     lines = ["# Answers for the dossier: write each behind its name, in quotes. Unknown ones stay empty."]

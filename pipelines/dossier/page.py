@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phantomset.data.workspace import write_atomically
-from phantomset.pipelines.dossier.answers import Answer, form
+from phantomset.pipelines.dossier.answers import Answer, form, is_form
 from phantomset.pipelines.dossier.questions import FRAMEWORKS, Question
 from phantomset.pipelines.draft import Draft, set_digest
 from phantomset.pipelines.report.page import environment
@@ -54,10 +54,11 @@ def counted(found: list[Part]) -> dict[str, int]:
     return {state: states.count(state) for state in ("measured", "signed", "not answered")}
 
 
-def write(folder: Path, draft: Draft, answers: dict[str, list[Answer]]) -> tuple[Path, dict[str, int]]:
-    """Write ``dossier.html``, ``dossier.md`` and the form of what is not answered; return page and counts.
+def write(folder: Path, draft: Draft, answers: dict[str, list[Answer]]) -> tuple[Path, Path, dict[str, int]]:
+    """Write ``dossier.html``, ``dossier.md`` and the form of what is not answered; return page, form, counts.
 
-    All three are mode 0600: exact figures stand in them, though no real image and no record.
+    All three are mode 0600: exact figures stand in them, though no real image and no record. What somebody
+    wrote into an earlier form stays: the new one then lies beside it.
     """
     found = parts(draft, answers)
     counts = counted(found)
@@ -67,5 +68,13 @@ def write(folder: Path, draft: Draft, answers: dict[str, list[Answer]]) -> tuple
         text = made.render(parts=found, counts=counts, facts=facts, status=draft.verdict.status)
         write_atomically(folder / template, (text.strip() + "\n").encode(), mode=MODE)
     open_ones = [cell.question for part in found for cell in part.cells if cell.state == "not answered"]
-    write_atomically(folder / "answers.yaml", form(open_ones).encode(), mode=MODE)
-    return folder / "dossier.html", counts
+    empty = _free(folder)
+    write_atomically(empty, form(open_ones).encode(), mode=MODE)
+    return folder / "dossier.html", empty, counts
+
+
+def _free(folder: Path) -> Path:
+    """Return where a form can be written: the first name that is not taken by what a person wrote."""
+    names = ("answers.yaml", *(f"answers-{number}.yaml" for number in range(2, 1_000)))
+    places = (folder / name for name in names)
+    return next(place for place in places if not place.exists() or is_form(place))

@@ -83,7 +83,7 @@ def test_what_was_not_evaluated_is_not_measured() -> None:
 def test_both_forms_tell_the_same_and_stand_alone(tmp_path: Path) -> None:
     """HTML and Markdown hold each question and the counts; nothing is fetched, and no place is named."""
     given = {"edpb.dpia": [Answer("Done | <b>", *WHO, "2030-01-03")]}
-    path, counts = page.write(tmp_path, draft(), given)
+    path, _, counts = page.write(tmp_path, draft(), given)
     html, text = path.read_text(), (tmp_path / "dossier.md").read_text()
     shown = Page(html)
     assert shown.wrong == []
@@ -110,6 +110,23 @@ def test_the_form_lists_what_is_not_answered(tmp_path: Path) -> None:
     assert answers.read(form) == {}
     form.write_text(form.read_text().replace('edpb.dpia: ""', 'edpb.dpia: "DPIA  12"'))
     assert answers.read(form) == {"edpb.dpia": "DPIA 12"}
+
+
+@pytest.mark.parametrize("written", ['edpb.dpia: "DPIA 12"', 'edpb.dpia: ""  # ask Bert', "- [", "\xff"])
+def test_what_a_person_wrote_is_never_overwritten(written: str, tmp_path: Path) -> None:
+    """An answer, a remark, even what is no YAML stays to the byte; the next form lies beside it, and that one
+    gives way while nobody has written in it.
+    """
+    given = {"edpb.dpia": [Answer("Done", *WHO, "2030-01-03")]}
+    _, form, _ = page.write(tmp_path, draft(), {})
+    mine = form.read_text().replace('edpb.dpia: ""', written).encode("latin-1")
+    form.write_bytes(mine)
+    _, second, _ = page.write(tmp_path, draft(), {})
+    _, third, _ = page.write(tmp_path, draft(), given)
+    assert form.read_bytes() == mine
+    assert second == third == tmp_path / "answers-2.yaml"
+    assert "edpb.dpia:" not in third.read_text()
+    assert "edpb.dpo" in third.read_text()
 
 
 @pytest.mark.parametrize(
