@@ -22,6 +22,11 @@ KeyFile = Annotated[
     ),
 ]
 
+Which = Annotated[
+    str,
+    typer.Option("--judgement", metavar="FOLDER", help="Which set, if several wait: its report's folder."),
+]
+
 
 @keys.command("new")
 def keys_new(
@@ -74,6 +79,7 @@ def sign_off(
     ] = None,
     by: Annotated[str, typer.Option(metavar="NAME", help="Who signs.")] = "",
     role: Annotated[str, typer.Option(metavar="FUNCTION", help="Such as data protection officer.")] = "",
+    judgement: Which = "",
     key: KeyFile = None,
     workspace: Place = None,
     as_json: AsJson = False,
@@ -85,31 +91,26 @@ def sign_off(
     place = existing(workspace)
     waiting = signoff.waiting(place)
     if recipe is None:
-        rows = [[one.recipe, one.needed, one.report] for one in waiting]
+        rows = [[one.recipe, one.needed, one.report, one.judgement] for one in waiting]
         given = [f"{len(signoff.given(place, one))} of {one.needed} signed" for one in waiting]
         lines = [
-            f"{one.recipe}: {signed}; read {one.report}" for one, signed in zip(waiting, given, strict=True)
+            f"{one.recipe} {one.judgement}: {signed}; read {one.report}"
+            for one, signed in zip(waiting, given, strict=True)
         ]
         return _list("waiting", rows, lines or ["nothing waits for a sign-off in this workspace"], as_json)
     mine, signer = _to_sign("sign-off", recipe, waiting, "does not wait for one; what waits: {}", key)
     # One that they have signed, and that waits for others, does not keep them from signing the next.
-    new = [one for one in mine if not signoff.has_signed(place, one, by, signer)] or mine
-    signed = [signoff.sign(place, one, by, role, signer) for one in new]
-    left = max(one.needed - len(signoff.given(place, one)) for one in mine)
+    new = [one for one in mine if not signoff.has_signed(place, one, by, signer)]
+    one = _meant("sign-off", mine if judgement or not new else new, judgement)
+    signed = signoff.sign(place, one, by, role, signer)
+    left = one.needed - len(signoff.given(place, one))
     if as_json:
-        print_json(
-            {
-                "exit_code": OK,
-                "name": signed[0].name,
-                "role": signed[0].role,
-                "day": signed[0].day,
-                "still_needed": left,
-            }
-        )
+        about = {"name": signed.name, "role": signed.role, "day": signed.day, "judgement": one.judgement}
+        print_json({"exit_code": OK, **about, "still_needed": left})
     elif left:
-        typer.echo(f"signed by {signed[0].name}; {left} more must sign, with another key")
+        typer.echo(f"signed by {signed.name}; {left} more must sign, with another key")
     else:
-        typer.echo(f"signed by {signed[0].name}; now run the recipe again, or resume the run in Prefect")
+        typer.echo(f"signed by {signed.name}; now run the recipe again, or resume the run in Prefect")
     return OK
 
 
@@ -122,6 +123,7 @@ def waive(
     role: Annotated[str, typer.Option(metavar="FUNCTION", help="Such as head of research.")] = "",
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; receivers will read it.")] = "",
     until: Annotated[str, typer.Option(metavar="YYYY-MM-DD", help="The last day on which it holds.")] = "",
+    judgement: Which = "",
     key: KeyFile = None,
     workspace: Place = None,
     as_json: AsJson = False,
@@ -135,8 +137,10 @@ def waive(
     place = existing(workspace)
     known = waiver.open_ones(place)
     if recipe is None:
-        rows = [[one.recipe, one.report] for one in known]
-        lines = [f"{one.recipe}: failed in fidelity alone; read {one.report}" for one in known]
+        rows = [[one.recipe, one.report, one.judgement] for one in known]
+        lines = [
+            f"{one.recipe} {one.judgement}: failed in fidelity alone; read {one.report}" for one in known
+        ]
         return _list(
             "waivable", rows, lines or ["no set of this workspace failed in fidelity alone"], as_json
         )
@@ -144,11 +148,11 @@ def waive(
         "no set of it failed in fidelity alone; what did: {}. Privacy, controls and utility cannot be waived."
     )
     mine, signer = _to_sign("waive", recipe, known, refused, key)
-    made = [waiver.sign(place, one, (by, role), reason, until, signer) for one in mine]
+    made = waiver.sign(place, _meant("waive", mine, judgement), (by, role), reason, until, signer)
     if as_json:
-        print_json({"exit_code": OK, **asdict(made[0])})
+        print_json({"exit_code": OK, **asdict(made)})
     else:
-        typer.echo(f"waived by {made[0].name} until {made[0].until}; now run the recipe again")
+        typer.echo(f"waived by {made.name} until {made.until}; now run the recipe again")
     return OK
 
 
@@ -160,6 +164,22 @@ def _list(name: str, rows: Sequence[Sequence[Any]], lines: Sequence[str], as_jso
     for line in lines:
         typer.echo(line)
     return OK
+
+
+def _meant(command: str, requests: "Sequence[Request]", judgement: str) -> "Request":
+    """Return the one set that a person means: nobody signs what they have not read.
+
+    Raises:
+        ReleaseError: several could be meant, or the named one is none of them.
+    """
+    from phantomset.data.errors import ReleaseError
+
+    found = [one for one in requests if judgement in ("", one.judgement)]
+    if len(found) == 1:
+        return found[0]
+    listed = "; ".join(f"{one.judgement}, read {one.report}" for one in requests)
+    there = f"{judgement} is none of these" if judgement else f"there are {len(found)} sets"
+    raise ReleaseError(f"{command}: {there}; name the one that you have read (--judgement): {listed}")
 
 
 def _to_sign(

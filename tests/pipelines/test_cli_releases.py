@@ -181,6 +181,26 @@ def test_who_signed_one_set_can_sign_the_next_of_its_recipe(
     assert [len(signoff.given(work.workspace, one)) for one in waiting] == [1, 1]
 
 
+def test_of_several_sets_the_one_that_was_read_is_named(
+    call: Call, small: Callable[..., Any], job: Callable[..., Any], judges: Any, tmp_path: Path
+) -> None:
+    """Two sets of one recipe wait: without a name nothing is signed, exit code 2, and both are listed."""
+    call("keys", "new", "--file", tmp_path / "a")
+    people = ("--by", "Anna Grey", "--role", "data protection officer", "--file", tmp_path / "a")
+    for seed in (3, 4):
+        stages.run(job(small(seed=seed, gate={"sign_off": "one"})))
+    place = job().workspace
+    one, other = signoff.waiting(place)
+    at = ("--workspace", place.root)
+    for named in ((), ("--judgement", "nothing")):
+        code, told, _ = call("sign-off", "small", *people, *named, *at)
+        assert code == 2
+        assert all(each.judgement in told["error"] and each.report in told["error"] for each in (one, other))
+    assert signoff.waiting(place) == [one, other]
+    assert call("sign-off", "small", *people, "--judgement", other.judgement, *at)[1]["still_needed"] == 0
+    assert signoff.waiting(place) == [one]
+
+
 def test_notebooks_show_verdict_and_release(workspace: Workspace) -> None:
     """Status, axes and reasons of a verdict, name and classes of a release; every text escaped."""
     failed = draft("FAIL", name="a-set")

@@ -196,7 +196,9 @@ def test_a_changed_waiver_does_not_hold(tmp_path: Path) -> None:
 def test_the_command_lists_signs_and_refuses(
     small: Callable[..., Any], job: Callable[..., Any], judges: Any, tmp_path: Path, capsys: Any
 ) -> None:
-    """`waive` lists what failed in fidelity alone, signs one, and says that privacy has no waiver."""
+    """`waive` lists what failed in fidelity alone, signs the one that is named, and says that privacy has no
+    waiver.
+    """
     judges.axes = {"fidelity": "FAIL"}
     place = job(small()).workspace
     stages.run(job(small()))
@@ -218,5 +220,12 @@ def test_the_command_lists_signs_and_refuses(
     ]
     assert cli.call(["waive", "other", *people, *at]) == 2
     assert "Privacy, controls and utility cannot be waived" in json.loads(capsys.readouterr().out)["error"]
-    assert cli.call(["waive", "small", *people, *at]) == 0
+    stages.run(job(small(seed=4)))
+    assert cli.call(["waive", "small", *people, *at]) == 2
+    told = json.loads(capsys.readouterr().out)["error"]
+    one, other = waiver.open_ones(place)
+    assert one.judgement in told
+    assert other.judgement in told
+    assert cli.call(["waive", "small", *people, "--judgement", other.judgement, *at]) == 0
     assert json.loads(capsys.readouterr().out)["until"] == LAST
+    assert [waiver.held(place, each) is not None for each in (one, other)] == [False, True]
