@@ -147,6 +147,9 @@ def releases_diff(one: Target, other: Target, workspace: Place = None, as_json: 
 def releases_retract(
     name: Name,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; receivers will read it.")],
+    adopt: Annotated[
+        str, typer.Option(metavar="SHA256", help="Of an unsigned list that you have read, to be signed too.")
+    ] = "",
     workspace: Place = None,
     as_json: AsJson = False,
 ) -> int:
@@ -158,7 +161,7 @@ def releases_retract(
     found = release.show(place, *_named(name))
     signer = signing.signer()
     shelf = place.root / "releases"
-    entry = retraction.retract(shelf, found.name, found.version, reason, signer)
+    entry = retraction.retract(shelf, found.name, found.version, reason, signer, adopt)
     if as_json:
         path = str(shelf / retraction.LIST)
         print_json(

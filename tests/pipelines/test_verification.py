@@ -1,5 +1,6 @@
 """With the publisher's key alone a receiver finds every changed byte, and what was taken back."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from phantomset.pipelines.releases.attestation import PROVENANCE, VERDICT
 from phantomset.pipelines.releases.verification import verify
 
 from .drafts import draft, images
+from .people import key as key_of
 
 FORMS = ["folder", "npz", "parquet", "webdataset", "monai", "dicom"]
 
@@ -214,6 +216,51 @@ def test_a_signed_list_stays_signed(workspace: Workspace, public: signing.Public
     with pytest.raises(ReleaseError, match="there is no key here"):
         retraction.retract(shelf, "chest-demo", 2, reason, None)
     assert any(reason in problem for problem in verify(one, public).problems)
+
+
+def test_an_unsigned_list_is_signed_once_it_was_read(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retractions from before there was a key: refused with what they say and the list's SHA-256, which
+    adopts them; the signed list holds both, says which it took over, and goes on saying so.
+    """
+    one, other, third = (published(workspace, seed=seed) for seed in (1, 2, 3))
+    shelf = workspace.root / "releases"
+    path, reason = shelf / "retracted.json", "A patient has withdrawn consent."
+    retraction.retract(shelf, "chest-demo", 1, reason, None)
+    unsigned = hashlib.sha256(path.read_bytes()).hexdigest()
+    signing.new_key(signing.key_path(), "A. Test")
+    signer = signing.signer()
+    assert signer is not None
+    for wrong in ("", "0" * 64):
+        with pytest.raises(ReleaseError, match=f"chest-demo/v1 on .*: {reason}.*--adopt {unsigned}"):
+            retraction.retract(shelf, "chest-demo", 2, reason, signer, wrong)
+    retraction.retract(shelf, "chest-demo", 2, reason, signer, unsigned)
+    retraction.retract(shelf, "chest-demo", 3, reason, signer)
+    assert [item.version for item in retraction.read(path, signer.public)] == [1, 2, 3]
+    told = signing.opened(path.read_bytes()).statement["predicate"]["adopted"]
+    assert told == {"sha256": unsigned, "retractions": 1}
+    for folder in (one, other, third):
+        assert any(reason in problem for problem in verify(folder).problems)
+
+
+def test_an_unsigned_list_replaces_no_signed_one(workspace: Workspace, public: signing.PublicKey) -> None:
+    """Who can write beside the releases but has no key takes a retraction off: the next one does not sign
+    that in silence, nor a list of another key.
+    """
+    published(workspace), published(workspace, seed=2)
+    shelf, reason, signer = workspace.root / "releases", "A patient has withdrawn consent.", signing.signer()
+    retraction.retract(shelf, "chest-demo", 1, reason, signer)
+    path = shelf / "retracted.json"
+    path.unlink()
+    retraction.retract(shelf, "chest-demo", 2, "Something else was wrong.", None)
+    with pytest.raises(ReleaseError, match="is not signed, and there is a key now"):
+        retraction.retract(shelf, "chest-demo", 1, reason, signer)
+    path.write_bytes(signing.sealed(signing.opened(path.read_bytes()).statement, [key_of(shelf / "another")]))
+    with pytest.raises(ReleaseError, match="is not signed by"):
+        retraction.retract(
+            shelf, "chest-demo", 1, reason, signer, hashlib.sha256(path.read_bytes()).hexdigest()
+        )
 
 
 def test_a_retracted_set_is_not_published_again(workspace: Workspace) -> None:
