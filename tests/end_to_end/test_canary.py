@@ -86,6 +86,7 @@ def digests(done: "subprocess.CompletedProcess[str]") -> list[str]:
     return [stage["digest"] for stage in json.loads(done.stdout)["stages"]]
 
 
+@pytest.mark.slow
 def test_the_canary_stays_in_its_ward(recipe: Path, tmp_path: Path) -> None:
     """Neither in the whole workspace, restricted part included, nor in what is printed."""
     done = run(recipe, tmp_path / "workspace", "--plain")

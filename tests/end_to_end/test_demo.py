@@ -19,6 +19,7 @@ def few_patients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "DEMO_PATIENTS", 280)
 
 
+@pytest.mark.slow
 def test_too_few_patients_are_never_published(
     few_patients: None, own_place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,10 @@ def wait_for_training(process: "subprocess.Popen[str]", place: Path) -> None:
     raise AssertionError(f"training was not seen at work: {process.communicate()[1][-500:]}")
 
 
-SIGNALS = [signal.SIGKILL, signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+SIGNALS = [
+    signal.SIGKILL,
+    *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGINT, signal.SIGTERM)),
+]
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)

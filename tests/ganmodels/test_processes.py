@@ -48,6 +48,7 @@ def _under_torchrun(script: Path, folder: Path, stop: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(small: ImageSet, tmp_path: Path) -> None:
     """Two gloo processes, stopped half-way and started again: every tensor, the loss curve and the sheets
     equal those of one process to the bit, and nothing of the second process is left."""

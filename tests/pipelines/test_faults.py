@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from phantomset.data import catalogue
 
 from . import faults
@@ -19,6 +21,7 @@ def answers(mode: str, tmp_path: Path) -> tuple[list[dict[str, Any]], str]:
     return json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_a_publisher_killed_at_twenty_moments_leaves_nothing_half_written(tmp_path: Path) -> None:
     """kill -9 at 20 random steps, the last included: what is seen is whole; the next one sweeps up."""
     *stopped, last = answers("killed", tmp_path)[0]
@@ -31,6 +34,7 @@ def test_a_publisher_killed_at_twenty_moments_leaves_nothing_half_written(tmp_pa
     assert "killed/v1" in last["seen"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_at_any_step_is_told(tmp_path: Path) -> None:
     """From some random steps on nothing can be written: a message with advice, nothing seen, nothing left."""
     found, said = answers("full", tmp_path)
@@ -43,6 +47,7 @@ def test_a_disk_that_fills_up_at_any_step_is_told(tmp_path: Path) -> None:
     assert "Error:" not in said
 
 
+@pytest.mark.slow
 def test_publishers_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
     """Four processes under one name: four whole versions, each number given once."""
     ((answer,), said) = answers("together", tmp_path)
