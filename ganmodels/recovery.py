@@ -88,7 +88,8 @@ def climb(counters: Counters, gap: float, holds: float | None = None) -> str:
     counters.learning_rate_scale *= 0.1 if gap > 1000 else 0.25 if is_fresh(counters) else 0.5
     counters.penalty_scale *= 2.0
     counters.clean_checks = 0
-    counters.streaks, counters.spreads, counters.history, counters.overfits = {}, [], [], []
+    counters.streaks, counters.class_pairs = {}, {}
+    counters.spreads, counters.history, counters.overfits = [], [], []
     if holds is not None:
         counters.held_progress = min(holds, counters.held_progress or math.inf)
     said = [

@@ -174,7 +174,8 @@ class Run:
         best = int(counters.best[0]) if is_last and counters.best else 0
         good = checkpoint.read(self._folder, counters.good_step or best)
         holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
-        said = recovery.climb(counters, gap, holds)
+        narrow = self._narrow_classes() if code == "collapse" else ""
+        said = narrow + recovery.climb(counters, gap, holds)
         self._stepper.roll_back(good.tensors)
         if not counters.good_step:
             counters.restarted_images = self._seen
@@ -185,6 +186,16 @@ class Run:
                 f"it ends with the state of step {good.step}" if good.step else "no state was worth keeping"
             )
             self._tell("given-up", f"training failed again after {counters.roll_backs} roll-backs; {ends}")
+
+    def _narrow_classes(self) -> str:
+        """Return in words which classes repeat themselves, as the beginning of a message; or nothing."""
+        spreads = stability.class_spreads(self._state.counters).items()
+        narrow = [
+            f"class {self._images.label_names[label]!r} {spread:.2f}"
+            for label, spread in sorted(spreads)
+            if spread < stability.NARROW_CLASS
+        ]
+        return f"spread of {', '.join(narrow)} times that of real images; " if narrow else ""
 
     def _finish(self) -> None:
         """Look at the samples' spectrum, write the last checkpoint and the last contact sheet."""

@@ -64,6 +64,9 @@ SKETCHES = 6
 NARROW, NARROW_CLASS = 0.5, 0.35
 """Spread of all fakes, and of those of one class, under which they are too alike; so ended, a run warns."""
 
+ENOUGH_PAIRS = 84
+"""Pairs of one class that its spread is read from: 14 images in one batch have as many, fewer in several."""
+
 DRIFT_IMAGES = 100_000
 DRIFT_LIMIT = 0.3
 """Excess of power at the highest frequencies, log10, above which samples carry grain; healthy: within 0.1."""
@@ -77,7 +80,7 @@ class Check:
         gap: mean ``|D(x) - D(G)|``.
         pair_accuracy: share of pairs with ``D(x) > D(G)``, 0 to 1; 0.35 to 0.95 in health.
         spread: mean pairwise distance of the fakes over that of the real images; near 1 in health.
-        class_spread: the smallest spread of a class with at least 8 images in the batch.
+        class_spread: the smallest spread of a class, see `class_spreads`.
     """
 
     gap: float | None = None
@@ -87,8 +90,11 @@ class Check:
 
 
 @torch.no_grad()
-def look(real: Tensor, labels: Tensor, shared: dict[str, Tensor]) -> Check:
-    """Return the check of one step, from real images ``(B, C, H, W)`` and what the losses left."""
+def look(real: Tensor, labels: Tensor, shared: dict[str, Tensor], counters: Counters) -> Check:
+    """Return the check of one step, from real images ``(B, C, H, W)`` and what the losses left.
+
+    Remembers in ``counters`` how far apart the images of each class lay.
+    """
     gap = accuracy = spread = class_spread = None
     if "real_scores" in shared:
         difference = shared["real_scores"].float() - shared["fake_scores"].float()
@@ -96,13 +102,43 @@ def look(real: Tensor, labels: Tensor, shared: dict[str, Tensor]) -> Check:
     if "fakes" in shared:
         real_rows, fake_rows = real.flatten(1).float(), shared["fakes"].flatten(1).float()
         spread = _mean_distance(fake_rows) / max(_mean_distance(real_rows), 1e-12)
-        spreads = [
-            _mean_distance(fake_rows[members]) / max(_mean_distance(real_rows[members]), 1e-12)
-            for members in (labels == label for label in labels.unique())
-            if int(members.sum()) >= 8
-        ]
-        class_spread = min(spreads, default=None)
+        counters.class_pairs = _add_pairs(counters.class_pairs, real_rows, fake_rows, labels)
+        class_spread = min(class_spreads(counters).values(), default=None)
     return Check(gap, accuracy, spread, class_spread)
+
+
+def class_spreads(counters: Counters) -> dict[int, float]:
+    """Return by label the spread of each class of which enough pairs were seen, over one batch or several."""
+    return {
+        int(label): fake / max(real, 1e-12)
+        for label, (fake, real, count) in counters.class_pairs.items()
+        if count >= ENOUGH_PAIRS
+    }
+
+
+def _add_pairs(
+    before: dict[str, list[float]], real_rows: Tensor, fake_rows: Tensor, labels: Tensor
+) -> dict[str, list[float]]:
+    """Return ``before`` with the pairs of a batch, each only with others of its batch and class.
+
+    A batch with enough pairs of a class speaks for itself. One with fewer is filled up from those before:
+    all of them lose weight evenly, so the sums forget exponentially. A class of 5% has some 5 pairs in a
+    batch of 64, and is judged on its last 17 checks.
+    """
+    kept = dict(before)
+    for label in labels.unique().tolist():
+        members = labels == label
+        fakes, reals = torch.pdist(fake_rows[members]), torch.pdist(real_rows[members])
+        sums, count = (float(fakes.sum()), float(reals.sum())), float(len(fakes))
+        if not all(map(math.isfinite, sums)):
+            continue
+        *old, many = before.get(str(label), [0.0, 0.0, 0.0])
+        missing = min(many, max(0.0, ENOUGH_PAIRS - count))
+        share = missing / many if many else 0.0
+        kept[str(label)] = [new + share * past for new, past in zip(sums, old, strict=True)] + [
+            count + missing
+        ]
+    return kept
 
 
 def findings(

@@ -38,6 +38,7 @@ class Counters:
             off that was: a run that is given up without a good state ends with it. Empty before the first.
         clean_checks: checks in a row without a finding.
         streaks: detector -> checks in a row that it fired.
+        class_pairs: label -> sums of the distances of its last pairs of fakes, of real images, and how many.
         spreads: the last spreads of the fakes, newest last, for "falling".
         history: of the last quarter of the run, one row a check: penalty, pair accuracy, spread.
         overfits: of the last checks: how far held-out images score below training images, the standard error
@@ -62,6 +63,7 @@ class Counters:
     best: list[float] = field(default_factory=list[float])
     clean_checks: int = 0
     streaks: dict[str, int] = field(default_factory=dict)
+    class_pairs: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
     spreads: list[float] = field(default_factory=list)
     history: list[list[float]] = field(default_factory=list)
     overfits: list[list[float]] = field(default_factory=list)

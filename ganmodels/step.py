@@ -205,7 +205,7 @@ class Stepper:
         shared = {name: self._whole(name, shards, sizes) for name in WATCHED if name in shards[0].shared}
         if self._held_out is not None and "fakes" in shared and "critic" in self.state.networks:
             numbers |= self._compare(self._held_out, images, labels, shared["fakes"])
-        return numbers, look(images, labels, shared)
+        return numbers, look(images, labels, shared, self.state.counters)
 
     def _whole(self, name: str, shards: list[Shard], sizes: list[int]) -> Tensor:
         """Return what the parts of the last batch left under a name, in the order of its images."""

@@ -9,6 +9,7 @@ import torch
 from phantomset.ganmodels.recovery import climb
 from phantomset.ganmodels.stability import (
     Check,
+    class_spreads,
     drift,
     findings,
     has_stalled,
@@ -133,10 +134,40 @@ def test_look_measures_pairs_and_distances() -> None:
         "real_scores": torch.tensor([1.0, 0.0] * 16),
         "fake_scores": torch.tensor([0.0, 2.0] * 16),
     }
-    check = look(real, labels, shared)
+    check = look(real, labels, shared, Counters())
     assert check.spread == pytest.approx(0.5, abs=1e-6)
     assert check.class_spread == pytest.approx(0.5, abs=1e-6)
     assert (check.gap, check.pair_accuracy) == (1.5, 0.5)
+
+
+def test_a_small_class_is_judged_over_several_batches() -> None:
+    """Four images of 32 are 6 pairs: 84 pairs take 14 batches. Then the oldest weigh less and less."""
+    rng, counters = torch.Generator().manual_seed(0), Counters()
+    labels = (torch.arange(32) < 4).long()
+
+    def see(size: float) -> Check:
+        real = torch.randn(32, 1, 4, 4, generator=rng)
+        fakes = torch.where((labels == 1)[:, None, None, None], size * real, real)
+        return look(real, labels, {"fakes": fakes}, counters)
+
+    checks = [see(0.2) for _ in range(14)]
+    assert [check.class_spread for check in checks[:13]] == pytest.approx([1.0] * 13)
+    assert class_spreads(counters) == {0: pytest.approx(1.0), 1: pytest.approx(0.2)}
+    assert checks[13].class_spread == pytest.approx(0.2)
+    for _ in range(14):
+        see(1.0)
+    # What was known before weighs (1 - 6 / 84)^14 = .354 after 14 more batches.
+    assert class_spreads(counters)[1] == pytest.approx(0.2 * 0.354 + 0.646, abs=0.05)
+    assert counters.class_pairs["1"][2] == 84
+
+
+def test_pairs_that_are_no_numbers_are_not_remembered() -> None:
+    """A batch of NaN leaves what was known of its classes."""
+    counters, labels = Counters(), torch.zeros(16, dtype=torch.int64)
+    real = torch.randn(16, 1, 4, 4)
+    look(real, labels, {"fakes": real / 2}, counters)
+    look(real, labels, {"fakes": real * math.nan}, counters)
+    assert class_spreads(counters) == {0: pytest.approx(0.5)}
 
 
 def test_drift_sees_grain_that_the_eye_hardly_sees() -> None:
@@ -213,7 +244,7 @@ def test_a_sketch() -> None:
 
 def test_families_without_scores_or_fakes() -> None:
     """An autoencoder shows neither: nothing fires but a loss that is no number or far too large."""
-    check = look(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), {})
+    check = look(torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), {}, Counters())
     assert check == Check()
     assert findings(check, {"autoencoder_loss": 0.5}, _counters(), 400_000) == set()
     assert findings(check, {"autoencoder_loss": math.nan}, _counters(), 1_000) == {"divergence"}
