@@ -27,8 +27,8 @@ from phantomset.data.workspace import write_atomically, write_json
 from phantomset.ganmodels.privacy import accountant
 
 KEPT = 2
-"""Newest checkpoints that are kept; besides, until the run is over, the last good one, or without any the
-first and the best."""
+"""Newest checkpoints that are kept; besides, until the run is over, the best, and the last good one or the
+first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], don
     try:
         write_atomically(_path(folder, counters["step"]), safetensors.torch.save(plain, header), mode=0o600)
         good = counters["good_step"]
-        keep = {*steps(folder)[-KEPT:], *([] if done else [good, *([] if good else counters["best"][:1])])}
+        keep = {*steps(folder)[-KEPT:], *([] if done else [good, *counters["best"][:1]])}
         for step in steps(folder):
             if step not in keep:
                 _path(folder, step).unlink()

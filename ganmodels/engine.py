@@ -105,7 +105,7 @@ def _train_one(
                 f"{shards}. The number of parts is settled when a run begins."
             )
         stepper = _stepper(images, chosen, settings, plan, target, crew, shards, held_out, stored)
-        yield from Run(images, chosen, settings, plan, folder, target, stepper, crew).go(differing)
+        yield from Run(images, chosen, settings, plan, folder, target, stepper, crew, held_out).go(differing)
 
 
 def _stepper(

@@ -36,7 +36,7 @@ class Batch:
         images: real images ``(B, C, H, W)`` float in [-1, 1] on the device, as they are, not augmented.
         labels: ``(B,)`` int64.
         progress: in [0, 1], the share of the budget that is spent; held where the ladder holds schedules.
-        step: counts from 0.
+        step: counts from 0, by the moves of each player.
         penalty_scale: factor on every penalty's weight; 1 until the recovery ladder raises it.
         augment: random changes, differentiable, for all that the critic sees, real and fake alike. What is
             done to one side alone would leak into the generator's images.

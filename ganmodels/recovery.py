@@ -2,8 +2,8 @@
 
 Rung 0 skips a batch without finite numbers (`Stepper`). Rung 1 makes the critic's work harder. Rung 2 goes
 back to the last good state with smaller steps and a stronger penalty; from the third time on with fresh
-moments and a shorter memory, from the fifth in float32 with penalties at every step. After the eighth the run
-ends with what was good last.
+moments, a shorter memory and two batches a step, from the fifth in float32 with penalties at every step.
+After the eighth the run ends with the best state that it had.
 """
 
 import math
@@ -19,6 +19,9 @@ FRESH_FROM, CAREFUL_FROM = 3, 5
 
 SHORT_MEMORY = 0.9
 """Largest beta2 once moments started anew."""
+
+LARGER_BATCH = 2
+"""Batches in a step once moments started anew: less noise in what they are made of."""
 
 SHARE_STEP, LARGEST_SHARE = 0.1, 0.6
 """How much more is augmented at a time, and the most; below 0.8 nothing leaks (Karras et al. 2020)."""
@@ -76,17 +79,19 @@ def strengthen(counters: Counters) -> str:
     return f"augmentation + {counters.augment_share:g}, penalty x {counters.penalty_scale:g}"
 
 
-def climb(counters: Counters, gap: float, holds: float | None = None) -> str:
+def climb(counters: Counters, gap: float, holds: float | None = None, can_grow: bool = True) -> str:
     """Take the next rung of roll-backs, and say so.
 
     Args:
         counters: of the run.
         gap: mean distance of real and fake scores; over 1,000 halving takes too many roll-backs.
         holds: progress at which schedules are held from now on, after a late blow-up.
+        can_grow: a step may be made from more than one batch.
     """
     counters.roll_backs += 1
     counters.learning_rate_scale *= 0.1 if gap > 1000 else 0.25 if is_fresh(counters) else 0.5
     counters.penalty_scale *= 2.0
+    counters.batches = LARGER_BATCH if is_fresh(counters) and can_grow else 1
     counters.clean_checks = 0
     counters.streaks, counters.class_pairs = {}, {}
     counters.spreads, counters.history, counters.overfits = [], [], []
@@ -97,6 +102,7 @@ def climb(counters: Counters, gap: float, holds: float | None = None) -> str:
         f"{counters.learning_rate_scale:g}, penalty x {counters.penalty_scale:g}"
     ]
     said += ["fresh moments"] if is_fresh(counters) else []
+    said += [f"batch x {counters.batches}"] if counters.batches > 1 else []
     said += ["penalty at every step"] if is_careful(counters) else []
     said += ["float32"] if counters.roll_backs >= CAREFUL_FROM else []
     return ", ".join(said)

@@ -14,6 +14,7 @@ from phantomset.data.errors import WorkspaceError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.workspace import write_atomically
 from phantomset.ganmodels import checkpoint, recovery, stability
+from phantomset.ganmodels.coverage import coverage
 from phantomset.ganmodels.family import Family, FamilySettings
 from phantomset.ganmodels.generate import Sampler
 from phantomset.ganmodels.grid import contact_sheet
@@ -24,6 +25,9 @@ from phantomset.ganmodels.translate import Translator
 
 GRID_COLUMNS = 10
 REPORT_SECONDS = 1.0
+
+HELD_OUT_SAMPLES, SPECTRUM_SAMPLES = 256, 512
+"""Images at most by which coverage of held-out ones is told, and the spectrum."""
 
 STRENGTHENED = ("over-fit", "critic-wins")
 """Detectors that are met by making the critic's work harder; the others by going back."""
@@ -42,6 +46,7 @@ class Run:
         device: torch.device,
         stepper: Stepper,
         crew: Crew,
+        held_out: ImageSet | None = None,
     ) -> None:
         self._images, self._family, self._settings = images, family, settings
         self._plan, self._folder, self._device = plan, folder, device
@@ -50,6 +55,9 @@ class Run:
         averages = self._state.averages
         self._sampler = Sampler(family, settings, averages, spec, device) if family.sample else None
         self._translator = Translator(family, settings, averages, device) if family.translate else None
+        self._held_out = None
+        if held_out is not None and len(held_out) > 1 and self._is_watched:
+            self._held_out = _some(held_out, HELD_OUT_SAMPLES)
         self._told = 0
         self._numbers: dict[str, float] = {}
         self._clock, self._clock_step = time.monotonic(), 0
@@ -170,12 +178,10 @@ class Run:
     def _roll_back(self, code: str, gap: float) -> None:
         """Go back to the last good checkpoint, the generator to its average; climb the ladder."""
         counters = self._state.counters
-        is_last = counters.roll_backs + 1 >= recovery.MOST_ROLL_BACKS
-        best = int(counters.best[0]) if is_last and counters.best else 0
-        good = checkpoint.read(self._folder, counters.good_step or best)
+        good = checkpoint.read(self._folder, self._way_back())
         holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
         narrow = self._narrow_classes() if code == "collapse" else ""
-        said = narrow + recovery.climb(counters, gap, holds)
+        said = narrow + recovery.climb(counters, gap, holds, self._stepper.can_grow)
         self._stepper.roll_back(good.tensors)
         if not counters.good_step:
             counters.restarted_images = self._seen
@@ -186,6 +192,15 @@ class Run:
                 f"it ends with the state of step {good.step}" if good.step else "no state was worth keeping"
             )
             self._tell("given-up", f"training failed again after {counters.roll_backs} roll-backs; {ends}")
+
+    def _way_back(self) -> int:
+        """Return the step to go back to: the last good one; to end with, the one that covers most."""
+        counters = self._state.counters
+        is_last = counters.roll_backs + 1 >= recovery.MOST_ROLL_BACKS
+        best = next((int(step) for step in counters.best[:1] if step in checkpoint.steps(self._folder)), 0)
+        if is_last and best and (self._held_out is not None or not counters.good_step):
+            return best
+        return counters.good_step
 
     def _narrow_classes(self) -> str:
         """Return in words which classes repeat themselves, as the beginning of a message; or nothing."""
@@ -210,14 +225,18 @@ class Run:
 
     def _look_for_grain(self, sampler: Sampler) -> None:
         """Compare the spectrum of the finished generator's samples with that of real images."""
-        spread = np.linspace(0, len(self._images) - 1, min(512, len(self._images))).astype(int)
-        real = self._images.take(spread)
+        real = _some(self._images, SPECTRUM_SAMPLES)
         made = sampler.images(real.labels, self._plan.seed, self._crew, purpose="spectrum")
         excess = self._numbers["noise_drift"] = stability.drift(made, real.images)
         if excess > stability.DRIFT_LIMIT and self._seen > stability.DRIFT_IMAGES:
             self._tell(
                 "noise-drift", f"power at the highest frequencies is 10^{excess:.1f} times the real one"
             )
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether samples are compared with real images on the way: games go wrong, and sample fast."""
+        return self._sampler is not None and "critic" in self._state.networks and self._plan.privacy is None
 
     @property
     def _seen(self) -> int:
@@ -228,11 +247,23 @@ class Run:
         return tensors, self._state.counters.as_dict()
 
     def _rate(self, spread: float) -> None:
-        """Note the state that is about to be saved, if none before had a spread as near to 1."""
-        counters, off = self._state.counters, abs(spread - 1)
+        """Note the state that is about to be saved, if none before was as good.
+
+        Good is what covers held-out images; without any, a spread near to 1.
+        """
+        counters = self._state.counters
         was_led_back = not counters.clean_checks and not counters.streaks
-        if not was_led_back and np.isfinite(off) and (not counters.best or off <= counters.best[1]):
+        if was_led_back:
+            return
+        off = abs(spread - 1) if self._held_out is None else 1 - self._coverage(self._held_out)
+        if np.isfinite(off) and (not counters.best or off <= counters.best[1]):
             counters.best = [counters.step, round(off, 5)]
+
+    def _coverage(self, held_out: ImageSet) -> float:
+        """Return how much of the held-out images' variety as many samples cover."""
+        assert self._sampler is not None  # noqa: S101 - nothing is held out of a family that translates
+        made = self._sampler.images(held_out.labels, self._plan.seed, self._crew, purpose="coverage")
+        return coverage(*(torch.from_numpy(images) for images in (made, held_out.images)))
 
     def _save(self, done: bool = False) -> None:
         counters = self._state.counters
@@ -289,3 +320,8 @@ class Run:
             events=tuple(counters.events[told:]),
             done=done,
         )
+
+
+def _some(images: ImageSet, most: int) -> ImageSet:
+    """Return at most so many of the images, evenly spread."""
+    return images.take(np.linspace(0, len(images) - 1, min(most, len(images))).astype(int))

@@ -27,15 +27,17 @@ class Counters:
     """What is counted and remembered besides tensors; all of it goes into a checkpoint.
 
     Attributes:
-        step: steps done.
+        step: batches shown; one with `batches` of them counts as many.
         learning_rate_scale: 1 until a roll-back lowers it.
         penalty_scale: 1 until a roll-back raises it.
         roll_backs: how many there were.
         skipped: batches whose loss or gradient was not finite.
         good_step: step of the newest checkpoint that followed clean checks only.
         restarted_images: images seen when a roll-back last led to the start, for want of a good state.
-        best: step of the checkpoint whose samples lay most nearly as far apart as real images, and how far
-            off that was: a run that is given up without a good state ends with it. Empty before the first.
+        best: step of the checkpoint whose samples covered most of the held-out images, and the share that
+            they left out: a run that is given up ends with it. Where none are held out, that whose samples
+            lay most nearly as far apart as real images, and how far off; then a good state goes first. Empty
+            before the first.
         clean_checks: checks in a row without a finding.
         streaks: detector -> checks in a row that it fired.
         class_pairs: label -> sums of the distances of its last pairs of fakes, of real images, and how many.
@@ -46,6 +48,7 @@ class Counters:
         sketches: of the last contact sheets: spread, and the mean image in 16 parts.
         augment_share: share of the images that is augmented besides what the plan asks for.
         held_progress: where the ladder holds the families' schedules; None: nowhere.
+        batches: batches in a step; 1 until the ladder asks for more.
         parts: parts of a batch, once memory did not suffice for the usual number; 0 until then.
         given_up: the run ended early because roll-backs did not help.
         accountant: differentially private steps: noise multiplier, sampling rate, how many. A roll-back takes
@@ -70,6 +73,7 @@ class Counters:
     sketches: list[list[float]] = field(default_factory=list)
     augment_share: float = 0.0
     held_progress: float | None = None
+    batches: int = 1
     parts: int = 0
     given_up: bool = False
     accountant: list[list[float]] = field(default_factory=list)

@@ -38,11 +38,14 @@ class Shard:
 
 
 class Stepper:
-    """State, data and chance of a run; `step` moves them on by one batch.
+    """State, data and chance of a run; `step` moves them on by one batch, or more high on the ladder.
 
     Nothing is read back from the device in a step: on a GPU that would stall it. `read` does so, between
     checks.
     """
+
+    can_grow = True
+    """A step may be made from more than one batch."""
 
     def __init__(
         self,
@@ -65,6 +68,7 @@ class Stepper:
         self._numbers: dict[str, list[Tensor]] = {}
         self._last: tuple[Tensor, Tensor, list[Shard]]
         self._skips = torch.zeros((), device=device)
+        self._batches = 1
         self.new_skips = 0
 
     @property
@@ -73,16 +77,31 @@ class Stepper:
         return self.state.counters.parts or self._shards
 
     def step(self) -> None:
-        """Show one batch to every player in order, then move the averages."""
+        """Show one batch, or `Counters.batches`, to every player in order, then move the averages."""
         counters, plan = self.state.counters, self._plan
         self._family.prepare(self.state.networks)
-        images, labels = self._feed.batch(counters.step)
+        self._batches = max(1, min(counters.batches, plan.steps - counters.step))
+        images, labels = self._drawn()
         shards = self._split(images, labels)
         broken = [self._move(player, shards) for player in self.state.players]
         self._skips += torch.stack(broken).any()
-        counters.step += 1
-        self.state.average(counters.step * plan.batch_size, plan.batch_size)
+        counters.step += self._batches
+        self.state.average(counters.step * plan.batch_size, self._batches * plan.batch_size)
         self._last = images, labels, shards
+
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        """Return the images and labels of this step, one batch after the other."""
+        first = self.state.counters.step
+        drawn = [self._feed.batch(first + number) for number in range(self._batches)]
+        if len(drawn) == 1:
+            return drawn[0]
+        images, labels = zip(*drawn, strict=True)
+        return torch.cat(images), torch.cat(labels)
+
+    @property
+    def _step_parts(self) -> int:
+        """Parts in which all images of this step are computed: of a size, whatever the ladder asks for."""
+        return self.parts * self._batches
 
     def more_parts(self) -> int:
         """Return twice the parts, for a batch that did not fit into memory.
@@ -98,9 +117,9 @@ class Stepper:
         return 2 * self.parts
 
     def _split(self, images: Tensor, labels: Tensor) -> list[Shard]:
-        """Return the parts of a batch that this process computes."""
-        counters, plan = self.state.counters, self._plan
-        parts = zip(images.tensor_split(self.parts), labels.tensor_split(self.parts), strict=True)
+        """Return the parts of a step's images that this process computes."""
+        counters, plan, count = self.state.counters, self._plan, self._step_parts
+        parts = zip(images.tensor_split(count), labels.tensor_split(count), strict=True)
         progress = counters.step / plan.steps
         if counters.held_progress is not None:
             progress = min(progress, counters.held_progress)
@@ -110,7 +129,7 @@ class Stepper:
                     part,
                     part_labels,
                     progress,
-                    counters.step,
+                    counters.step // counters.batches,
                     counters.penalty_scale,
                     augmentation(
                         plan.augment,
@@ -158,7 +177,7 @@ class Stepper:
         """Return gradients and numbers of all parts of a batch, from those that this process computed."""
         names, cut = list(done[0][1]), len(done[0][0])
         rows = [[*gradients, *numbers.values()] for gradients, numbers in done]
-        every = processes.gathered(rows, self.parts)
+        every = processes.gathered(rows, self._step_parts)
         return [(row[:cut], dict(zip(names, row[cut:], strict=True))) for row in every]
 
     def _take(self, player: Player, gradients: list[Tensor], numbers: dict[str, Tensor]) -> Tensor:
@@ -201,7 +220,7 @@ class Stepper:
     def read(self) -> tuple[dict[str, float], Check]:
         """Return the means of all statistics since the last call, and the check of the last batch."""
         numbers, (images, labels, shards) = self._means(), self._last
-        sizes = [len(part) for part in images.tensor_split(self.parts)]
+        sizes = [len(part) for part in images.tensor_split(self._step_parts)]
         shared = {name: self._whole(name, shards, sizes) for name in WATCHED if name in shards[0].shared}
         if self._held_out is not None and "fakes" in shared and "critic" in self.state.networks:
             numbers |= self._compare(self._held_out, images, labels, shared["fakes"])
@@ -211,7 +230,7 @@ class Stepper:
         """Return what the parts of the last batch left under a name, in the order of its images."""
         mine = [shard.shared[name].detach() for shard in shards]
         filled = [[torch.cat([each, each[:1]])[: sizes[0]]] for each in mine]  # some are one image short
-        every = processes.gathered(filled, self.parts)
+        every = processes.gathered(filled, self._step_parts)
         return torch.cat([part[:size] for (part,), size in zip(every, sizes, strict=True)])
 
     def _means(self) -> dict[str, float]:

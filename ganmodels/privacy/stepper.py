@@ -44,6 +44,8 @@ class PrivateStepper(Stepper):
         ModelError: no noise keeps the epsilon.
     """
 
+    can_grow = False  # epsilon is counted for the rate at which a batch is drawn
+
     def __init__(
         self,
         images: ImageSet,

@@ -37,7 +37,7 @@ NAME = 16
 """Digits of a digest that name a folder: short enough to read, and 2**64 is still enough."""
 
 CHECKPOINTS = 4
-"""How many lie on disk at most while a run trains: the newest two, the first and the best."""
+"""How many lie on disk at most while a run trains: the newest two, the best, and the first or last good."""
 
 FEWEST_HELD_OUT = 8
 """Images below which nothing can be said of the critic."""

@@ -199,13 +199,43 @@ def test_the_trial_of_the_speed_halves_the_parts_too(
 
 
 def test_rungs_of_the_ladder() -> None:
-    """Rates 1/2, 1/2, then 1/4 with fresh moments; from the fifth, float32 and penalties at every step."""
+    """Rates 1/2, 1/2, then 1/4, fresh moments and twice the batch; from the fifth, float32 and penalties at
+    every step.
+    """
     counters = Counters(good_step=40)
     said = [climb(counters, gap=60.0) for _ in range(5)]
     assert counters.learning_rate_scale == pytest.approx(0.5**2 * 0.25**3)
     assert ["fresh moments" in each for each in said] == [False, False, True, True, True]
+    assert ["batch x 2" in each for each in said] == [False, False, True, True, True]
+    assert counters.batches == 2
     assert ["float32" in each for each in said] == [False, False, False, False, True]
     assert is_careful(counters)
+
+
+def test_where_a_step_must_be_one_batch_it_stays_one() -> None:
+    """Under differential privacy the rate of drawing is part of the promise: nothing is said of a batch."""
+    counters = Counters(roll_backs=4)
+    assert "batch" not in climb(counters, gap=60.0, can_grow=False)
+    assert counters.batches == 1
+
+
+def test_the_third_way_back_doubles_the_batch_and_resumes_exactly(
+    small: ImageSet, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After failures at steps 20, 40 and 60 the last 60 of 120 batches are 30 moves; also when resumed."""
+    monkeypatch.setattr(Stepper, "is_finite", lambda self: self.state.counters.step > 60)
+    events = _events(run(small, tmp_path / "straight", budget_images=1_920))
+    assert [event["images"] for event in events if event["code"] == "divergence"] == [320, 640, 960]
+    stopped = run(small, tmp_path / "stopped", budget_images=1_920)
+    next(report for report in stopped if report.images_seen == 1_280)
+    stopped.close()  # type: ignore[attr-defined]
+    list(run(small, tmp_path / "stopped", budget_images=1_920))
+    ends = [
+        load_file(tmp_path / name / "checkpoint-00000120.safetensors") for name in ("straight", "stopped")
+    ]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    moves = {float(value) for name, value in ends[0].items() if name.endswith(".step")}
+    assert moves == {30.0}
 
 
 def test_a_late_blow_up_holds_the_schedules() -> None:

@@ -40,3 +40,35 @@ def test_the_first_step_moves_every_weight_against_its_own_gradient(bars: Callab
         clear = weight.grad.abs() > 1e-5
         moved = (after[name] - weight)[clear]
         assert moved.tolist() == pytest.approx((-rate * weight.grad.sign()[clear]).tolist(), rel=0.02), name
+
+
+def test_two_batches_in_a_step_are_one_batch_of_twice_the_size(bars: Callable[..., ImageSet]) -> None:
+    """The gradient, Adam's first moment where beta1 is 0, equals that of one batch of 32 to the bit."""
+    images, moments = bars(64, (1, 16, 16)), []
+    for batch_size, batches in ((16, 2), (32, 1)):
+        plan = TrainingPlan(budget_images=640, batch_size=batch_size, threads=1, precision="fp32")
+        with Crew(1) as crew:
+            stepper = Stepper(
+                images, r3gan.FAMILY, r3gan.Settings(), plan, CPU, crew, shards=2 * batch_size // 16
+            )
+            stepper.state.counters.batches = batches
+            stepper.step()
+        assert stepper.state.counters.step == batches
+        tensors = stepper.state.tensors()
+        moments.append({key: tensors[key] for key in tensors if key.startswith("optimiser.critic.")})
+    assert all(torch.equal(moments[0][key], moments[1][key]) for key in moments[0] if key.endswith("exp_avg"))
+
+
+def test_penalties_come_as_often_whatever_the_batches(bars: Callable[..., ImageSet]) -> None:
+    """Every fourth move of a player, also where each is made from two batches; an odd one out goes alone."""
+    plan = TrainingPlan(budget_images=16 * 17, batch_size=16, threads=1, precision="fp32")
+    with Crew(1) as crew:
+        stepper = Stepper(bars(64, (1, 8, 8)), r3gan.FAMILY, r3gan.Settings(), plan, CPU, crew, shards=2)
+        stepper.state.counters.batches = 2
+        seen = []
+        while stepper.state.counters.step < plan.steps:
+            stepper.step()
+            numbers, _ = stepper.read()
+            seen.append((stepper.state.counters.step, "penalty" in numbers))
+    penalised = [2, 10, 17]  # the first, the fifth and the ninth move end here
+    assert seen == [(step, step in penalised) for step in (*range(2, 17, 2), 17)]
