@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from phantomset.data.reading.tree import Member, Tree, open_tree, read_file
 from phantomset.data.source import Limits
 
 _CELL = 4096
+_DECIMAL = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 class TableLabels(BaseModel):
@@ -107,6 +110,28 @@ class LabelTable:
         self._shared = frozenset(name for name, count in used.items() if count > 1)
         self.unused = len(self._rows) - len(used)
 
+    def cut(self, column: str, edges: Sequence[int]) -> None:
+        """Put a band in the place of each number of a column; cells that are empty stay so.
+
+        Args:
+            column: one that was read.
+            edges: where bands begin, rising: 18 and 40 make "under 18", "18-39" and "40+".
+
+        Raises:
+            SourceError: a cell holds something else than a number. The message has no cell's text.
+        """
+        numbers = {name: _number(row[column]) for name, row in self._rows.items() if row[column]}
+        wrong = [name for name, number in numbers.items() if number is None]
+        if wrong:
+            raise SourceError(
+                f"source.bands.{column}: {len(wrong):,} of {len(numbers):,} filled cells are no numbers such "
+                "as 58 or 0.5, without a unit. Mend the table, empty the cells, or leave the column out of "
+                "source.bands."
+            )
+        for name, number in numbers.items():
+            if number is not None:
+                self._rows[name] = {**self._rows[name], column: _band(number, edges)}
+
     def row(self, key: str) -> dict[str, str]:
         """Return the declared cells of a file's row.
 
@@ -123,6 +148,22 @@ class LabelTable:
     def _match(self, key: str) -> str | None:
         name = key.rpartition("/")[2]
         return next((form for form in (key, name, name.rpartition(".")[0]) if form in self._rows), None)
+
+
+def _number(text: str) -> float | None:
+    """Return the number that a cell is in plain decimals; float() would take "1_0", "nan" and "1e9" too."""
+    return float(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _band(number: float, edges: Sequence[int]) -> str:
+    """Return the name of the band that a number lies in; a band holds its lower edge."""
+    place = bisect_right(edges, number)
+    if not place:
+        return f"under {edges[0]}"
+    low = edges[place - 1]
+    if place == len(edges):
+        return f"{low}+"
+    return f"{low}-{edges[place] - 1}" if edges[place] - 1 > low else str(low)
 
 
 def label_of(text: str, classes: tuple[str, ...] | None) -> str:

@@ -6,8 +6,9 @@ Sources whose files hold nothing but pixels share this: their ``Settings`` deriv
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -79,6 +80,8 @@ class PathSettings(SourceSettings, frozen=True):
         group: a further column of the label table: images with the same cell never stand in two parts of the
             split, such as two eyes, siblings or one clinic's day.
         attributes: further columns of the label table to keep: short words and numbers only.
+        bands: attributes whose numbers are kept as bands, each with where bands begin, in whole numbers that
+            rise: ``{age: [18, 65]}`` keeps "under 18", "18-64" and "65+".
         pair: two images of one pair share what this finds in their paths; kept as a pseudonym.
         include: only files whose path fits this pattern, such as ``train/*.png``, are part of the input.
         neighbour_correlation: of the images of one file (pages, slices), one that correlates with the last
@@ -90,6 +93,9 @@ class PathSettings(SourceSettings, frozen=True):
     patient: PatientRegex | PatientColumn | Literal["none"] | None = None
     group: PatientColumn | None = None
     attributes: tuple[str, ...] = ()
+    bands: dict[str, tuple[Annotated[int, Field(strict=True, ge=0)], ...]] = Field(
+        default_factory=dict[str, tuple[int, ...]]
+    )
     pair: PatientRegex | None = None
     include: str | None = None
     neighbour_correlation: float = Field(default=0.95, gt=0, le=1)
@@ -103,6 +109,19 @@ class PathSettings(SourceSettings, frozen=True):
                 "patient.column, group and attributes name columns of labels.table, and there is no "
                 "labels.table"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _bands_can_be_cut(self) -> Self:
+        for column, edges in self.bands.items():
+            if column not in self.attributes:
+                raise ValueError(f"bands names {column!r}, which is not among attributes; add it there")
+            if PatientColumn(column=column) in (self.patient, self.group):
+                raise ValueError(
+                    f"bands names {column!r}, which tells patients or groups apart: bands would not"
+                )
+            if not edges or any(a >= b for a, b in pairwise(edges)):
+                raise ValueError(f"bands.{column}: numbers that rise are expected, such as [18, 40, 65, 80]")
         return self
 
     @property
@@ -139,6 +158,8 @@ def files(settings: PathSettings, context: ReadContext) -> tuple[Tree, Iterator[
     """Return the files, sorted by path, each with what its path and its row say."""
     tree, table, members = _open(settings, context.limits)
     if table is not None:
+        for column, edges in settings.bands.items():
+            table.cut(column, edges)
         table.fit(member.key for member in members)
         if table.unused:
             context.notes.append(f"{table.unused:,} rows of the label table have no file.")
@@ -171,7 +192,10 @@ def _listed(member: Member, settings: PathSettings, table: LabelTable | None) ->
         label, subject = _label(settings, member.key, row), _subject(settings, member.key, row)
     except Unfit as unfit:
         return Listed(member, code=unfit.code)
-    attributes = {column: column_value(row[column]) for column in settings.attributes}
+    attributes = {
+        column: row[column] or None if column in settings.bands else column_value(row[column])
+        for column in settings.attributes
+    }
     kept = {column: value for column, value in attributes.items() if value is not None}
     lost = len(attributes) - len(kept)
     dropped = {"cells that are no short word or number": lost} if lost else {}

@@ -91,10 +91,11 @@ def test_leaks_of_the_publishers_own_split_reach_the_page(
 
 def test_nih(datasets: Path, workspace: Workspace) -> None:
     """1,000 radiographs, 682 patients of whom 21 are in both classes, one pair of duplicates of one
-    patient.
+    patient; ages in the bands that pandas cuts.
     """
     source = {"format": "folder", "path": datasets / "nih-cxr14-1000-96.zip", "labels": INDEX}
     source |= {"patient": {"column": "patient_id"}, "attributes": ["age", "sex", "view"]}
+    source["bands"] = {"age": [18, 40, 65]}
     cohort = _ingest(workspace, source, size_px=32)
     assert cohort.quarantine == {"DUPLICATE_EXACT": 1}
     classes: dict[str, set[int]] = {}
@@ -103,6 +104,13 @@ def test_nih(datasets: Path, workspace: Workspace) -> None:
     assert len(classes) == 682
     assert sum(len(labels) == 2 for labels in classes.values()) == 21
     assert {record.attributes["view"] for record in cohort.records} == {"AP", "PA"}
+    with zipfile.ZipFile(datasets / "nih-cxr14-1000-96.zip") as archive:
+        ages = pd.read_csv(archive.open("index.csv"))["age"]
+    names = ["under 18", "18-39", "40-64", "65+"]
+    cut = pd.cut(ages, [-1, 17, 39, 64, 200], labels=names).value_counts()
+    found = pd.Series([record.attributes["age"] for record in cohort.records]).value_counts()
+    assert min(cut[name] - found[name] for name in names) >= 0
+    assert sum(cut[name] - found[name] for name in names) == 1  # the duplicate
     _held(workspace, cohort)
 
 
