@@ -241,6 +241,13 @@ def read_statistics(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def amend_statistics(folder: Path, **numbers: float) -> None:
+    """Add numbers to the last line of ``train.jsonl``."""
+    *before, last = read_statistics(folder)
+    lines = [json.dumps(line, sort_keys=True) + "\n" for line in (*before, last | numbers)]
+    write_atomically(folder / "train.jsonl", "".join(lines).encode(), mode=0o600)
+
+
 def rewind_statistics(folder: Path, step: int) -> None:
     """Drop the lines of ``train.jsonl`` that came after ``step``: they will come again."""
     kept = [

@@ -54,8 +54,9 @@ ADVICE = {
     "stall": "Nothing changes any more and the samples are too alike. Stop, and use family r3gan with its "
     "defaults, or a larger learning rate.",
     "narrow-samples": "The samples are far more alike than real images. Train longer, or use family r3gan.",
-    "noise-drift": "The samples carry grain that real images lack. Use a smaller budget, or family r3gan "
-    "with its default penalty.",
+    "noise-drift": "The samples carry grain that real images lack. Once the engine goes back and asks for "
+    "penalties at every step. If it comes again, use a smaller budget, or family r3gan with its default "
+    "penalty.",
     "out-of-memory": "The result is the same but for the last bits; training is slower. A smaller "
     "model.batch_size or image.size_px needs less.",
     "given-up": "Do not publish from this run. Use family r3gan with its defaults, or smaller steps.",
@@ -115,7 +116,7 @@ def is_fresh(counters: Counters) -> bool:
 
 def is_careful(counters: Counters) -> bool:
     """Return whether penalties are asked for at every step."""
-    return counters.roll_backs >= CAREFUL_FROM or counters.held_progress is not None
+    return counters.roll_backs >= CAREFUL_FROM or counters.held_progress is not None or counters.is_grain_met
 
 
 def adapt(counters: Counters, sign: float, images: int, budget: int) -> None:

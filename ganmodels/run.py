@@ -79,7 +79,9 @@ class Run:
                 if is_check:
                     self._check()
                 if counters.step % self._plan.checkpoint_steps == 0 and counters.step < self._plan.steps:
-                    self._rate(self._draw())
+                    spread = self._draw()
+                    self._meet_grain()
+                    self._rate(spread)
                     self._save()
                 if is_check:
                     kept = self._keep()
@@ -171,21 +173,27 @@ class Run:
         gentle = [code for code in acting if code in STRENGTHENED]
         curable = [code for code in acting if code not in STRENGTHENED]
         if curable:
-            self._roll_back(curable[0], gap)
+            why = self._narrow_classes() if curable[0] == "collapse" else ""
+            self._roll_back(curable[0], gap, why)
         elif gentle and counters.augment_share < recovery.LARGEST_SHARE:
             self._tell(gentle[0], recovery.strengthen(counters))
 
-    def _roll_back(self, code: str, gap: float) -> None:
-        """Go back to the last good checkpoint, the generator to its average; climb the ladder."""
+    def _roll_back(self, code: str, gap: float, why: str = "") -> None:
+        """Go back to the last good checkpoint, the generator to its average; climb the ladder.
+
+        Args:
+            code: of the detector.
+            gap: mean distance of real and fake scores.
+            why: what it saw.
+        """
         counters = self._state.counters
         good = checkpoint.read(self._folder, self._way_back())
         holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
-        narrow = self._narrow_classes() if code == "collapse" else ""
-        said = narrow + recovery.climb(counters, gap, holds, self._stepper.can_grow)
+        said = recovery.climb(counters, gap, holds, self._stepper.can_grow)
         self._stepper.roll_back(good.tensors)
         if not counters.good_step:
             counters.restarted_images = self._seen
-        self._tell(code, said)
+        self._tell(code, f"{why}; {said}" if why else said)
         if counters.roll_backs >= recovery.MOST_ROLL_BACKS:
             counters.given_up = True
             ends = (
@@ -203,35 +211,48 @@ class Run:
         return counters.good_step
 
     def _narrow_classes(self) -> str:
-        """Return in words which classes repeat themselves, as the beginning of a message; or nothing."""
+        """Return in words which classes repeat themselves; nothing where none does."""
         spreads = stability.class_spreads(self._state.counters).items()
         narrow = [
             f"class {self._images.label_names[label]!r} {spread:.2f}"
             for label, spread in sorted(spreads)
             if spread < stability.NARROW_CLASS
         ]
-        return f"spread of {', '.join(narrow)} times that of real images; " if narrow else ""
+        return f"spread of {', '.join(narrow)} times that of real images" if narrow else ""
 
     def _finish(self) -> None:
         """Look at the samples' spectrum, write the last checkpoint and the last contact sheet."""
         if self._state.counters.step % CHECK_STEPS:
             self._check()
         if self._sampler is not None and self._plan.privacy is None:
-            self._look_for_grain(self._sampler)
+            excess = self._numbers["noise_drift"] = self._excess(self._sampler)
+            checkpoint.amend_statistics(self._folder, noise_drift=round(excess, 6))
+            if excess > stability.DRIFT_LIMIT and self._seen > stability.DRIFT_IMAGES:
+                self._tell("noise-drift", _grain(excess))
         spread = self._draw()
         if spread < stability.NARROW:
             self._tell("narrow-samples", f"they lie {spread:.2f} times as far apart as real images")
         self._save(done=True)
 
-    def _look_for_grain(self, sampler: Sampler) -> None:
-        """Compare the spectrum of the finished generator's samples with that of real images."""
+    def _meet_grain(self) -> None:
+        """Go back to the last good state where samples carry grain, and ask for penalties at every step.
+
+        Once in a run: after that the penalty has no other form to change to, and the end tells what is left.
+        """
+        counters = self._state.counters
+        is_late = self._seen > stability.DRIFT_IMAGES and counters.good_step
+        if self._sampler is None or not self._is_watched or not is_late or recovery.is_careful(counters):
+            return
+        excess = self._excess(self._sampler)
+        if excess > stability.DRIFT_LIMIT:
+            counters.is_grain_met = True
+            self._roll_back("noise-drift", 0.0, _grain(excess))
+
+    def _excess(self, sampler: Sampler) -> float:
+        """Return the excess of the averaged generator's samples over real images in the spectrum."""
         real = _some(self._images, SPECTRUM_SAMPLES)
         made = sampler.images(real.labels, self._plan.seed, self._crew, purpose="spectrum")
-        excess = self._numbers["noise_drift"] = stability.drift(made, real.images)
-        if excess > stability.DRIFT_LIMIT and self._seen > stability.DRIFT_IMAGES:
-            self._tell(
-                "noise-drift", f"power at the highest frequencies is 10^{excess:.1f} times the real one"
-            )
+        return stability.drift(made, real.images)
 
     @property
     def _is_watched(self) -> bool:
@@ -320,6 +341,10 @@ class Run:
             events=tuple(counters.events[told:]),
             done=done,
         )
+
+
+def _grain(excess: float) -> str:
+    return f"power at the highest frequencies is 10^{excess:.1f} times the real one"
 
 
 def _some(images: ImageSet, most: int) -> ImageSet:

@@ -49,6 +49,7 @@ class Counters:
         augment_share: share of the images that is augmented besides what the plan asks for.
         held_progress: where the ladder holds the families' schedules; None: nowhere.
         batches: batches in a step; 1 until the ladder asks for more.
+        is_grain_met: samples carried grain, and the ladder asks for penalties at every step since.
         parts: parts of a batch, once memory did not suffice for the usual number; 0 until then.
         given_up: the run ended early because roll-backs did not help.
         accountant: differentially private steps: noise multiplier, sampling rate, how many. A roll-back takes
@@ -74,6 +75,7 @@ class Counters:
     augment_share: float = 0.0
     held_progress: float | None = None
     batches: int = 1
+    is_grain_met: bool = False
     parts: int = 0
     given_up: bool = False
     accountant: list[list[float]] = field(default_factory=list)

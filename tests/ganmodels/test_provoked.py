@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from phantomset.data.records import ImageSet
-from phantomset.ganmodels import engine, stability
+from phantomset.ganmodels import checkpoint, engine, stability
 from phantomset.ganmodels.family import FamilySettings
 from phantomset.ganmodels.plan import TrainingPlan
 from phantomset.ganmodels.step import Stepper
@@ -64,3 +64,29 @@ def test_a_run_given_up_ends_with_what_covered_most(
     assert [event["code"] for event in events] == ["divergence"] * 8 + ["given-up"]
     assert all("to step 240:" in event["message"] for event in events[:7])
     assert any(events[-1]["message"].endswith(f"the state of step {step}") for step in steps)
+
+
+def test_grain_is_met_on_the_way(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy learns grain from step 200 on, unless penalties come at every step. It is met soon: back to the
+    good state of step 200, penalties at every step, and the run ends without grain and without a word of it.
+    """
+    monkeypatch.setattr(stability, "DRIFT_IMAGES", 64 * 200)
+    events = train(Faults(grain_rate=1e-3, grain_from=200), (100, 100), 64 * 400)
+    assert [event["code"] for event in events] == ["noise-drift"]
+    assert 64 * 200 < events[0]["images"] <= 64 * 260
+    assert events[0]["message"].startswith("power at the highest frequencies is 10^")
+    assert "; roll-back 1 to step 200: " in events[0]["message"]
+    assert "penalty at every step" in events[0]["message"]
+    assert checkpoint.read_statistics(tmp_path)[-1]["noise_drift"] < stability.DRIFT_LIMIT
+
+
+def test_grain_that_stays_is_met_once_and_told_at_the_end(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where penalties at every step do not help, the engine does not go back for it again and again."""
+    monkeypatch.setattr(stability, "DRIFT_IMAGES", 64 * 200)
+    events = train(Faults(grain_rate=1e-3, grain_from=200, is_stubborn=True), (100, 100), 64 * 400)
+    assert [event["code"] for event in events] == ["noise-drift", "noise-drift"]
+    assert "roll-back 1" in events[0]["message"]
+    assert (events[1]["images"], "roll-back" in events[1]["message"]) == (64 * 400, False)
+    assert checkpoint.read_statistics(tmp_path)[-1]["noise_drift"] > stability.DRIFT_LIMIT

@@ -25,11 +25,15 @@ class Faults:
         repeats: the label whose fakes are nearly one image.
         repeats_from: the step from which they are.
         grain_rate: how much grain the generator learns in a step, unless penalties come at every step.
+        grain_from: the step from which it does.
+        is_stubborn: it learns grain with penalties at every step too.
     """
 
     repeats: int = 0
     repeats_from: int = NEVER
     grain_rate: float = 0.0
+    grain_from: int = 0
+    is_stubborn: bool = False
 
 
 def _waves(sizes: Tensor) -> Tensor:
@@ -87,7 +91,8 @@ def toy(faults: Faults) -> Family:
         networks: Networks, batch: Batch, _: torch.Generator, __: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         grain = networks["generator"].grain.sum()  # type: ignore[operator, union-attr]
-        return {"loss": grain.abs() if batch.is_careful else -grain}
+        is_held = batch.step < faults.grain_from or (batch.is_careful and not faults.is_stubborn)
+        return {"loss": grain.abs() if is_held else -grain}
 
     def players(_: FamilySettings) -> tuple[Player, ...]:
         rate = faults.grain_rate
