@@ -7,8 +7,9 @@ translation" (CUT), ECCV 2020: one way only, and a patch must resemble the patch
 others of its image; half the memory and time.
 
 Class 0 is domain A, class 1 is domain B. Each image of a batch is translated to the other domain, so losses
-are means over images and a batch may hold the domains in any share. There is no pool of earlier fakes. Adam's
-step is five times the paper's, which shows one image at a time: in batches the same images are fewer steps.
+are means over images and a batch may hold the domains in any share. There is no pool of earlier fakes; the
+family's page has what one brought. Adam's step is five times the paper's, which shows one image at a time: in
+batches the same images are fewer steps.
 
 The cycle can hide the old image in fine grain, and findings are invented or removed where the domains differ
 in them: labels are NOT preserved. The translation of a patient's image is that patient's image.
