@@ -159,7 +159,7 @@ def _read_tree(path: Path, marked: bool) -> OutsideSet:
     for member in pictures:
         try:
             row = index.table.row(member.key.removeprefix(index.prefix)) if index is not None else {}
-            pages = [page for page, _ in unit_pictures(tree.read(member), limits, marked=marked)]
+            pages = [page.unit for page in unit_pictures(tree.read(member), limits, marked=marked)]
         except Unfit as unfit:
             found.unreadable[unfit.code] += 1
             continue

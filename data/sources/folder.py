@@ -28,9 +28,9 @@ def decode(
 ) -> Iterator[RawImage]:
     """Yield the pictures of one file: one, or the pages of a TIFF file."""
     del waived
-    pages = unit_pictures(content, context.limits, settings.bits)
-    for index, (pixels, total) in enumerate(pages):
-        yield RawImage(part_key(index, total), pixels, None, None, is_part=total > 1)
+    for index, page in enumerate(unit_pictures(content, context.limits, settings.bits)):
+        key, is_part = part_key(index, page.total), page.total > 1
+        yield RawImage(key, page.unit, None, None, dropped=page.passed_over, is_part=is_part)
 
 
 SOURCE = FileSource("folder", Settings, files, decode, fingerprint)

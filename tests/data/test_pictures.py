@@ -1,13 +1,16 @@
 """Picture files: formats, bit depths, and what must not come through."""
 
 import io
+import zlib
 from collections.abc import Callable
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from phantomset.data.pixels.pictures import unit_pictures
+from phantomset.data.pixels.pictures import Picture, unit_pictures
 from phantomset.data.quarantine.ledger import CODES, Unfit
 from phantomset.data.source import Limits
 
@@ -15,13 +18,26 @@ Make = Callable[..., bytes]
 GREY = np.random.default_rng(0).integers(0, 256, (9, 7), dtype=np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 DEEP = np.random.default_rng(2).integers(0, 65536, (9, 7), dtype=np.uint16)
+DEEP_COLOUR = np.random.default_rng(3).integers(0, 65536, (9, 7, 3), dtype=np.uint16)
+
+
+def only_picture(content: bytes, bits: int = 16) -> Picture:
+    """The only picture of a file."""
+    (picture,) = unit_pictures(content, Limits(), bits)
+    assert picture.total == 1
+    return picture
 
 
 def unit_picture(content: bytes, limits: Limits, bits: int = 16) -> np.ndarray:
-    """The only picture of a file."""
-    ((picture, total),) = unit_pictures(content, limits, bits)
-    assert total == 1
-    return picture
+    """The pixels of the only picture of a file."""
+    (picture,) = unit_pictures(content, limits, bits)
+    return picture.unit
+
+
+def with_chunk(png: bytes, kind: bytes, value: bytes) -> bytes:
+    """A PNG file with one chunk more after its first (PNG, 5.3: length, type, data, CRC)."""
+    checksum = zlib.crc32(kind + value).to_bytes(4, "big")
+    return png[:33] + len(value).to_bytes(4, "big") + kind + value + checksum + png[33:]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
@@ -37,6 +53,77 @@ def test_sixteen_bits_are_kept(make_png: Make, kind: str) -> None:
     assert unit_picture(make_png(DEEP, kind), Limits()) == pytest.approx(DEEP / 65535, abs=1e-7)
     twelve = make_png(DEEP >> 4, kind)
     assert unit_picture(twelve, Limits(), bits=12) == pytest.approx((DEEP >> 4) / 4095, abs=1e-7)
+
+
+_TIFF: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "LZW": {"compression": "lzw", "predictor": True},
+    "big endian": {"byteorder": ">"},
+    "planes": {"planarconfig": 2},
+}
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("kind", ["PNG", *_TIFF])
+def test_sixteen_bits_of_colour_are_kept(kind: str, alpha: bool) -> None:
+    """65535 is 1 in each channel, 4095 where 12 bits are used; transparency is dropped. Pillow reads the
+    upper half of the same values, so a picture of 12 bits would keep four of them.
+    """
+    veil = np.full((9, 7, 1), 60_000, dtype=np.uint16)
+
+    def write(values: np.ndarray) -> bytes:
+        stored = np.concatenate([values, veil], axis=2) if alpha else values
+        if kind == "PNG":
+            return bytes(imagecodecs.png_encode(stored))
+        options = {"extrasample": 2 if alpha else None} | _TIFF[kind]
+        stored = np.moveaxis(stored, 2, 0) if kind == "planes" else stored
+        own = np.array(stored, order="C")  # libtiff swaps the bytes of what it is given
+        return bytes(imagecodecs.tiff_encode(own, photometric="rgb", **options))
+
+    assert unit_picture(write(DEEP_COLOUR), Limits()) == pytest.approx(DEEP_COLOUR / 65535, abs=1e-7)
+    twelve = DEEP_COLOUR >> 4
+    assert unit_picture(write(twelve), Limits(), bits=12) == pytest.approx(twelve / 4095, abs=1e-7)
+    if kind != "planes":  # Pillow misreads them
+        shown = np.asarray(Image.open(io.BytesIO(write(DEEP_COLOUR))))[..., :3]
+        assert np.array_equal(shown, DEEP_COLOUR >> 8)
+
+
+def test_sixteen_bits_of_grey_with_transparency_are_kept() -> None:
+    """Grey and alpha, which Pillow reads as colour of 8 bits."""
+    stored = np.dstack([DEEP, np.full_like(DEEP, 60_000)])
+    found = only_picture(bytes(imagecodecs.png_encode(stored)))
+    assert found.unit == pytest.approx(DEEP / 65535, abs=1e-7)
+    assert found.passed_over == {}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_colour_is_turned_as_exif_says(orientation: int, make_png: Make) -> None:
+    """Against Pillow, which turns the same picture of 8 bits."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    chunk = exif.tobytes().removeprefix(b"Exif\0\0")
+    eight = make_png((DEEP_COLOUR >> 8).astype(np.uint8), exif=exif)
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(eight))))
+    found = unit_picture(with_chunk(bytes(imagecodecs.png_encode(DEEP_COLOUR)), b"eXIf", chunk), Limits())
+    assert np.array_equal((found * 65535 / 256 + 1e-3).astype(np.uint8), wanted)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_a_colour_profile_is_dropped_and_counted(kind: str, make_png: Make) -> None:
+    """The pixels are those of the same picture without it; grey in colour is counted as well."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    tagged_file = make_png(COLOUR, kind, icc_profile=profile)
+    plain, tagged = only_picture(make_png(COLOUR, kind)), only_picture(tagged_file)
+    assert np.array_equal(plain.unit, tagged.unit)
+    assert (plain.passed_over, tagged.passed_over) == ({}, {"colour profiles": 1})
+    if kind == "TIFF":  # a second page has none
+        pages = imagecodecs.tiff_encode(COLOUR.copy(), photometric="rgb", appendto=tagged_file)
+        assert [page.passed_over for page in unit_pictures(bytes(pages), Limits())] == [
+            tagged.passed_over,
+            {},
+        ]
+    repeated = only_picture(make_png(np.repeat(GREY[..., None], 3, axis=2)))
+    assert repeated.passed_over == {"colours that are all grey, made one channel": 1}
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -121,9 +208,9 @@ def test_every_page_of_a_tiff_is_a_picture() -> None:
     buffer = io.BytesIO()
     Image.fromarray(GREY).save(buffer, "TIFF", save_all=True, append_images=[Image.fromarray(255 - GREY)])
     first, second = unit_pictures(buffer.getvalue(), Limits())
-    assert np.array_equal(first[0], GREY / np.float32(255))
-    assert np.array_equal(second[0], (255 - GREY) / np.float32(255))
-    assert first[1] == second[1] == 2
+    assert np.array_equal(first.unit, GREY / np.float32(255))
+    assert np.array_equal(second.unit, (255 - GREY) / np.float32(255))
+    assert first.total == second.total == 2
     with pytest.raises(Unfit, match="TOO_MANY_FRAMES"):
         list(unit_pictures(buffer.getvalue(), Limits(frames=1)))
 
@@ -160,8 +247,6 @@ def test_too_many_pixels_are_refused_unread() -> None:
     Image.new("L", (8, 8)).save(buffer, "PNG")
     content = bytearray(buffer.getvalue())
     content[16:24] = (40_000).to_bytes(4, "big") * 2
-    import zlib
-
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     with pytest.raises(Unfit, match="TOO_MANY_PIXELS"):
         unit_picture(bytes(content), Limits())
@@ -178,7 +263,7 @@ def test_cut_or_flipped_anywhere(make_png: Make, kind: str) -> None:
         flipped[place] ^= 0xFF
         for broken in (content[:place], bytes(flipped)):
             try:
-                assert all(np.isfinite(unit).all() for unit, _ in unit_pictures(broken, Limits()))
+                assert all(np.isfinite(each.unit).all() for each in unit_pictures(broken, Limits()))
             except Unfit as unfit:
                 assert unfit.code in CODES
     with pytest.raises(Unfit):
