@@ -8,7 +8,7 @@ from functools import partial
 from sys import intern
 from typing import Any
 
-from phantomset.data import catalogue, cohorts
+from phantomset.data import cohorts
 from phantomset.data.burned_in.screen import NOT_SCREENED, SCREENS_LET_IN, TextScreen, screen_for
 from phantomset.data.cohorts import load_cohort as load_cohort
 from phantomset.data.decoding import cluster
@@ -20,7 +20,7 @@ from phantomset.data.dicom.decoders import decoder_versions
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource
-from phantomset.data.inputs import Input
+from phantomset.data.inputs import Input, source_of
 from phantomset.data.keys import key_name, pseudonym
 from phantomset.data.pixels.canonical import VERSION, ImageSettings
 from phantomset.data.quarantine.ledger import CHOSEN, Ledger, in_words
@@ -51,19 +51,6 @@ def ingest(
     report: Callable[[int], None] | None = None,
     workers: int | str | None = None,
     duplicates: DuplicateSettings = _DUPLICATES,
-) -> Cohort:
-    """Return the cohort alone, as `take_in`."""
-    return take_in(settings, image, deidentify, workspace, report, workers, duplicates)[0]
-
-
-def take_in(
-    settings: SourceSettings,
-    image: ImageSettings,
-    deidentify: DeidentifySettings,
-    workspace: Workspace,
-    report: Callable[[int], None] | None = None,
-    workers: int | str | None = None,
-    duplicates: DuplicateSettings = _DUPLICATES,
 ) -> tuple[Cohort, str]:
     """Return the cohort of a source and its input's key; an input that was ingested before is not read again.
 
@@ -83,7 +70,7 @@ def take_in(
             size rule, or too much of it was quarantined.
         WorkspaceError: the workspace cannot be written.
     """
-    source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
+    source = source_of(settings)
     reviewed = Reviewed.read(deidentify.reviewed)
     context = ReadContext(deidentify, waived=reviewed.codes, screen=_screen(source, deidentify))
     name = partial(_key, settings, image, deidentify, duplicates, reviewed, context.screen)
@@ -130,7 +117,7 @@ def ingest_key(
     Raises:
         SourceError: the input is missing, empty or unreadable.
     """
-    source: Source | FileSource = catalogue.load("phantomset.data.sources", settings.format)
+    source = source_of(settings)
     decided = (settings, image, deidentify, duplicates, Reviewed.read(deidentify.reviewed))
     return _key(*decided, _screen(source, deidentify), source.fingerprint(settings))
 

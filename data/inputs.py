@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from phantomset.data import cohorts
+from phantomset.data import catalogue, cohorts
 from phantomset.data.file_source import FileSource
 from phantomset.data.keys import pseudonym
 from phantomset.data.reading.tree import Tree
@@ -10,6 +10,24 @@ from phantomset.data.records import Cohort
 from phantomset.data.source import ReadContext, Source, SourceSettings
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
+
+
+def source_of(settings: SourceSettings) -> Source | FileSource:
+    """Return the input format that a recipe's section ``source`` names."""
+    return catalogue.load("phantomset.data.sources", settings.format)
+
+
+def require(settings: SourceSettings) -> None:
+    """Hold that an input is there and begins as its format says: its files are listed and none is read.
+
+    Raises:
+        SourceError: it is missing, empty or unreadable, or does not fit its labels.
+    """
+    source = source_of(settings)
+    if isinstance(source, FileSource):
+        source.files(settings, ReadContext())
+    else:
+        next(source.read(settings, ReadContext()), None)
 
 
 class Input:

@@ -164,7 +164,7 @@ def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
         job.watch.files(files)
 
     workers, duplicates = job.machine.workers, recipe.duplicates
-    cohort, key = ingesting.take_in(
+    cohort, key = ingesting.ingest(
         recipe.source, recipe.image, recipe.deidentify, job.workspace, count, workers, duplicates
     )
     mixed = cohort if recipe.translate is None else translation.unlabelled(cohort)

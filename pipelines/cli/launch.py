@@ -7,16 +7,14 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phantomset.data import catalogue
+from phantomset.data import inputs
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import InputError
-from phantomset.data.source import Source
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import compute, stages
 from phantomset.pipelines.cli import console
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.places import held, remember, require_writable, workspace_path
-from phantomset.pipelines.recipe import SOURCES
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.recipes.recipe_file import RecipeFile
 from phantomset.pipelines.releases import terms
@@ -70,8 +68,7 @@ def translate(chosen: RecipeFile, machinery: Machinery, watch: Watch) -> Transla
 def _job(chosen: RecipeFile, machinery: Machinery, watch: Watch, is_published: bool) -> Generator[Job]:
     """Open everything that a run needs, and hold the workspace's lock."""
     recipe = chosen.recipe
-    source: Source = catalogue.load(SOURCES, recipe.source.format)
-    source.fingerprint(recipe.source)  # a missing or empty source is told before a workspace is made
+    inputs.require(recipe.source)  # a missing or empty source is told before a workspace is made
     if is_published:
         terms.require(recipe.publish.model_dump())  # told before hours of training, not after
     machine = compute.choose(machinery.device, machinery.threads, machinery.workers)
@@ -117,8 +114,7 @@ def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
         InputError: something is wrong, as `launch` would find.
     """
     recipe = chosen.recipe
-    source: Source = catalogue.load(SOURCES, recipe.source.format)
-    source.fingerprint(recipe.source)
+    inputs.require(recipe.source)
     terms.require(recipe.publish.model_dump())
     machine = compute.choose(machinery.device, machinery.threads, machinery.workers)
     place = workspace_path(machinery.workspace)
@@ -152,8 +148,7 @@ def serve(chosen: RecipeFile, cron: str, machinery: Machinery) -> None:
             "serve: needs a Prefect server that outlives a run. Start one with `prefect server start`, and "
             "set PREFECT_API_URL to its address, such as http://127.0.0.1:4200/api"
         )
-    source: Source = catalogue.load(SOURCES, chosen.recipe.source.format)
-    source.fingerprint(chosen.recipe.source)
+    inputs.require(chosen.recipe.source)
     workspace = Workspace.open(workspace_path(machinery.workspace))
     remember(chosen.recipe, workspace)
     compute.quiet_prefect(None)

@@ -51,7 +51,7 @@ def load(data: str, overrides: Sequence[str] = ()) -> ImageSet:
         workspace = Workspace.open(Path(place, "workspace"))
         cohort = ingest(
             recipe.source, recipe.image, recipe.deidentify, workspace, duplicates=recipe.duplicates
-        )
+        )[0]
         return image_set(workspace, cohort, range(len(cohort.records)))
 
 

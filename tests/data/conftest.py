@@ -40,7 +40,7 @@ def take_in(workspace: Workspace) -> Callable[..., Cohort]:
     def take(source: dict[str, Any], accept: float = 0.05, **image: Any) -> Cohort:
         settings = catalogue.load("phantomset.data.sources", source["format"]).Settings.model_validate(source)
         chosen = ImageSettings.model_validate({"size_px": 8} | image)
-        return ingest(settings, chosen, DeidentifySettings(accept_quarantined_share=accept), workspace)
+        return ingest(settings, chosen, DeidentifySettings(accept_quarantined_share=accept), workspace)[0]
 
     return take
 

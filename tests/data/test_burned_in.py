@@ -80,7 +80,7 @@ def _take(folder: Path, workspace: Workspace, **rules: Any) -> Cohort:
         {"format": "dicom", "path": folder}
     )
     deidentify = DeidentifySettings.model_validate({"accept_quarantined_share": 1} | rules)
-    return ingest(settings, ImageSettings(size_px=32), deidentify, workspace, workers=0)
+    return ingest(settings, ImageSettings(size_px=32), deidentify, workspace, workers=0)[0]
 
 
 @pytest.mark.usefixtures("stand_in")

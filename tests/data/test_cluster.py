@@ -39,7 +39,7 @@ def folder(tmp_path: Path, make_dicom: Callable[..., bytes]) -> Path:
 
 def _ingest(folder: Path, place: Path, workers: Any, report: Callable[[int], None] | None = None) -> Cohort:
     settings, rules = Settings.model_validate({"path": folder}), DeidentifySettings()
-    return ingest(settings, ImageSettings(size_px=8), rules, Workspace.open(place), report, workers)
+    return ingest(settings, ImageSettings(size_px=8), rules, Workspace.open(place), report, workers)[0]
 
 
 @pytest.fixture(scope="module")

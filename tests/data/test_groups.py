@@ -42,7 +42,7 @@ def _take(folder: Path, workspace: Workspace, near: str = "group", **deidentify:
     settings = catalogue.load("phantomset.data.sources", "dicom").Settings(path=folder)
     rules = DeidentifySettings.model_validate({"accept_quarantined_share": 1} | deidentify)
     duplicates = DuplicateSettings.model_validate({"near": near})
-    return ingest(settings, ImageSettings(size_px=8), rules, workspace, workers=0, duplicates=duplicates)
+    return ingest(settings, ImageSettings(size_px=8), rules, workspace, workers=0, duplicates=duplicates)[0]
 
 
 def _draw(number: int) -> np.ndarray:
@@ -302,7 +302,7 @@ def test_near_copies_of_two_labels_keep_neither_and_of_one_are_grouped(
         rules = DeidentifySettings(accept_quarantined_share=1)
         duplicates = DuplicateSettings.model_validate({"near": near})
         size = ImageSettings(size_px=32)
-        return ingest(settings, size, rules, workspace, workers=0, duplicates=duplicates)
+        return ingest(settings, size, rules, workspace, workers=0, duplicates=duplicates)[0]
 
     cohort = take("group")
     assert cohort.quarantine == {"LABEL_CONFLICT": 2}
@@ -335,7 +335,7 @@ def test_a_small_picture_that_was_moved(
     settings = catalogue.load("phantomset.data.sources", "folder").Settings.model_validate(source)
     duplicates = DuplicateSettings.model_validate({"near": near})
     size = ImageSettings(size_px=size_px)
-    cohort = ingest(settings, size, DeidentifySettings(), workspace, workers=0, duplicates=duplicates)
+    cohort = ingest(settings, size, DeidentifySettings(), workspace, workers=0, duplicates=duplicates)[0]
     assert cohort.quarantine == {}
     assert Counter(Counter(record.group for record in cohort.records).values()) == {1: 11, 2: 1}
     assert any("two labels" in note for note in cohort.notes) == (label == "b")

@@ -42,7 +42,7 @@ def _ingest(
     source: Source, workspace: Workspace, image: ImageSettings = PX28, accept: float = 0.05
 ) -> Cohort:
     settings = catalogue.load("phantomset.data.sources", source["format"]).Settings.model_validate(source)
-    return ingest(settings, image, DeidentifySettings(accept_quarantined_share=accept), workspace)
+    return ingest(settings, image, DeidentifySettings(accept_quarantined_share=accept), workspace)[0]
 
 
 def _folder(root: Path, files: dict[str, bytes]) -> Source:
@@ -326,7 +326,7 @@ def test_progress_is_reported_file_by_file(
     """The caller hears 1, 2, ... to the number of files."""
     heard: list[int] = []
     settings = catalogue.load("phantomset.data.sources", "dicom").Settings.model_validate(phantom_source)
-    cohort = ingest(settings, PX28, DeidentifySettings(), workspace, heard.append)
+    cohort = ingest(settings, PX28, DeidentifySettings(), workspace, heard.append)[0]
     assert heard == list(range(1, cohort.files + 1))
 
 

@@ -66,7 +66,7 @@ def _ingest(
     table = {"table": "labels.csv", "key": "file", "column": "label"}
     settings = Settings.model_validate({"format": "folder", "path": folder, "labels": table})
     image, deidentify = ImageSettings(size_px=8), DeidentifySettings()
-    return ingest(settings, image, deidentify, workspace, report, workers=processes)
+    return ingest(settings, image, deidentify, workspace, report, workers=processes)[0]
 
 
 def test_only_what_is_new_is_decoded(
@@ -193,7 +193,8 @@ KILLED = textwrap.dedent("""
         archive.SYNC_BYTES, archive.PACK_BYTES = 2048, int(sys.argv[4])
         settings = Settings.model_validate({"format": "folder", "path": sys.argv[1]})
         workspace = Workspace.open(Path(sys.argv[2]))
-        cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, stop, workers=2)
+        image, rules = ImageSettings(size_px=8), DeidentifySettings()
+        cohort, _ = ingest(settings, image, rules, workspace, stop, workers=2)
         print(cohort.digest, len(cohort.records))
 """)
 
@@ -213,7 +214,7 @@ def _killed_at(moments: list[int], folder: Path, tmp_path: Path, pack_bytes: int
 
 def _whole(folder: Path, workspace: Workspace) -> str:
     settings = Settings.model_validate({"format": "folder", "path": folder})
-    cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, workers=0)
+    cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, workers=0)[0]
     return f"{cohort.digest} {len(cohort.records)}\n"
 
 

@@ -200,7 +200,7 @@ def test_totals_reconcile_through_ingest(tmp_path: Path) -> None:
     (folder / "c.nii").write_bytes(_file(voxels)[:400])
     workspace = Workspace.open(tmp_path / "workspace")
     rules = DeidentifySettings(accept_quarantined_share=1, accept_faces=True)
-    cohort = ingest(Settings(path=folder), ImageSettings(size_px=16), rules, workspace, workers=0)
+    cohort = ingest(Settings(path=folder), ImageSettings(size_px=16), rules, workspace, workers=0)[0]
     assert cohort.quarantine == {"DUPLICATE_EXACT": 4, "LOW_CONTENT": 2, "TRUNCATED": 1}
     assert cohort.files == 11 == len(cohort.records) + sum(cohort.quarantine.values())
 

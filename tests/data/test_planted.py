@@ -25,7 +25,7 @@ def take(folder: Path, workspace: Workspace) -> Cohort:
     """Ingest a folder of single images."""
     settings = catalogue.load("phantomset.data.sources", "dicom").Settings(path=folder)
     deidentify = DeidentifySettings(accept_quarantined_share=0.2)
-    return ingest(settings, ImageSettings(size_px=SIDE), deidentify, workspace)
+    return ingest(settings, ImageSettings(size_px=SIDE), deidentify, workspace)[0]
 
 
 def written(workspace: Workspace) -> bytes:

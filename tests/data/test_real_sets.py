@@ -27,7 +27,7 @@ def _ingest(
 ) -> Cohort:
     settings = catalogue.load("phantomset.data.sources", source["format"]).Settings.model_validate(source)
     deidentify = DeidentifySettings(accept_quarantined_share=accept, accept_faces=faces)
-    return ingest(settings, ImageSettings.model_validate(image), deidentify, workspace)
+    return ingest(settings, ImageSettings.model_validate(image), deidentify, workspace)[0]
 
 
 def _held(workspace: Workspace, cohort: Cohort) -> None:

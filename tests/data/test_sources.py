@@ -16,8 +16,10 @@ from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource
 from phantomset.data.ingest import ingest
+from phantomset.data.inputs import require
 from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.reading.tree import read_file
 from phantomset.data.records import Cohort, RawImage
 from phantomset.data.source import ReadContext, Source
 from phantomset.data.store.training_cache import image_set
@@ -101,7 +103,7 @@ def _items(source: Source | FileSource, settings: Any) -> list[RawImage]:
 
 
 def _ingest(source: dict[str, Any], workspace: Workspace) -> Cohort:
-    return ingest(_load(source)[1], ImageSettings(size_px=8), DeidentifySettings(), workspace)
+    return ingest(_load(source)[1], ImageSettings(size_px=8), DeidentifySettings(), workspace)[0]
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -154,6 +156,27 @@ def test_refuses_a_broken_and_an_empty_input(kind: str, tmp_path: Path, workspac
     for place in ("empty", "rubbish"):
         with pytest.raises(SourceError):
             _ingest({"format": kind, "path": tmp_path / place}, workspace)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SOURCES if kind != "digits"])
+def test_an_input_is_asked_for_before_it_is_read(
+    kind: str, sample: Callable[[str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is missing or empty is told at the door; of files that are there none is read, but their table."""
+    read: list[str] = []
+
+    def noting(path: Path, *more: Any) -> bytes:
+        read.append(path.name)
+        return read_file(path, *more)
+
+    monkeypatch.setattr("phantomset.data.reading.tree.read_file", noting)
+    source, settings = _load(sample(kind))
+    require(settings)
+    assert read == (["labels.csv"] if isinstance(source, FileSource) else [])
+    (tmp_path / "empty").mkdir()
+    for place in ("empty", "gone"):
+        with pytest.raises(SourceError):
+            require(_load({"format": kind, "path": tmp_path / place})[1])
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -247,7 +270,7 @@ def test_named_labels_keep_their_order(tmp_path: Path, workspace: Workspace) -> 
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "in.npz", val_images=images, val_labels=np.arange(6)[:, None] % 2)
     _, settings = _load({"format": "medmnist", "path": tmp_path / "in.npz", "label_names": ["zebra", "ant"]})
-    cohort = ingest(settings, ImageSettings(size_px=8, channels=3), DeidentifySettings(), workspace)
+    cohort = ingest(settings, ImageSettings(size_px=8, channels=3), DeidentifySettings(), workspace)[0]
     found = image_set(workspace, cohort, range(6))
     assert cohort.label_names == ("zebra", "ant")
     by_bytes = {image.tobytes(): label for image, label in zip(found.images, found.labels, strict=True)}
@@ -276,6 +299,6 @@ def test_dicom_label_from_the_header(
     _, settings = _load(source)
     cohort = ingest(
         settings, ImageSettings(size_px=8), DeidentifySettings(accept_quarantined_share=1), workspace
-    )
+    )[0]
     assert cohort.label_names == ("AP", "PA")
     assert cohort.quarantine == {"NO_LABEL": 2}

@@ -49,7 +49,7 @@ def test_every_value_the_quarantine_and_a_look(tmp_path: Path) -> None:
     kind = catalogue.load("phantomset.data.sources", "folder").Settings
     settings = kind.model_validate(source | {"attributes": ["view"]})
     rules = DeidentifySettings(accept_quarantined_share=1)
-    cohort = ingest(settings, ImageSettings(size_px=16), rules, workspace, workers=0)
+    cohort = ingest(settings, ImageSettings(size_px=16), rules, workspace, workers=0)[0]
     page = review.write(workspace, cohort, split(cohort, SplitSettings(), workspace))
     text = page.read_text()
     rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>.*?</tr>", text)]
@@ -86,7 +86,7 @@ def test_what_would_join_two_parts_is_in_the_ledger_and_in_the_counts(
         source = {"path": folder, "labels": labels, "patient": {"column": "patient"}}
         kind = catalogue.load("phantomset.data.sources", "folder").Settings
         settings = kind.model_validate(source | {"group": {"column": "family"}})
-        cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, workers=0)
+        cohort = ingest(settings, ImageSettings(size_px=8), DeidentifySettings(), workspace, workers=0)[0]
         return cohort, split(cohort, SplitSettings(), workspace)
 
     def number_of(cohort: Cohort, position: int) -> int:
