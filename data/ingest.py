@@ -138,21 +138,21 @@ def _key(
 
 
 def require_classes(cohort: Cohort) -> None:
-    """Hold that a conditional family has something to be conditioned on.
+    """Hold that a family, which learns by class, has classes.
 
     Raises:
         SourceError: the cohort has no labels, or one class only.
     """
     if cohort.label_names == (UNLABELLED,):
         raise SourceError(
-            "source.labels: the images have no labels, and a conditional family needs at least two classes. "
-            "Say in source.labels where the classes stand, or choose an unconditional family."
+            "source.labels: the images have no labels, and every family needs at least two classes. "
+            "Say in source.labels where the classes stand."
         )
     if len(cohort.label_names) < 2:
         only = ", ".join(map(repr, cohort.label_names))
         raise SourceError(
             f"source.labels: found one class only ({only}, {len(cohort.records):,} images), and "
-            "a conditional family needs at least two. Mend source.labels, or choose an unconditional family."
+            "every family needs at least two. Mend source.labels."
         )
 
 

@@ -21,6 +21,9 @@ _BATCH = 2048
 _BY_PATTERN = frozenset({"ConvolutionKernel"})
 """Allow-listed elements whose values are no fixed words but follow a narrow pattern."""
 
+_SHIFTED = ("restricted/cohorts/", "restricted/review/")
+"""Where dates stand that the recipe retains shifted: the records, and the review of their values."""
+
 HITS = "residual-hits.csv"
 """Where the places of a hit are listed, in ``restricted/review``."""
 
@@ -56,7 +59,7 @@ def _hits(recipe: Recipe, workspace: Workspace, cohort: Cohort, source: Path) ->
         lambda: residual.written(workspace.root, _objects(Store(workspace)), _not_ours(workspace, source)),
         [*_known(recipe, workspace, cohort), *prefect_words(workspace.root)],
         recipe.source.kept_columns,
-        ("restricted/cohorts/",) if "modified-dates" in recipe.deidentify.retain else (),
+        _SHIFTED if "modified-dates" in recipe.deidentify.retain else (),
         getattr(getattr(recipe.source, "labels", None), "table", None),
     )
 

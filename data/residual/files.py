@@ -3,6 +3,7 @@
 It shares no code with the way in. What it cannot read gives no token but its name.
 """
 
+import contextlib
 import csv
 import io
 import os
@@ -50,7 +51,7 @@ def batches(source: Path, declared: frozenset[str], most: int, table: Path | Non
 def take(content: bytes, name: str, declared: frozenset[str], tokens: Tokens, is_table: bool = False) -> None:
     """Take the tokens of one file: of its path below the source, and of what it holds."""
     if name:
-        tokens.add(_stem(name), "file name")
+        _add_path(name, tokens, "file name")
         for folder in name.split("/")[:-1]:
             tokens.add(folder, "folder name")
     read(content, name, declared, tokens, is_table)
@@ -129,6 +130,25 @@ def _content(path: Path) -> bytes:
         return b""
 
 
+def sizes(source: Path) -> Iterator[int]:
+    """Yield how many bytes each file below a source has, of an archive's members unpacked."""
+    if source.is_dir():
+        for folder, _, names in os.walk(source):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    yield Path(folder, name).lstat().st_size
+    elif zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            yield from (info.file_size for info in archive.infolist())
+
+
+def _add_path(name: str, tokens: Tokens, where: str) -> None:
+    """Take the last part of a path, with what may be a suffix, or a surname after "Dr.", and without."""
+    last = name.rpartition("/")[2]
+    for form in dict.fromkeys((last, _stem(name))):
+        tokens.add(form, where)
+
+
 def _stem(name: str) -> str:
     """The last part of a path, without its suffix."""
     last = name.rpartition("/")[2]
@@ -157,6 +177,7 @@ def _take_table(content: bytes, declared: frozenset[str], tokens: Tokens) -> Non
         for row in rows:
             for number, cell in enumerate(row):
                 if number >= len(names) or names[number] not in declared:
-                    tokens.add(_stem(cell), "column")
+                    tokens.add(cell, "column")
+                    _add_path(cell, tokens, "column")
     except csv.Error:
         return

@@ -7,8 +7,9 @@ up in a bit map) and an exact comparison where the filter lets through: linear i
 tokens.
 
 What is no evidence: a word that this program writes itself, alone (a name made of two such words is sought as
-a whole); a number of up to five digits; digits or hexadecimal letters inside a digest; a date with a clock
-time after it, in the run's own log. In pixels and packed bytes short tokens occur by chance: there a token
+a whole), or the beginning of one, where that whole word stands; a number of up to five digits; the size of a
+file in the ledger; digits or hexadecimal letters inside a digest; a date with a clock time after it, in the
+run's own log. In pixels and packed bytes short tokens occur by chance: there a token
 must be so long that one run in a hundred would meet any by chance.
 """
 
@@ -24,7 +25,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from phantomset.data.errors import ResidualHit
-from phantomset.data.residual.files import batches, members, take
+from phantomset.data.residual.files import batches, members, sizes, take
 from phantomset.data.residual.tokens import SHORTEST, Tokens
 from phantomset.data.residual.vocabulary import program_texts, program_words, words_of
 
@@ -45,6 +46,10 @@ _FOLD = np.array([byte + 32 if 65 <= byte <= 90 else byte for byte in range(256)
 _HEXADECIMAL = re.compile(rb"[0-9a-f]+")
 _NUMBER = re.compile(r"[+-]?\d*\.?\d*")
 _CLOCK = re.compile(rb"[t ]?\d\d:?\d\d")
+_HEAD, _TAIL = re.compile(rb"[a-z0-9]*\Z"), re.compile(rb"[a-z0-9]*")
+_LEDGER = "quarantine.parquet"
+"""The only table that holds the sizes of files, as a manifest beside them may."""
+
 _DIGITS_ALONE = 6
 
 
@@ -103,9 +108,10 @@ def scan(
     known = [*known]
     vocabulary = program_words() | words_of(known)
     phrases = "\n".join([*program_texts(), *known]).lower()
+    measured = frozenset(str(size).encode() for size in sizes(source))
     hits: list[Hit] = []
     for tokens in batches(source, declared, _BATCH, table):
-        hits += search(tokens, areas(), vocabulary, dates_in, phrases)
+        hits += search(tokens, areas(), vocabulary, dates_in, phrases, measured)
     return hits
 
 
@@ -115,6 +121,7 @@ def search(
     vocabulary: frozenset[str],
     dates_in: tuple[str, ...] = (),
     phrases: str = "",
+    sizes_of_files: frozenset[bytes] = frozenset(),
 ) -> list[Hit]:
     """Return where the tokens occur in the areas.
 
@@ -124,6 +131,7 @@ def search(
         vocabulary: words that alone are no evidence.
         dates_in: beginnings of the names of areas in which dates are none.
         phrases: texts that may be found: a name made of known words is sought unless it stands in them.
+        sizes_of_files: numbers that the ledger of the quarantine may hold.
     """
     needles = _needles(tokens, vocabulary, phrases)
     for name, where in tokens.names.items():
@@ -142,7 +150,9 @@ def search(
             is_day = needle in needles.days
             if is_day and area.name.startswith(dates_in or ("\0",)):
                 continue
-            if _is_evidence(needle, place, area, is_day):
+            if needle in sizes_of_files and area.name.endswith(_LEDGER):
+                continue
+            if _is_evidence(needle, place, area, is_day, vocabulary):
                 found.append(Hit(everything[needle], area.name, place))
     return found
 
@@ -337,11 +347,17 @@ class _Filter:
         return (keys.astype(np.uint64) * _ODD) >> np.uint64(64 - _MAP_BITS)
 
 
-def _is_evidence(needle: bytes, place: int, area: Area, is_day: bool) -> bool:
-    """Return whether a match is a text of the source, not a part of a digest, a number or the run's clock."""
+def _is_evidence(needle: bytes, place: int, area: Area, is_day: bool, vocabulary: frozenset[str]) -> bool:
+    """Return whether a match is a text of the source, not a part of a digest, a number, the run's clock or a
+    word that this program writes: headers and tables cut texts off amid a word.
+    """
     content, end = area.content, place + len(needle)
     before, after = content[max(0, place - 16) : place].lower(), content[end : end + 16].lower()
     if is_day and area.has_clock and _CLOCK.match(after):
+        return False
+    head, tail = _HEAD.search(before), _TAIL.match(after)
+    around = (head[0] if head else b"") + needle + (tail[0] if tail else b"")
+    if around != needle and around.decode("latin-1") in vocabulary:
         return False
     letters = needle.replace(b"\0", b"")
     if _HEXADECIMAL.fullmatch(letters):

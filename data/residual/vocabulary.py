@@ -38,6 +38,16 @@ _DESCRIBED = frozenset({"flows.py"})
 """Modules whose docstrings are written too: Prefect keeps those of flows and tasks."""
 
 
+_PREFECT = (
+    *("client/schemas/objects.py", "server/schemas/core.py", "server/schemas/states.py"),
+    *("server/models/events.py", "serializers.py"),
+)
+"""Modules of Prefect whose names of fields and keys its server writes with every state and event."""
+
+_PREFECT_MESSAGES = "states.py"
+"""The module whose sentences it writes as well."""
+
+
 def words_of(texts: Iterable[str]) -> frozenset[str]:
     """Return the words of some texts, in lower case, at least `SHORTEST` characters."""
     return frozenset(word for text in texts for word in re.findall(r"[^\W_]{4,}", text.lower()))
@@ -87,7 +97,7 @@ def prefect_words(root: Path) -> list[str]:
     path = root / "prefect" / "prefect.db"
     if not path.exists():
         return []
-    found = _prefect_registry()
+    found = [*_prefect_texts()]
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
             connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
@@ -106,13 +116,17 @@ def prefect_words(root: Path) -> list[str]:
     return found
 
 
-def _prefect_registry() -> list[str]:
-    """Return the texts that Prefect's package brings and its server copies into every new database."""
+@functools.cache
+def _prefect_texts() -> tuple[str, ...]:
+    """Return what Prefect's package brings: texts that its server copies into every new database, names of
+    fields and keys, and the messages of its states.
+    """
     package = importlib.util.find_spec("prefect")
-    folders = package.submodule_search_locations if package else None
-    return [
-        path.read_text(encoding="utf-8", errors="ignore")
-        for folder in folders or ()
-        for path in Path(folder, "server").rglob("*.json")
-        if "ui" not in path.relative_to(folder).parts
-    ]
+    found: list[str] = []
+    for folder in map(Path, (package and package.submodule_search_locations) or ()):
+        copied = [path for path in (folder / "server").rglob("*.json") if "ui" not in path.parts]
+        found += [path.read_text(encoding="utf-8", errors="ignore") for path in copied]
+        for name in _PREFECT:
+            found += filter(_KEY.fullmatch, _texts(ast.parse((folder / name).read_bytes()), False))
+        found += _texts(ast.parse((folder / _PREFECT_MESSAGES).read_bytes()), False)
+    return tuple(dict.fromkeys(found))

@@ -127,6 +127,33 @@ def test_a_known_word_beside_a_name_in_another_alphabet_is_no_evidence() -> None
     assert _found(tokens, "by Jørgensen.".encode("latin-1"), known="control") != []
 
 
+def test_a_text_that_was_cut_off_amid_a_known_word(make_dicom: Make) -> None:
+    """A header of 16 letters ends in "Applicat": no evidence in "application", which the program writes;
+    alone, before other letters, and in a word that nobody knows, it is.
+    """
+    tokens = _tokens(make_dicom(SoftwareVersions="Sommerf Applicat"))
+    known = "basic application profile"
+    for written in (b"basic application profile", b"one\napplication", b"application"):
+        assert not _found(tokens, written, known=known)
+    for written in (b"applicat", b"the applicat.", b"applicationx", b"xapplication", b"applicat ion"):
+        assert _found(tokens, written, known=known)
+
+
+def test_the_size_of_a_file_may_stand_in_the_ledger(tmp_path: Path) -> None:
+    """A manifest beside the files lists their sizes, and so does the quarantine: a size is no evidence there.
+    Elsewhere it is, and so is any other number of the manifest in the ledger.
+    """
+    (tmp_path / "a.bin").write_bytes(bytes(123_456))
+    (tmp_path / "manifest.csv").write_text("file,bytes,who\na.bin,123456,654321\n")
+
+    def hits(name: str, content: bytes) -> int:
+        return len(scan(tmp_path, lambda: [Area(name, content, "text")], []))
+
+    assert hits("cohorts/inputs/k/quarantine.parquet", b"123456") == 0
+    assert hits("cohorts/inputs/k/files.parquet", b"123456") == 1
+    assert hits("cohorts/inputs/k/quarantine.parquet", b"654321") == 1
+
+
 def test_short_tokens_need_boundaries_and_digests_are_none(make_dicom: Make) -> None:
     """ "Beda" is found as a word, not inside "lambeda" nor in the letters of a digest."""
     tokens = _tokens(make_dicom(PatientName="Beda"))
@@ -168,6 +195,15 @@ def test_sources_are_read_whole(tmp_path: Path, make_dicom: Make, make_png: Make
     assert "Herbstlaub" not in found.words
     written = [Area("a", b"sommerfeld herbstlaub", "text")]
     assert {hit.origin for hit in scan(tmp_path / "in", lambda: written, [])} == {"file name", "column"}
+
+
+def test_names_after_a_dot_and_before_a_slash_are_taken(tmp_path: Path) -> None:
+    """ "Dr. Winterhalter" in a cell or a file's name has no suffix, and "Sommerfeld/Frostmann" is no path."""
+    (tmp_path / "Dr. Quorndale").write_bytes(b"")
+    cells = 'file,who\na.png,Dr. Winterhalter\nb.png,Sommerfeld/Frostmann\nc.png,"Herbstlaub, J."\n'
+    (tmp_path / "list.csv").write_text(cells)
+    (found,) = batches(tmp_path, frozenset(), 10_000)
+    assert {"Quorndale", "Winterhalter", "Sommerfeld", "Frostmann", "Herbstlaub"} <= set(found.words)
 
 
 def test_an_input_of_any_size_is_read_in_batches(tmp_path: Path, make_dicom: Make) -> None:

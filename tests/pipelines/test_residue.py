@@ -13,8 +13,10 @@ from phantomset.data import ingest as ingesting
 from phantomset.data.errors import BAD_INPUT, ResidualHit
 from phantomset.data.residual import scan as residual
 from phantomset.data.residual.vocabulary import program_words, words_of
+from phantomset.data.splitting.split import split
 from phantomset.pipelines import residue
 from phantomset.pipelines.recipe import Recipe
+from phantomset.pipelines.report import review
 from phantomset.pipelines.residue import HITS
 from phantomset.pipelines.stages import Job, run
 
@@ -111,6 +113,30 @@ def test_what_was_not_searched_is_searched_next_time(
     assert run(job(recipe), until="ingest").cohort is not None
     assert run(job(recipe), until="ingest").cohort is not None
     assert len(searched) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "name"), [("dicom", "CompressedSamples^CT1"), ("nifti", "QZXMILLER")], ids=["dicom", "nifti"]
+)
+def test_awkward_files_raise_no_false_alarm(
+    kind: str, name: str, datasets: Path, small: Callable[..., Recipe], job: Callable[..., Job]
+) -> None:
+    """Odd files of every kind with their manifest among them, which lists their sizes and quotes messages cut
+    off amid a word, and with shifted dates kept: nothing is found. A name of theirs on a page is.
+    """
+    source = {"format": kind, "path": datasets / {"dicom": "dicom-odd"}.get(kind, kind)}
+    rules: dict[str, Any] = {"accept_quarantined_share": 1, "accept_screens": True, "accept_faces": True}
+    rules |= {"retain": ["modified-dates", "patient-characteristics"], "burned_in_text": "off"}
+    recipe = small(source=source, image={"size_px": 64, "fit": "pad"}, deidentify=rules)
+    workspace = job(recipe).workspace
+    cohort, key = ingesting.ingest(recipe.source, recipe.image, recipe.deidentify, workspace, workers=1)
+    assert len(cohort.records) > 50
+    review.write(workspace, cohort, split(cohort, recipe.split, workspace), key)
+    residue.hold_clean(recipe, workspace, cohort, key)
+    workspace.restricted("review", "note.html").write_text(f"said {name.lower()}")
+    with pytest.raises(ResidualHit, match=r"in restricted: \d+\)"):
+        residue.hold_clean(recipe, workspace, cohort, key)
 
 
 def test_all_words_that_a_run_writes_are_known(recipe: Recipe, job: Callable[..., Job]) -> None:
