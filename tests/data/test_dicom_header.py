@@ -39,19 +39,9 @@ from phantomset.data.dicom.pixels import unit_images
 from phantomset.data.quarantine.ledger import CODES, Unfit
 from phantomset.data.source import Limits
 
+from .gate import DEFAULT, held
+
 Make = Callable[..., bytes]
-DEFAULT = DeidentifySettings()
-
-
-def _held(content: bytes, deidentify: DeidentifySettings = DEFAULT) -> str:
-    """The code that parsing and the gate end with, or "" where the file passes."""
-    try:
-        with quiet():
-            data = parse(content, Limits())
-            hold_image(data, deidentify, Limits())
-    except Unfit as unfit:
-        return unfit.code
-    return ""
 
 
 @pytest.mark.parametrize(
@@ -66,7 +56,7 @@ def _held(content: bytes, deidentify: DeidentifySettings = DEFAULT) -> str:
 )
 def test_type_is_told_by_content(content: bytes, code: str) -> None:
     """Neither a name nor a suffix makes a DICOM file."""
-    assert _held(content) == code
+    assert held(content) == code
 
 
 @pytest.mark.parametrize(
@@ -98,15 +88,15 @@ def test_type_is_told_by_content(content: bytes, code: str) -> None:
 )
 def test_gate_from_the_header_alone(make_dicom: Make, elements: dict[str, object], code: str) -> None:
     """What may not be taken in is refused before anything of its size is allocated."""
-    assert _held(make_dicom(**elements)) == code
+    assert held(make_dicom(**elements)) == code
 
 
 def test_screens_can_be_let_in_but_not_declared_annotation(make_dicom: Make) -> None:
     """accept_screens opens the risky classes, and never a file that says it has burned-in text."""
     accept = DeidentifySettings(accept_screens=True)
     capture = "1.2.840.10008.5.1.4.1.1.7"
-    assert _held(make_dicom(SOPClassUID=capture), accept) == ""
-    assert _held(make_dicom(SOPClassUID=capture, BurnedInAnnotation="YES"), accept) == "BURNED_IN_DECLARED"
+    assert held(make_dicom(SOPClassUID=capture), accept) == ""
+    assert held(make_dicom(SOPClassUID=capture, BurnedInAnnotation="YES"), accept) == "BURNED_IN_DECLARED"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +135,7 @@ def test_encrypted_attributes_are_encrypted(make_dicom: Make) -> None:
     item = Dataset()
     item.EncryptedContentTransferSyntaxUID = "1.2.840.10008.1.2"
     item.EncryptedContent = b"\1\2"
-    assert _held(make_dicom(EncryptedAttributesSequence=[item])) == "ENCRYPTED"
+    assert held(make_dicom(EncryptedAttributesSequence=[item])) == "ENCRYPTED"
 
 
 def test_a_file_cut_anywhere_has_a_code(make_dicom: Make) -> None:
@@ -198,7 +188,7 @@ def test_deep_nesting_has_a_code(make_dicom: Make) -> None:
         "<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF
     )
     limit = sys.getrecursionlimit()
-    assert _held(make_dicom()[:meta] + opened * 10_000) in (
+    assert held(make_dicom()[:meta] + opened * 10_000) in (
         "TOO_DEEP",
         "PARSE_ERROR",
         "TRUNCATED",

@@ -9,24 +9,12 @@ import pydicom
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
-from phantomset.data.deidentify import DeidentifySettings
-from phantomset.data.dicom.header import hold_image, parse, quiet
-from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.dicom.header import parse
 from phantomset.data.source import Limits
 
+from .gate import held
+
 Make = Callable[..., bytes]
-DEFAULT = DeidentifySettings()
-
-
-def _held(content: bytes, deidentify: DeidentifySettings = DEFAULT) -> str:
-    """The code that parsing and the gate end with, or "" where the file passes."""
-    try:
-        with quiet():
-            data = parse(content, Limits())
-            hold_image(data, deidentify, Limits())
-    except Unfit as unfit:
-        return unfit.code
-    return ""
 
 
 @pytest.mark.parametrize(("depth", "code"), [(31, ""), (32, ""), (33, "TOO_DEEP"), (100, "TOO_DEEP")])
@@ -36,7 +24,7 @@ def test_items_in_items_down_to_the_limit(depth: int, code: str, make_dicom: Mak
     end = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
     content = make_dicom(PatientComments="x")
     place = content.index(struct.pack("<HH2s", 0x0010, 0x4000, b"LT"))
-    assert _held(content[:place] + start * depth + end * depth + content[place:]) == code
+    assert held(content[:place] + start * depth + end * depth + content[place:]) == code
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -58,7 +46,7 @@ def test_elements_up_to_the_limit(nested: bool, more: int, code: str, make_dicom
                 b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0",
             )
         )
-    assert _held(content[:place] + elements + content[place:]) == code
+    assert held(content[:place] + elements + content[place:]) == code
 
 
 @pytest.mark.parametrize("tail", [b"x", b"JONE", b"CANARY1", b"\0\0\0x", b"CANARY78", b"SMITH^JOHN" * 9])
@@ -82,14 +70,14 @@ def test_bytes_after_the_data_set(tail: bytes, kind: str, make_dicom: Make) -> N
         plain = zlib.decompress(content[start:], wbits=-zlib.MAX_WBITS)
         return content[:start] + packer.compress(plain + after) + packer.flush()
 
-    assert _held(with_tail(b"")) == _held(with_tail(bytes(len(tail)))) == ""
-    assert _held(with_tail(tail)) == "TRAILING_DATA"
+    assert held(with_tail(b"")) == held(with_tail(bytes(len(tail)))) == ""
+    assert held(with_tail(tail)) == "TRAILING_DATA"
 
 
 def test_an_element_that_comes_again_after_the_pixels(make_dicom: Make) -> None:
     """It would take the place of the first: what stands behind the pixels is told by where it lies."""
     again = struct.pack("<HH2sH", 0x0010, 0x0020, b"LO", 4) + b"P2  "
-    assert _held(make_dicom() + again) == "TRAILING_DATA"
+    assert held(make_dicom() + again) == "TRAILING_DATA"
 
 
 def test_a_deflated_bomb_is_refused_without_inflating_it(make_dicom: Make) -> None:
@@ -98,5 +86,5 @@ def test_a_deflated_bomb_is_refused_without_inflating_it(make_dicom: Make) -> No
     meta = 144 + struct.unpack("<L", content[140:144])[0]
     machine = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = b"".join(machine.compress(bytes(1 << 20)) for _ in range(64)) + machine.flush()
-    assert _held(content[:meta] + packed) == "BOMB_RATIO"
-    assert _held(content) == ""
+    assert held(content[:meta] + packed) == "BOMB_RATIO"
+    assert held(content) == ""
