@@ -159,6 +159,22 @@ def test_ct_has_one_window_for_every_scanner(make_dicom: Make) -> None:
     assert np.array_equal(_unit(content, "file"), _unit(content, (32.0, 41.0)))
 
 
+@pytest.mark.parametrize(
+    ("name", "centre", "width"),
+    [("lung", -600, 1500), ("bone", 400, 1800), ("soft-tissue", 40, 400), ("brain", 40, 80)],
+)
+def test_windows_by_name_are_for_ct(make_dicom: Make, name: Window, centre: int, width: int) -> None:
+    """The function LINEAR of C.11.2.1.2.1 over Hounsfield units; all else goes as without a name."""
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 40
+    plain = {"RescaleSlope": 1, "RescaleIntercept": -1024}
+    found = _unit(make_dicom(values, Modality="CT", **plain), name)
+    assert found == pytest.approx(
+        np.clip((values - 1024.0 - (centre - 0.5)) / (width - 1) + 0.5, 0, 1), abs=1e-6
+    )
+    other = make_dicom(values, Modality="MR", **plain)
+    assert np.array_equal(_unit(other, name), _unit(other, "auto"))
+
+
 def test_mr_goes_by_percentiles(make_dicom: Make) -> None:
     """MR has no scale: 0.5 and 99.5 percent of the pixels become black and white."""
     content = make_dicom(Modality="MR", **WINDOW)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from phantomset.data.dicom import decoders
 from phantomset.data.errors import Interrupted, PhantomsetError
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
@@ -176,6 +177,19 @@ def test_the_doctor_says_what_there_is_and_changes_nothing(
     for word in ("torch", "prefect", "CPU", "DICOM", "workspace", "key"):
         assert word in out
     assert list(own_place.iterdir()) == []
+
+
+def test_the_doctor_names_a_missing_decoder(
+    call: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which kinds of DICOM are not read, and the command that installs what reads them; exit code 2."""
+    monkeypatch.setattr(decoders.Codec, "is_installed", property(lambda _: False))
+    code, out, _ = call("doctor")
+    assert code == 2
+    shown = "".join(out.split())
+    assert shown.count("nodecoder") == len(decoders.CODECS)
+    for codec in decoders.CODECS:
+        assert f"pipinstall{''.join(codec.packages)}" in shown
 
 
 def test_the_doctor_names_the_missing_reader_of_text(

@@ -132,6 +132,7 @@ def test_awkward_files_raise_no_false_alarm(
     workspace = job(recipe).workspace
     cohort, key = ingesting.ingest(recipe.source, recipe.image, recipe.deidentify, workspace, workers=1)
     assert len(cohort.records) > 50
+    assert cohort.files == len(cohort.records) + sum(cohort.quarantine.values())
     review.write(workspace, cohort, split(cohort, recipe.split, workspace), key)
     residue.hold_clean(recipe, workspace, cohort, key)
     workspace.restricted("review", "note.html").write_text(f"said {name.lower()}")
