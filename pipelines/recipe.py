@@ -227,7 +227,7 @@ class ExtractorSettings(Section):
     """An extractor whose weights are brought: a local file, its digest, and the architecture that it fits."""
 
     name: str = Field(pattern="^[a-z][a-z0-9-]{1,30}$", description="as the report names it")
-    architecture: str = Field(description="such as torchvision/resnet50 or monai/DenseNet121", max_length=60)
+    architecture: str = Field(description="such as torchvision/resnet50 or dinov2/vit", max_length=60)
     weights: Path = Field(description="a local .safetensors file")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file")
     size_px: Whole = Field(default=224, ge=16, le=1024, description="side to which images are brought")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from phantomset.data.digest import digest_of_file
 from phantomset.data.errors import RecipeError
+from phantomset.validators import dinov2
 
 BATCH = 32
 LIBRARIES = ("torchvision", "monai")
@@ -33,7 +34,7 @@ class Weights:
 
     Attributes:
         name: as findings name it.
-        architecture: ``torchvision/resnet50``, ``monai/DenseNet121`` and so on.
+        architecture: ``torchvision/resnet50``, ``monai/DenseNet121``, ``dinov2/vit`` and so on.
         path: of the file, safetensors.
         sha256: of the file.
         size_px: side to which images are brought.
@@ -58,10 +59,15 @@ def load(brought: Weights) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function from uint8 images ``(N, C, H, W)`` to features ``(N, D)`` float64.
 
     Raises:
-        RecipeError: the file is missing, has another digest, is no file of weights, or does not fit the
-            architecture; or there is no such architecture.
+        RecipeError: the file is missing, has another digest, is no file of weights, does not fit the
+            architecture, or makes no numbers of an image; or there is no such architecture.
     """
     state = _read(brought)
+    if brought.architecture == dinov2.NAME:
+        try:
+            state = dinov2.translated(state, brought.size_px)
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise _wrong(brought, str(error)) from None
     network, head = _fitted(brought, state)
     channels = _channels(state)
     if len(brought.mean) not in (1, channels) or len(brought.deviation) not in (1, channels):
@@ -76,7 +82,19 @@ def load(brought: Weights) -> Callable[[np.ndarray], np.ndarray]:
                 [_before(network, head, _signal(brought, part, channels)) for part in parts]
             )
 
+    _try(brought, features, channels)
     return features
+
+
+def _try(brought: Weights, features: Callable[[np.ndarray], np.ndarray], channels: int) -> None:
+    """Look at one image: a wrong size or damaged weights show now, and not after the training."""
+    side = brought.size_px
+    try:
+        found = features(np.zeros((1, channels, side, side), np.uint8))
+    except (RuntimeError, AssertionError, ValueError):
+        raise _wrong(brought, f"this architecture takes no images of {side} px (size_px)") from None
+    if not np.isfinite(found).all():
+        raise _wrong(brought, "its features are no finite numbers, so the file is damaged")
 
 
 def _read(brought: Weights) -> dict[str, Tensor]:
@@ -94,9 +112,9 @@ def _read(brought: Weights) -> dict[str, Tensor]:
 
 def _fitted(brought: Weights, state: dict[str, Tensor]) -> tuple[nn.Module, nn.Linear]:
     """Return the network with the weights, and its last linear layer. Only that one may be missing."""
-    head_name = _head_name(brought, _build(brought, _channels(state), classes=2))
+    head_name = _head_name(brought, _build(brought, state, classes=2))
     classes = len(state[f"{head_name}.weight"]) if f"{head_name}.weight" in state else 2
-    network = _build(brought, _channels(state), classes)
+    network = _build(brought, state, classes)
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError:
@@ -109,14 +127,20 @@ def _fitted(brought: Weights, state: dict[str, Tensor]) -> tuple[nn.Module, nn.L
     return network.eval().requires_grad_(False), head
 
 
-def _build(brought: Weights, channels: int, classes: int) -> nn.Module:
+def _build(brought: Weights, state: dict[str, Tensor], classes: int) -> nn.Module:
     library, _, name = brought.architecture.partition("/")
+    channels = _channels(state)
     with torch.random.fork_rng(devices=[]):
         try:
+            if brought.architecture == dinov2.NAME:
+                return dinov2.build(state, brought.size_px)
             if library == "torchvision":
                 from torchvision import models
 
-                more = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
+                more = {}
+                if name in ("inception_v3", "googlenet"):  # their side classifiers may have been left out
+                    has_sides = any(key.lower().startswith("aux") for key in state)
+                    more = {"init_weights": False, "aux_logits": has_sides}
                 return models.get_model(name, weights=None, num_classes=classes, **more)
             if library == "monai" and name.startswith(("DenseNet", "resnet")):
                 from monai.networks import nets
@@ -128,8 +152,8 @@ def _build(brought: Weights, channels: int, classes: int) -> nn.Module:
             pass
     raise _wrong(
         brought,
-        f"{brought.architecture!r} is not known: torchvision/ and a classifier of torchvision.models, or "
-        "monai/ and a DenseNet or resnet",
+        f"{brought.architecture!r} is not known: torchvision/ and a classifier of torchvision.models, monai/ "
+        f"and a DenseNet or resnet, or {dinov2.NAME}",
     )
 
 
