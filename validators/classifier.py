@@ -18,7 +18,7 @@ INFERENCE_BATCH = 256
 
 @dataclass(frozen=True, slots=True)
 class Classifier:
-    """A trained network: class probabilities and features of uint8 images ``(N, C, H, W)``."""
+    """A trained network: what it sees in uint8 images ``(N, C, H, W)`` of K classes."""
 
     network: nn.Module
 
@@ -30,9 +30,14 @@ class Classifier:
         """Return the class outputs before the softmax, ``(N, K)`` float64."""
         return self._apply(images, self.network)
 
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """Return what the last convolution sees on average, ``(N, 48)`` float64."""
-        return self._apply(images, lambda x: self.network.get_submodule("net")(x).mean((2, 3)))
+    def activations(self, images: np.ndarray) -> np.ndarray:
+        """Return what the last convolution sees on average and the class outputs, ``(N, 48 + K)`` float64."""
+        return self._apply(images, self._seen_and_told)
+
+    def _seen_and_told(self, x: Tensor) -> Tensor:
+        seen, last, shape = (self.network.get_submodule(part) for part in ("net", "final", "reshape"))
+        x = seen(x)
+        return torch.cat([x.mean((2, 3)), shape(last(x))], 1)
 
     def _apply(self, images: np.ndarray, function: Callable[[Tensor], Tensor]) -> np.ndarray:
         batches = (images[i : i + INFERENCE_BATCH] for i in range(0, len(images), INFERENCE_BATCH))

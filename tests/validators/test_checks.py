@@ -186,7 +186,7 @@ def relabelled(images: ImageSet, labels: np.ndarray) -> ImageSet:
 def test_fresh_patients_reach_every_profile(clean: Context) -> None:
     """Fresh real patients pass `research` in coverage, diversity, labels and extractors."""
     for extractor in clean.extractors.values():
-        assert extractor.qualified, extractor.missed
+        assert extractor.qualified, extractor.exam
     for name in ("coverage", "diversity", "labels"):
         decided = {f.status for f in run(name, clean)} - {"REPORTED"}
         assert decided == {"PASS"}, name
@@ -255,13 +255,14 @@ def test_one_class_is_inconclusive_for_utility(evidence: Evidence) -> None:
 
 
 def test_an_extractor_that_did_not_qualify_does_not_decide(evidence: Evidence, clean: Context) -> None:
-    """In the demo its space is left out; for research its coverage is INCONCLUSIVE."""
+    """In the demo its space is left out; for research its coverage and diversity are INCONCLUSIVE."""
     blind = {
-        name: type(found)(found.name, found.features, ("blur",), found.null, found.seen)
+        name: replace(found, exam=replace(found.exam, missed=("blur",)))
         for name, found in clean.extractors.items()
     }
     for profile, expected in (("demo", "NOT_EVALUATED"), ("research", "INCONCLUSIVE")):
         context = Context(evidence, Rules(fidelity=profile), 0)
         context.__dict__["_fitted"] = (blind, None)
         found = {f.status for f in run("coverage", context) if f.metric.startswith("coverage")}
-        assert found == {expected}
+        assert found == {f.status for f in run("diversity", context)} == {expected}
+        assert {f.status for f in run("modes", context)} == {"NOT_EVALUATED"}

@@ -90,7 +90,7 @@ def _judge(context: Context, extractor: Extractor, coverage: float, least: float
     if not extractor.qualified:
         # The demo's floor holds in each qualified space; the other profiles want both spaces.
         status: Status = "NOT_EVALUATED" if context.rules.fidelity == "demo" else "INCONCLUSIVE"
-        return status, f"The {extractor.name} extractor did not see: {', '.join(extractor.missed)}."
+        return status, extractor.shortcoming
     if coverage >= least:
         return "PASS", ""
     return "FAIL", "Real images have no synthetic neighbour: train longer, or look for a collapsed class."

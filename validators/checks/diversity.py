@@ -30,13 +30,15 @@ def _of_class(context: Context, space: str, label: int, name: str) -> Finding:
     n = min(MOST_IMAGES, *map(len, parts.values()))
     limits = PROFILES[context.rules.fidelity].diversity
     decides: Status = "REPORTED" if limits is None else "INCONCLUSIVE"
-    ratio, advice, status = None, "", decides
+    ratio, advice, status = None, context.extractors[space].shortcoming, decides
+    if advice and limits is None:
+        status = "NOT_EVALUATED"
     if n < LEAST_IMAGES:
         advice = f"{n} images of this class; {LEAST_IMAGES} synthetic and as many holdout images are needed."
     else:
         synthetic, holdout = (vendi(x[rng.choice(len(x), n, replace=False)]) for x in parts.values())
         ratio = synthetic / holdout
-        if limits is not None:
+        if limits is not None and not advice:
             status = "PASS" if limits[0] <= ratio <= limits[1] else "FAIL"
         if status == "FAIL":
             advice = "The class is " + ("collapsed" if ratio < 1 else "more scattered than in reality") + "."

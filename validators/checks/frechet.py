@@ -36,7 +36,7 @@ def _run(context: Context) -> Sequence[Finding]:
                 n=n,
                 baseline=ceiling if enough else None,
                 advice=advice,
-                details={"over_real_real": value / max(extractor.null, 1e-12)},
+                details={"over_real_real": value / max(extractor.exam.null, 1e-12)},
             )
         )
     return findings

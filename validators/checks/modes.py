@@ -1,6 +1,7 @@
 """Does the set leave out kinds of images that a class has in reality?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,23 +26,31 @@ def _of_class(context: Context, label: int, name: str) -> list[Finding]:
     if min(n, len(reference)) < LEAST_IMAGES:
         advice = f"{min(n, len(reference))} images of this class in a part; {LEAST_IMAGES} are needed."
         return [_finding(name, None, None, n, advice)]
+    shortcoming = context.extractors[_space(context)].shortcoming
     centres = cells(reference, context.rng("modes", "cells", label))
     rng = context.rng("modes", label)
     equal = {part: found[rng.choice(len(found), n, replace=False)] for part, found in parts.items()}
     made, real = (
         dropped(centres, equal["holdout"], equal[part], PERMUTATIONS, rng) for part in ("synthetic", "train")
     )
-    return [_finding(name, made.share, real.share, n), _test(name, made.p, real.p, n, len(centres))]
+    told = [
+        _finding(name, made.share, real.share, n, shortcoming),
+        _test(name, made.p, real.p, n, len(centres)),
+    ]
+    return [replace(finding, status="NOT_EVALUATED") for finding in told] if shortcoming else told
+
+
+def _space(context: Context) -> str:
+    return "classifier" if "classifier" in context.extractors else "texture"
 
 
 def _features(context: Context, part: str, label: int) -> np.ndarray:
     """Return features of a class, one image a patient; synthetic images have no patient."""
     images = getattr(context.evidence, part)
-    space = "classifier" if "classifier" in context.extractors else "texture"
     rows = np.flatnonzero(images.labels == label)
     if part != "synthetic":
         rows = rows[np.unique(images.patients[rows], return_index=True)[1]]
-    return context.features(space, part)[rows]
+    return context.features(_space(context), part)[rows]
 
 
 def _finding(name: str, value: float | None, baseline: float | None, n: int, advice: str = "") -> Finding:
