@@ -61,7 +61,7 @@ def unit_image(content: bytes, limits: Limits, marked: bool) -> np.ndarray:
         Unfit: the reason code.
     """
     if content[128:132] != b"DICM":
-        return next(unit_pictures(content, limits, marked=marked))[0]
+        return next(unit_pictures(content, limits, marked=marked)).unit
     with header.quiet():
         data = header.parse(content, limits)
         if not marked and is_marked_dicom(data):
