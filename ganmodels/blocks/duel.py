@@ -60,8 +60,12 @@ def duel(
     return player("critic", critic, rates[0]), player("generator", generator, rates[1])
 
 
-def non_saturating(latent: int, learning_rate: float, betas: tuple[float, float]) -> tuple[Player, Player]:
+def non_saturating(
+    latent: int, rates: tuple[float, float], betas: tuple[float, float]
+) -> tuple[Player, Player]:
     """Return the players of Goodfellow et al. (NeurIPS 2014, section 3), with f(t) = log(1 + e^t).
+
+    ``rates`` are the learning rates of critic and generator.
 
     The critic minimises ``E f(-D(x)) + E f(D(G))``, the generator ``E f(-D(G))``, which has a slope where
     ``-E f(D(G))`` has none.
@@ -80,7 +84,7 @@ def non_saturating(latent: int, learning_rate: float, betas: tuple[float, float]
     ) -> dict[str, Tensor]:
         return {"loss": functional.softplus(-fooled(networks, batch, shared)).mean()}
 
-    return duel(critic_loss, generator_loss, (learning_rate, learning_rate), betas)
+    return duel(critic_loss, generator_loss, rates, betas)
 
 
 def private_game(

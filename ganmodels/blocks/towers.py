@@ -79,16 +79,11 @@ class DownTower(nn.Module):
         return x.flatten(1)
 
 
-def plain_halving(inputs: int, outputs: int) -> nn.Module:
-    """Return a strided convolution."""
-    layer = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
-    nn.init.normal_(layer.weight, 0.0, 0.02)
-    return layer
-
-
 def normed_halving(inputs: int, outputs: int) -> nn.Module:
     """Return a strided convolution and a group norm."""
-    return nn.Sequential(plain_halving(inputs, outputs), nn.GroupNorm(GROUPS, outputs))
+    layer = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)
+    nn.init.normal_(layer.weight, 0.0, 0.02)
+    return nn.Sequential(layer, nn.GroupNorm(GROUPS, outputs))
 
 
 def spectral_halving(inputs: int, outputs: int) -> nn.Module:

@@ -4,8 +4,9 @@ Radford, Metz & Chintala, "Unsupervised representation learning with deep convol
 networks", ICLR 2016. The class comes in as in Mirza & Osindero, "Conditional generative adversarial nets",
 2014: its embedding beside the noise, and as one more plane beside the image's channels.
 
-The critic has no normalisation: batch norm would let the images of a batch look at one another. Good up to
-64 px; at 128 px and above expect collapse, and take r3gan.
+The critic has spectral norm (Miyato et al., ICLR 2018) where DCGAN has batch norm, which would let the images
+of a batch look at one another; with neither, the generator repeats itself. A step for each player and no
+momentum go with it. Good up to 64 px; at 128 px and above take r3gan.
 """
 
 import torch
@@ -15,16 +16,18 @@ from torch import Tensor, nn
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
 from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
-from phantomset.ganmodels.blocks.towers import DownTower, UpTower, plain_halving, unfit_size
-from phantomset.ganmodels.family import Family, FamilySettings, Player
+from phantomset.ganmodels.blocks.spectral import SpectralLinear, sharpen
+from phantomset.ganmodels.blocks.towers import DownTower, UpTower, spectral_halving, unfit_size
+from phantomset.ganmodels.family import Family, FamilySettings, Networks, Player
 
 
 class Settings(FamilySettings):
     """Settings of ``model.settings`` for ``family: dcgan``."""
 
     latent: int = Field(64, ge=2, le=1024, description="dimensions of the noise and of the class embedding")
-    learning_rate: float = Field(2e-4, gt=0, lt=1, description="Adam's step, both players")
-    momentum: float = Field(0.5, ge=0, lt=1, description="Adam's beta1, both players")
+    learning_rate_generator: float = Field(2e-4, gt=0, lt=1, description="Adam's step for the generator")
+    learning_rate_critic: float = Field(4e-4, gt=0, lt=1, description="Adam's step for the critic")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Adam's beta1, both players")
 
 
 class Generator(nn.Module):
@@ -46,9 +49,9 @@ class Critic(nn.Module):
     def __init__(self, spec: ImageSpec, class_count: int) -> None:
         super().__init__()
         self.plane = nn.Embedding(class_count, spec.height * spec.width)
-        self.tower = DownTower(spec, plain_halving, planes=1)
-        self.score = nn.Linear(self.tower.outputs, 1)
-        nn.init.normal_(self.score.weight, 0.0, 0.02)
+        nn.init.zeros_(self.plane.weight)  # noise as strong as the image would hide it at first
+        self.tower = DownTower(spec, spectral_halving, planes=1)
+        self.score = SpectralLinear(self.tower.outputs, 1)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return scores ``(B,)`` float32."""
@@ -65,7 +68,13 @@ def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn
 
 def players(settings: Settings) -> tuple[Player, ...]:
     """Return the critic, who moves first, and the generator: the non-saturating game."""
-    return duel.non_saturating(settings.latent, settings.learning_rate, (settings.momentum, 0.999))
+    rates = settings.learning_rate_critic, settings.learning_rate_generator
+    return duel.non_saturating(settings.latent, rates, (settings.momentum, 0.999))
+
+
+def prepare(networks: Networks) -> None:
+    """Follow the critic's weights with its singular vectors."""
+    sharpen(networks["critic"])
 
 
 FAMILY = Family(
@@ -79,6 +88,7 @@ FAMILY = Family(
     "generative adversarial networks', ICLR 2016",
     noise_shape=latent_shape,
     sample=from_latent,
+    prepare=prepare,
     private=duel.private_game,
     has_sign=True,
 )

@@ -84,7 +84,7 @@ def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn
 
 def players(settings: Settings) -> tuple[Player, ...]:
     """Return the critic, who moves first, and the generator: the non-saturating game."""
-    return duel.non_saturating(settings.latent, settings.learning_rate, (0.5, 0.999))
+    return duel.non_saturating(settings.latent, (settings.learning_rate,) * 2, (0.5, 0.999))
 
 
 FAMILY = Family(

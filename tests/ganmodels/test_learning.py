@@ -16,7 +16,7 @@ from phantomset.validators.measures.prdc import prdc
 PACKAGE = "phantomset.ganmodels.families"
 SAMPLING = [name for name in names(PACKAGE) if load(PACKAGE, name).sample is not None]
 
-BUDGET = {"vanilla": 40_000, "stylegan2": 8_000, "diffusion": 8_000}
+BUDGET = {"vanilla": 40_000, "dcgan": 40_000, "stylegan2": 8_000, "diffusion": 8_000}
 """Images shown, where some 16,000 are too few, or take over 30 CPU-seconds."""
 
 
