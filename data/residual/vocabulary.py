@@ -124,7 +124,9 @@ def _prefect_texts() -> tuple[str, ...]:
     package = importlib.util.find_spec("prefect")
     found: list[str] = []
     for folder in map(Path, (package and package.submodule_search_locations) or ()):
-        copied = [path for path in (folder / "server").rglob("*.json") if "ui" not in path.parts]
+        copied = [
+            path for path in (folder / "server").rglob("*.json") if "ui" not in path.relative_to(folder).parts
+        ]
         found += [path.read_text(encoding="utf-8", errors="ignore") for path in copied]
         for name in _PREFECT:
             found += filter(_KEY.fullmatch, _texts(ast.parse((folder / name).read_bytes()), False))
