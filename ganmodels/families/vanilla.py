@@ -84,7 +84,8 @@ def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn
 
 def players(settings: Settings) -> tuple[Player, ...]:
     """Return the critic, who moves first, and the generator: the non-saturating game."""
-    return duel.non_saturating(settings.latent, (settings.learning_rate,) * 2, (0.5, 0.999))
+    rates = settings.learning_rate, settings.learning_rate
+    return duel.non_saturating(settings.latent, rates, (0.5, 0.999))
 
 
 FAMILY = Family(
