@@ -20,7 +20,7 @@ from phantomset.pipelines.judgement import judging
 from phantomset.pipelines.judgement.judging import Judgement
 from phantomset.pipelines.ledger import Entry, RunLedger
 from phantomset.pipelines.recipe import Recipe
-from phantomset.pipelines.releases import release, signoff, waiver
+from phantomset.pipelines.releases import release, signoff, standing, waiver
 from phantomset.pipelines.report import review
 from phantomset.pipelines.synthesis import making, translation
 from phantomset.pipelines.synthesis.conditions import conditioned, conditions_of
@@ -204,6 +204,9 @@ def validate(
     curve = making.curve(making.checkpoint_folder(job.recipe, job.workspace, split))
     judgement, made = judging.judge(job.recipe, job.workspace, material, curve, job.watch.say)
     job.ledger.log("verdict", status=judgement.verdict.status, suite=judgement.verdict.suite)
+    if judgement.verdict.status == "FAIL":
+        for sentence in standing.fallen(job.workspace, judging.failed_since()):
+            job.watch.say(sentence)
     return judgement, judgement.digest, made
 
 

@@ -25,13 +25,21 @@ def releases_list(workspace: Place = None, as_json: AsJson = False) -> int:
     """Name every release with its number of images and its set's digest."""
     from phantomset.pipelines.cli import console
     from phantomset.pipelines.places import existing
-    from phantomset.pipelines.releases import release, retraction
+    from phantomset.pipelines.releases import release, retraction, standing
 
     place = existing(workspace)
     found = release.list_releases(place)
+    failed = _failed_since()
     taken = {(item.name, item.version) for item in retraction.read(place.root / "releases" / retraction.LIST)}
     if as_json:
-        rows = [{**_release(item), "retracted": (item.name, item.version) in taken} for item in found]
+        rows = [
+            {
+                **_release(item),
+                "retracted": (item.name, item.version) in taken,
+                "failed_since": failed.get(str(item.manifest.get("set"))),
+            }
+            for item in found
+        ]
         print_json({"exit_code": OK, "releases": rows})
         return OK
     if not found:
@@ -41,9 +49,12 @@ def releases_list(workspace: Place = None, as_json: AsJson = False) -> int:
     for item in found:
         seen = item.manifest
         made, digest = str(seen.get("created", "?")), str(seen.get("set", "damaged"))[:12]
-        word = "retracted" if (item.name, item.version) in taken else ""
+        word = f"FAIL since {failed[seen['set']]}" if seen.get("set") in failed else ""
+        word = "retracted" if (item.name, item.version) in taken else word
         shown.add_row(item.name, f"v{item.version}", f"{seen.get('images', 0):,}", made, digest, word)
     console.screen().print(shown)
+    for sentence in standing.fallen(place, failed):
+        typer.echo(f"phantomset: {sentence}", err=True)
     return OK
 
 
@@ -80,20 +91,26 @@ def releases_verify(
     workspace: Place = None,
     as_json: AsJson = False,
 ) -> int:
-    """Find any byte of a release that was changed, taken away or added, and say whether it was taken back."""
-    from phantomset.pipelines.releases import signing, verification
+    """Find any byte of a release that was changed, taken away or added, and say whether it was taken back.
+
+    In the house that published it: also whether it would not be let out today, by exit code 3.
+    """
+    from phantomset.pipelines.releases import signing, standing, verification
 
     folder = _folder(target, workspace)
     public = signing.public_key(key) if key else None
     found = verification.verify(folder, public, retractions)
-    code = BAD_INPUT if found.problems else OK
+    day = _failed_since().get(found.set)
+    code = BAD_INPUT if found.problems else FAILED if day else OK
     if as_json:
         answer = {"exit_code": code, "path": str(folder), "problems": list(found.problems)}
-        answer["warnings"] = list(found.warnings)
+        answer |= {"warnings": list(found.warnings), "failed_since": day}
         print_json({**answer, "signature": found.signature, "signer": found.signer})
         return code
     for line in [*found.problems, *(f"warning: {warning}" for warning in found.warnings)]:
         typer.echo(f"phantomset: {line}", err=True)
+    if day and not found.problems:
+        typer.echo(f"phantomset: {standing.sentence(found.named, day)}", err=True)
     state = "not as published" if found.problems else "all as published"
     typer.echo(f"{target}: {found.files:,} files, {state}; {found.sentence()}")
     return code
@@ -216,6 +233,18 @@ def releases_concerning(
     if not found:
         typer.echo("no release of this workspace was made from, or judged with, this patient")
     return OK
+
+
+def _failed_since() -> dict[str, str]:
+    """Return the day of the FAIL that sets which were let out stand under; a warning where nobody knows."""
+    from phantomset.data.errors import WorkspaceError
+    from phantomset.pipelines.judgement import judging
+
+    try:
+        return judging.failed_since()
+    except WorkspaceError as error:
+        typer.echo(f"phantomset: warning: {error}", err=True)
+        return {}
 
 
 def _folder(target: str, workspace: Path | None) -> Path:

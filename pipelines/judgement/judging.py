@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from phantomset.data.digest import digest_of
+from phantomset.data.errors import WorkspaceError
 from phantomset.data.keys import key_folder
 from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, SyntheticSet
 from phantomset.data.seeds import seed_of
@@ -20,6 +21,7 @@ from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
 from phantomset.pipelines.draft import Counts, Draft, Origin, set_digest, waivable
 from phantomset.pipelines.judgement import let_out, lineage
+from phantomset.pipelines.judgement.chain import Broken
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.synthesis import making
 from phantomset.pipelines.versions import code_digest, versions
@@ -157,6 +159,21 @@ def remember(judgement: Judgement) -> None:
     """
     let_out.keep(key_folder(), judgement.draft.synthetic)
     lineage.Lineage(key_folder() / LEDGER).release(judgement.case, judgement.earlier)
+
+
+def failed_since() -> dict[str, str]:
+    """Return the day of the FAIL that sets which were let out have come to stand under, by their digest.
+
+    Raises:
+        WorkspaceError: the ledger beside the key cannot be trusted, so nobody knows.
+    """
+    try:
+        return lineage.Lineage(key_folder() / LEDGER).failed_since()
+    except Broken as broken:
+        raise WorkspaceError(
+            f"the ledger of judgements beside the key cannot be trusted: {broken}. Whether a release has "
+            "failed since, nobody knows; restore from one backup what lies there."
+        ) from None
 
 
 def published(workspace: Workspace, material: Material, left_out: tuple[str, ...]) -> ImageSet:

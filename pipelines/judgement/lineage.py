@@ -23,7 +23,7 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.keys import pseudonym
 from phantomset.pipelines.judgement.chain import Broken, Chain, Line
-from phantomset.pipelines.judgement.record import Judged, People, Status, gravity, judged, released
+from phantomset.pipelines.judgement.record import Judged, People, Status, everybody, gravity, judged, released
 from phantomset.validators.finding import Verdict
 
 MOST_INCONCLUSIVE = 3
@@ -167,6 +167,32 @@ class Lineage:
             return tuple(released(self.chain.read(), case.people, case.made))
         return ()
 
+    def failed_since(self) -> dict[str, str]:
+        """Return the day of the FAIL that sets which were let out have come to stand under, by their digest.
+
+        Such a set would not be let out today: it was judged again and failed, or another one did that the
+        same model section made from the same patients.
+
+        Raises:
+            Broken: the record cannot be trusted, so nobody knows.
+        """
+        if not self.path.exists():
+            return {}
+        with self.chain.locked():
+            lines = self.chain.read()
+        found: dict[str, str] = {}
+        for made, people in everybody(lines):
+            record = judged(lines, people)
+            own = [entry for entry in record if entry.made == made]
+            sections = {entry.section for entry in own}
+            days = [
+                entry.day
+                for entry in _fails(record)
+                if entry.section in sections and not _is_left(entry, record, own[0])
+            ]
+            found.update({made: min(days)} if days else {})
+        return found
+
     def _people(self, lines: list[Line], case: Case) -> str:
         """Return the digest of the case's people, once they are written down."""
         people = case.people
@@ -229,7 +255,7 @@ def _fails_beyond_classes(verdict: Verdict) -> bool:
     return any(f.details.get("class") is None for f in failed)
 
 
-def _is_left(entry: Judged, record: list[Judged], case: Case) -> bool:
+def _is_left(entry: Judged, record: list[Judged], case: Case | Judged) -> bool:
     """Say whether the set is without the classes that a FAIL was found in. Once: a second one sticks.
 
     Where it was found beyond them too, it has another cause until the rest of that very set has passed:

@@ -9,6 +9,8 @@ from phantomset.pipelines.judgement.chain import Broken, Line
 
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
+_ANOTHER_VERSION = "it was written by another version, whose lines this one cannot read"
+
 GRAVITY = ("PASS", "INCONCLUSIVE", "FAIL")
 """The outcomes, the gravest last."""
 
@@ -109,7 +111,7 @@ def judged(lines: list[Line], people: People) -> list[Judged]:
         own = (_judged(line, sets[line["patients"]]) for line in lines if line["kind"] == "judgement")
         return [entry for entry in own if entry.people.related(people)]
     except (KeyError, TypeError, ValueError):
-        raise Broken("it was written by another version, whose lines this one cannot read") from None
+        raise Broken(_ANOTHER_VERSION) from None
 
 
 def released(lines: Iterable[Line], people: People, made: str) -> list[str]:
@@ -119,6 +121,19 @@ def released(lines: Iterable[Line], people: People, made: str) -> list[str]:
     own = (line for line in lines if line["kind"] == "released")
     known = [line["made"] for line in own if sets[line["patients"]].related(people)]
     return known[: known.index(made)] if made in known else known
+
+
+def everybody(lines: list[Line]) -> list[tuple[str, People]]:
+    """Return every set that was let out, and whose images went in.
+
+    Raises:
+        Broken: a line lacks what that needs.
+    """
+    try:
+        sets = _people(lines)
+        return [(line["made"], sets[line["patients"]]) for line in lines if line["kind"] == "released"]
+    except (KeyError, TypeError, ValueError):
+        raise Broken(_ANOTHER_VERSION) from None
 
 
 def _people(lines: list[Line]) -> dict[str, People]:

@@ -25,6 +25,8 @@ class Verification:
         signature: "valid" by the key that was given; "not checked" where none was; "unsigned"; "invalid".
         signer: fingerprint of the key that the release names; "" where it is unsigned.
         files: how many files the manifest lists.
+        set: digest of the synthetic set; "" where the manifest cannot be read.
+        named: the release by its manifest, ``NAME/vN``.
         warnings: what a receiver should know of a release that holds, such as a waiver that has ended.
     """
 
@@ -32,6 +34,8 @@ class Verification:
     signature: Signature
     signer: str
     files: int
+    set: str = ""
+    named: str = ""
     warnings: tuple[str, ...] = ()
 
     def sentence(self) -> str:
@@ -79,8 +83,9 @@ def verify(folder: Path, public: PublicKey | None = None, retractions: Path | No
     signature: Signature = "not checked" if signer else "unsigned"
     if public:
         signature = "invalid" if wrong else "valid"
-    files = len(content.get("files", ()))
-    return Verification(tuple(problems), signature, signer, files, tuple(_ended(content)))
+    files, named = len(content.get("files", ())), f"{content.get('name')}/v{content.get('version')}"
+    made, warnings = str(content.get("set", "")), tuple(_ended(content))
+    return Verification(tuple(problems), signature, signer, files, made, named, warnings)
 
 
 def _ended(content: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,41 @@ def test_what_was_retracted_is_told_to_everyone(
     assert (again[0], again[1]["error"]) == (2, "release chest-demo: v1 is on the list already")
     assert cli.call(["releases", "list"]) == 0
     assert "retracted" in capsys.readouterr().out
+
+
+def test_what_failed_since_is_told_until_it_is_taken_back(
+    call: Call,
+    small: Callable[..., Any],
+    job: Callable[..., Any],
+    judges: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A set passes and is let out; another seed fails: the run, list and verify name the command to use."""
+    work = job()
+    stages.run(work)
+    at = ("--workspace", work.workspace.root)
+    assert call("releases", "list", *at)[1]["releases"][0]["failed_since"] is None
+    assert call("releases", "verify", "small", *at)[0] == 0
+    judges.answer, said = "FAIL", []
+    later = job(small(seed=1))
+    stages.run(replace(later, watch=replace(later.watch, say=said.append)))
+    take_back = "phantomset releases retract small/v1"
+    assert [take_back in sentence for sentence in said] == [True]
+    code, told, err = call("releases", "verify", "small", *at)
+    assert (code, told["problems"], bool(told["failed_since"])) == (3, [], True)
+    assert cli.call(["releases", "verify", "small", *map(str, at)]) == 3
+    assert take_back in capsys.readouterr().err
+    assert cli.call(["releases", "list", *map(str, at)]) == 0
+    out, err = capsys.readouterr()
+    assert "FAIL since" in out
+    assert take_back in err
+    assert call("releases", "retract", "small/v1", "--reason", WHY, *at)[0] == 0
+    assert call("releases", "verify", "small", *at)[0] == 2
+    assert cli.call(["releases", "list", *map(str, at)]) == 0
+    out, err = capsys.readouterr()
+    assert "retracted" in out
+    assert "FAIL since" not in out
+    assert take_back not in err
 
 
 @pytest.mark.parametrize("issuer", ["", "St Elsewhere"])

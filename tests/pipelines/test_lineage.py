@@ -113,6 +113,49 @@ def test_the_same_images_are_the_same_people(book: Lineage, shared: int, status:
     assert len(settled.notes) == (status == "FAIL")
 
 
+@pytest.mark.parametrize(
+    ("change", "stands"),
+    [
+        ({"made": "set-1", "rules": "a stricter suite"}, False),
+        ({"made": "set-2"}, False),
+        ({"made": "set-2", "section": "model-b", "reason": "another model"}, True),
+        ({"made": "set-2", "patients": hashed(["x", "y"])}, True),
+    ],
+    ids=["the set itself", "another seed", "another model section", "other patients"],
+)
+def test_a_release_falls_by_a_later_fail(book: Lineage, change: dict[str, object], stands: bool) -> None:
+    """The same set, or the same model section on the same patients: what would be refused now has fallen."""
+    assert book.failed_since() == {}
+    judged(book, "PASS")
+    book.release(case(), ())
+    assert book.failed_since() == {}
+    settled = judged(book, "FAIL", **change)
+    assert settled.verdict.status == "FAIL"
+    assert list(book.failed_since()) == ([] if stands else ["set-1"])
+
+
+def test_a_release_without_the_class_that_failed_stands(book: Lineage) -> None:
+    """A FAIL in the patients of one class says nothing of a set that is without this class."""
+    book.settle(case(made="whole"), exposing("nodule"))
+    rest = case(made="rest", whole="whole", left_out=("nodule",))
+    book.settle(rest, verdict("PASS"))
+    book.release(rest, ())
+    assert book.failed_since() == {}
+    book.settle(case(made="set-2", rules="others"), exposing("nodule"))
+    assert book.failed_since() == {}
+    book.settle(replace(rest, rules="others"), exposing("mass"))
+    assert list(book.failed_since()) == ["rest"]
+
+
+def test_of_a_broken_ledger_nobody_knows_what_fell(book: Lineage) -> None:
+    """An altered line is no silence: it is told."""
+    judged(book, "PASS")
+    book.release(case(), ())
+    book.path.write_text(book.path.read_text().replace("PASS", "FAIL"))
+    with pytest.raises(Broken):
+        book.failed_since()
+
+
 def test_a_release_is_found_again_by_its_images(book: Lineage) -> None:
     """What was let out counts against the same images under other names, too."""
     images = named(["a", "b", "c"])
