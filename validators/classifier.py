@@ -1,8 +1,11 @@
 """A small seeded classifier: the utility judge, and the feature extractor that knows the classes of R."""
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +17,12 @@ PEAK_RATE, DECAY = 3e-3, 1e-2
 CHANNELS = (16, 32, 32, 48)
 SHIFT_PX = 2
 INFERENCE_BATCH = 256
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_first_weights = threading.Lock()
+"""They are drawn from torch's global generator, which threads share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,21 @@ class Classifier:
             return np.concatenate([function(_pixels(batch)).double().numpy() for batch in batches])
 
 
+def side_by_side(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    """Return ``work`` of every item, in order, each computed by one thread, as many at once as torch has.
+
+    The steps of so small a network are too short to be divided among threads; whole trainings are not. And
+    the bits do not depend on the number of threads.
+    """
+    threads = torch.get_num_threads()
+    try:
+        # OpenMP keeps its number of threads for each thread, so every worker is told.
+        with ThreadPoolExecutor(threads, "lesson", torch.set_num_threads, (1,)) as pool:
+            return list(pool.map(work, items))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train_classifier(images: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Classifier:
     """Return a MONAI `Classifier` network trained on uint8 images ``(N, C, H, W)`` and labels ``(N,)``.
 
@@ -60,22 +84,22 @@ def train_classifier(images: np.ndarray, labels: np.ndarray, classes: int, seed:
             f"train_classifier: {len(images)} images of {len(np.unique(labels))} classes; 2 needed."
         )
     x, y = _pixels(images), torch.from_numpy(np.asarray(labels, np.int64))
-    with torch.random.fork_rng(devices=[]):
+    with _first_weights, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _build(tuple(x.shape[1:]), classes)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=DECAY)
-        rng = torch.Generator().manual_seed(seed)
-        network.train()
-        for step in range(STEPS):
-            for group in optimiser.param_groups:
-                group["lr"] = PEAK_RATE * _cycle(step / STEPS)
-            chosen = torch.randint(len(x), (BATCH,), generator=rng)
-            down, right = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,), generator=rng).tolist()
-            batch = torch.roll(x[chosen], (down, right), (2, 3))
-            loss = nn.functional.cross_entropy(network(batch), y[chosen])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=DECAY)
+    rng = torch.Generator().manual_seed(seed)
+    network.train()
+    for step in range(STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = PEAK_RATE * _cycle(step / STEPS)
+        chosen = torch.randint(len(x), (BATCH,), generator=rng)
+        down, right = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,), generator=rng).tolist()
+        batch = torch.roll(x[chosen], (down, right), (2, 3))
+        loss = nn.functional.cross_entropy(network(batch), y[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     return Classifier(network.eval())
 
 

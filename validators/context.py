@@ -305,8 +305,9 @@ class Context:
 
     # Utility: classifiers -------------------------------------------------------------------------
 
-    def taught(self, side: Side) -> np.ndarray:
+    def taught(self, *sides: Side) -> list[np.ndarray]:
         """Return class probabilities on H, ``(seeds, N, K)``, of classifiers trained on S, T or both."""
-        if side not in self._taught:
-            self._taught[side] = teach(self.evidence, side, self.rng, self.seed_of)
-        return self._taught[side]
+        new = [side for side in sides if side not in self._taught]
+        if new:
+            self._taught.update(teach(self.evidence, new, self.rng, self.seed_of))
+        return [self._taught[side] for side in sides]

@@ -12,10 +12,14 @@ from phantomset.validators.features import Space
 from phantomset.validators.finding import EvidenceError
 from phantomset.validators.measures.density import gaussian_kernels
 from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
+from phantomset.validators.mirrors import mirrored
 from phantomset.validators.policy import LEAST_REFERENCE
 
 ENCODED_AT_ONCE = 32
 """Queries with variants encoded together: with 50 variants of 24x24 px that is 4 MiB."""
+
+EVEN_COLUMNS = 64
+"""Blocks have a multiple of so many columns: products of odd widths take half as long again."""
 
 ROWS_ELEMENTS = 2**22
 """Distances in a block of rows, where queries have no variants."""
@@ -65,7 +69,7 @@ def _all_pairs(
     space: Space, queries: np.ndarray | Tensor, candidates: Tensor
 ) -> Iterator[tuple[int, Tensor]]:
     norms = candidates.square().sum(2)  # (M, P)
-    parts = [candidates[:, p].contiguous() for p in range(candidates.shape[1])]
+    parts = [_halves(space, candidates[:, p]) for p in range(candidates.shape[1])]
     rows = ENCODED_AT_ONCE
     if not space.moves:
         rows = max(rows, ROWS_ELEMENTS // max(1, len(candidates)))
@@ -73,12 +77,14 @@ def _all_pairs(
         some = queries[start : start + rows]
         left = some[:, None] if isinstance(some, Tensor) else space.queries(some, torch.float32)
         squared = torch.full((len(left), len(candidates)), torch.inf)
+        halves = [_halves(space, left[:, :, p]) for p in range(len(parts))]
         # Few columns at a time, so that candidates and products of all rows stay in the caches.
         width = max(1, BLOCK_ELEMENTS // (len(left) * left.shape[1]))
+        width = max(1, width // EVEN_COLUMNS) * EVEN_COLUMNS
         for column in range(0, len(candidates), width):
             own = slice(column, column + width)
             for p, right in enumerate(parts):
-                part = _squared(left[:, :, p], right[own], norms[own, p], space.scales[p])
+                part = _squared(halves[p], [half[own] for half in right], norms[own, p], space.scales[p])
                 torch.minimum(squared[:, own], part, out=squared[:, own])
         yield start, squared.sqrt_()
 
@@ -87,14 +93,20 @@ def _shortlisted(
     space: Space, coarse: Space, queries: np.ndarray, candidates: Encoded, sets: Sequence[slice]
 ) -> Iterator[tuple[int, Tensor]]:
     """Compare each query with few candidates alone; spaces of one part."""
-    norms = candidates.fine[:, 0].square().sum(1)
+    norms, scale = candidates.fine[:, 0].square().sum(1), space.scales[0]
+    right = _halves(space, candidates.fine[:, 0])
     for start, far in _all_pairs(coarse, queries, candidates.coarse):
-        left = space.queries(queries[start : start + len(far)], torch.float32)[:, :, 0]  # (n, V, D)
+        left = _halves(space, space.queries(queries[start : start + len(far)], torch.float32)[:, :, 0])
         columns = torch.cat([_nearest(far, own) for own in sets], 1)  # (n, K)
-        right = candidates.fine[:, 0][columns]  # (n, K, D)
-        product = torch.bmm(left, right.transpose(1, 2)).amax(1)
-        squared = norms[columns] - 2 * product + left[:, 0].square().sum(1, keepdim=True)
-        near = squared.clamp_(min=0).sqrt_() / space.scales[0]
+        squared = torch.stack(
+            [
+                _squared(
+                    [half[row : row + 1] for half in left], [half[own] for half in right], norms[own], scale
+                )[0]
+                for row, own in enumerate(columns)
+            ]
+        )
+        near = squared.sqrt_()
         yield start, torch.full_like(far, torch.inf).scatter_(1, columns, near)
 
 
@@ -104,13 +116,22 @@ def _nearest(distances: Tensor, own: slice) -> Tensor:
     return own.start + distances[:, own].topk(min(SHORTLIST, size), 1, largest=False, sorted=False).indices
 
 
-def _squared(left: Tensor, right: Tensor, norms: Tensor, scale: float) -> Tensor:
+def _halves(space: Space, vectors: Tensor) -> list[Tensor]:
+    """Return vectors ``(..., D)`` as they are multiplied: where they are `folded`, each half by itself."""
+    halves = vectors.chunk(2, -1) if space.mirrors else (vectors,)
+    return [half.contiguous() for half in halves]
+
+
+def _squared(left: Sequence[Tensor], right: Sequence[Tensor], norms: Tensor, scale: float) -> Tensor:
     """Return squared distances ``(n, M)`` of ``(n, V, D)`` to ``(M, D)``, least over V, in a unit."""
-    product = left.flatten(0, 1) @ right.T
-    if left.shape[1] > 1:  # all variants have one length, so the largest product is the nearest
-        product = product.view(len(left), left.shape[1], -1).amax(1)
-    squared = product.mul_(-2).add_(norms).add_(left[:, 0].square().sum(1, keepdim=True))
-    return squared.clamp_(min=0).mul_(scale**-2)
+    count, variants = left[0].shape[:2]
+    product = left[0].flatten(0, 1) @ right[0].T
+    if len(left) > 1:  # the greater of the products with a variant and with its mirror image
+        product += (left[1].flatten(0, 1) @ right[1].T).abs_()
+    if variants > 1:  # all variants have one length, so the largest product is the nearest
+        product = product.view(count, variants, -1).amax(1)
+    length = sum(half[:, 0].square().sum(1, keepdim=True) for half in left)
+    return product.mul_(-2).add_(norms).add_(length).clamp_(min=0).mul_(scale**-2)
 
 
 def pair_distances(space: Space, queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -119,6 +140,7 @@ def pair_distances(space: Space, queries: np.ndarray, candidates: np.ndarray) ->
     for start in range(0, len(queries), ENCODED_AT_ONCE):
         rows = slice(start, start + ENCODED_AT_ONCE)
         left = space.queries(queries[rows], torch.float64)
+        left = torch.cat([left, mirrored(left)], 1) if space.mirrors else left
         right = space.candidates(candidates[rows], torch.float64)
         gap = torch.linalg.vector_norm(left - right[:, None], dim=3)
         found.append((gap / torch.tensor(space.scales, dtype=torch.float64)).amin((1, 2)).numpy())

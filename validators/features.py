@@ -16,7 +16,9 @@ from torch import Tensor
 
 from phantomset.validators.finding import EvidenceError
 from phantomset.validators.ladder import Rung, blend, blur, elastic, make_copies, noise, to_uint8
+from phantomset.validators.measures.axes import principal, shrunk_axes
 from phantomset.validators.measures.neighbours import nearest
+from phantomset.validators.mirrors import folded
 from phantomset.validators.policy import LEAST_REFERENCE
 from phantomset.validators.wavelets import wavelet_features
 
@@ -26,7 +28,7 @@ LARGEST_PX = 32
 SMALLEST_PX = 12
 BLUR_PX = 1.2
 REACH_PX = 2
-VARIANTS = 2 * (2 * REACH_PX + 1) ** 2
+SHIFTS = (2 * REACH_PX + 1) ** 2
 COMPONENTS = 50
 WHITE_COMPONENTS, SCAN_COMPONENTS = 200, 100
 LEARNED_COMPONENTS, MOST_ALTERED = 80, 1000
@@ -63,6 +65,7 @@ class Space:
         candidates: uint8 images to ``(M, P, D)``.
         scales: ``(P,)``, what a distance in each part is divided by.
         moves: queries have variants; without, a query is encoded as a candidate is, V = 1.
+        mirrors: vectors are `folded`, and each variant stands for its mirror image as well.
         coarse: a cheaper space; where given, only the candidates that are nearest in it are looked at.
     """
 
@@ -71,6 +74,7 @@ class Space:
     candidates: Encoder
     scales: tuple[float, ...] = (1.0,)
     moves: bool = False
+    mirrors: bool = False
     coarse: "Space | None" = None
 
 
@@ -186,17 +190,19 @@ def _scan(name: str, picture: Encoder) -> Space:
     def queries(images: np.ndarray, dtype: torch.dtype) -> Tensor:
         x = picture(images, dtype)
         height, width = x.shape[2] - 2 * REACH_PX, x.shape[3] - 2 * REACH_PX
-        sides = torch.stack([x, x.flip(3)], 1)  # (N, 2, C, H, W)
-        windows = sides.unfold(3, height, 1).unfold(4, width, 1)  # (N, 2, C, 5, 5, h, w)
-        windows = windows.permute(0, 1, 3, 4, 2, 5, 6).reshape(len(x), VARIANTS, -1)
-        return unit(windows)[:, :, None]
+        windows = x.unfold(2, height, 1).unfold(3, width, 1)  # (N, C, 5, 5, h, w)
+        windows = windows.permute(0, 2, 3, 1, 4, 5).reshape(len(x), SHIFTS, -1, width)
+        return _unit_folded(windows)[:, :, None]
 
     def candidates(images: np.ndarray, dtype: torch.dtype) -> Tensor:
-        x = picture(images, dtype)
-        middle = x[:, :, REACH_PX : x.shape[2] - REACH_PX, REACH_PX : x.shape[3] - REACH_PX]
-        return unit(middle.flatten(1))[:, None]
+        return _unit_folded(_middle(picture(images, dtype), REACH_PX))[:, None]
 
-    return Space(name, queries, candidates, moves=True)
+    return Space(name, queries, candidates, moves=True, mirrors=True)
+
+
+def _unit_folded(rows: Tensor) -> Tensor:
+    """Return images ``(..., C h, w)`` at `unit` length, `folded`."""
+    return folded(unit(rows.flatten(-2)).unflatten(-1, rows.shape[-2:]))
 
 
 def _affine() -> Space:
@@ -216,40 +222,41 @@ def _affine() -> Space:
 
     return Space(
         "affine",
-        queries=lambda images, dtype: unit(altered(images, dtype))[:, :, None],
-        candidates=lambda images, dtype: unit(_middle(edges(images, dtype), MARGIN_PX))[:, None],
+        queries=lambda images, dtype: _unit_folded(altered(images, dtype))[:, :, None],
+        candidates=lambda images, dtype: _unit_folded(_middle(edges(images, dtype), MARGIN_PX))[:, None],
         moves=True,
+        mirrors=True,
         coarse=Space(
             "affine, coarse",
-            queries=lambda images, dtype: unit(_posed(small(images, dtype), 1, (STILL, *POSES)))[:, :, None],
-            candidates=lambda images, dtype: unit(_middle(small(images, dtype), 1))[:, None],
+            queries=lambda images, dtype: _unit_folded(_posed(small(images, dtype), 1, (STILL, *POSES)))[
+                :, :, None
+            ],
+            candidates=lambda images, dtype: _unit_folded(_middle(small(images, dtype), 1))[:, None],
             moves=True,
+            mirrors=True,
         ),
     )
 
 
 def _middle(x: Tensor, margin: int) -> Tensor:
-    """Return images ``(N, C, h, w)`` without their margins, ``(N, D)``."""
-    return x[:, :, margin : x.shape[2] - margin, margin : x.shape[3] - margin].flatten(1)
+    """Return images ``(N, C, H, W)`` without their margins, as rows ``(N, C h, w)``."""
+    return x[:, :, margin : x.shape[2] - margin, margin : x.shape[3] - margin].flatten(1, 2)
 
 
 def _posed(
     x: Tensor, margin: int, poses: Sequence[tuple[float, float]], steps: Sequence[tuple[int, int]] = ((0, 0),)
 ) -> Tensor:
-    """Return the middle of images ``(N, C, h, w)`` in each pose, as it is and mirrored, at each step.
-
-    Shape ``(N, V, D)``, V = poses x 2 x steps.
-    """
+    """Return the middle of images ``(N, C, H, W)`` in each pose, at each step: rows ``(N, V, C h, w)``."""
     windows = []
     for degrees, zoom in poses:
         angle = math.radians(degrees)
         turn = torch.tensor(
             [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]], dtype=x.dtype
         )
-        grid = F.affine_grid((turn / zoom).expand(len(x), 2, 3), list(x.shape), align_corners=False)
+        grid = F.affine_grid((turn / zoom)[None], [1, *x.shape[1:]], align_corners=False)
+        grid = grid.expand(len(x), -1, -1, -1)
         moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
-        for side in (moved, moved.flip(3)):
-            windows += [_middle(side.roll(step, (2, 3)), margin) for step in steps]
+        windows += [_middle(moved.roll(step, (2, 3)), margin) for step in steps]
     return torch.stack(windows, 1)
 
 
@@ -343,17 +350,6 @@ def _fit_learned(reference: np.ndarray) -> Encoder:
     return lambda images, dtype: direction(unit(pixels(images, dtype).flatten(1)))
 
 
-def shrunk_axes(differences: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Return variances ``(K,)`` and axes ``(K, K)`` of differences ``(N, K)`` around zero.
-
-    Few differences say little: their covariance is drawn towards a sphere by ``share``.
-    """
-    covariance = differences.T @ differences / len(differences)
-    sphere = torch.eye(len(covariance), dtype=covariance.dtype) * covariance.diagonal().mean()
-    values, axes = torch.linalg.eigh((1 - share) * covariance + share * sphere)
-    return values.clamp_min(1e-12), axes
-
-
 def _scan_pca(reference: np.ndarray) -> Space:
     """Return the space of 50 shifts and mirrors of the whole image, as directions in 100 whitened components.
 
@@ -366,26 +362,13 @@ def _scan_pca(reference: np.ndarray) -> Space:
         height, width = x.shape[2:]
         wide = F.pad(x, (REACH_PX,) * 4, mode="replicate")
         windows = torch.stack([wide, wide.flip(3)], 1).unfold(3, height, 1).unfold(4, width, 1)
-        windows = windows.permute(0, 1, 3, 4, 2, 5, 6).reshape(len(x), VARIANTS, -1)
+        windows = windows.permute(0, 1, 3, 4, 2, 5, 6).reshape(len(x), 2 * SHIFTS, -1)
         return direction(unit(windows))[:, :, None]
 
     def candidates(images: np.ndarray, dtype: torch.dtype) -> Tensor:
         return direction(unit(pixels(images, dtype).flatten(1)))[:, None]
 
     return Space("scanpca", queries, candidates, moves=True)
-
-
-def principal(centred: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return the first axes ``(D, K)`` and deviations ``(K,)``, by the smaller of the two Gram matrices."""
-    n, width = centred.shape
-    if width <= n:
-        values, vectors = torch.linalg.eigh(centred.T @ centred)
-        axes = vectors.flip(1)[:, :count]
-    else:
-        values, vectors = torch.linalg.eigh(centred @ centred.T)
-        axes = centred.T @ vectors.flip(1)[:, :count]
-        axes = axes / torch.linalg.vector_norm(axes, dim=0).clamp_min(1e-12)
-    return axes, (values.flip(0)[:count].clamp_min(0) / (n - 1)).sqrt()
 
 
 def _fit_texture(reference: np.ndarray) -> Encoder:

@@ -1,11 +1,11 @@
 """What classifiers learn from S, from T or from both, told on H: the runs that utility is read from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 
-from phantomset.validators.classifier import train_classifier
+from phantomset.validators.classifier import side_by_side, train_classifier
 from phantomset.validators.finding import Evidence
 
 Side = Literal["synthetic", "train", "both"]
@@ -16,20 +16,36 @@ SEEDS = 3
 
 def teach(
     evidence: Evidence,
-    side: Side,
+    sides: Sequence[Side],
     rng: Callable[..., np.random.Generator],
     seed_of: Callable[..., int],
-) -> np.ndarray:
-    """Return class probabilities on H, ``(seeds, N, K)`` float64, of classifiers trained on one side.
+) -> dict[Side, np.ndarray]:
+    """Return class probabilities on H, ``(seeds, N, K)`` float64, of classifiers trained on each side.
 
     Every side has the same network, the same number of steps and, of S and of T each, equally many images:
     as many as the smaller has. So "both" sees each image half as often, and any gain is the set's.
 
     Args:
         evidence: with at least two classes in T and in S.
-        side: what is learned from.
+        sides: what is learned from.
         rng, seed_of: of a named step of the judgement.
     """
+    material = {side: _material(evidence, side, rng) for side in sides}
+    classes = len(evidence.train.label_names)
+
+    def learned(lesson: tuple[Side, int]) -> np.ndarray:
+        side, seed = lesson
+        judge = train_classifier(*material[side], classes, seed_of("utility", side, seed))
+        return judge.probabilities(evidence.holdout.images)
+
+    found = side_by_side(learned, [(side, seed) for side in sides for seed in range(SEEDS)])
+    return {side: np.stack(found[i * SEEDS : (i + 1) * SEEDS]) for i, side in enumerate(sides)}
+
+
+def _material(
+    evidence: Evidence, side: Side, rng: Callable[..., np.random.Generator]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images ``(N, C, H, W)`` and labels ``(N,)`` of a side."""
     size = min(len(evidence.synthetic), len(evidence.train))
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
@@ -38,16 +54,7 @@ def teach(
         rows = rng("utility", name).choice(len(part), size, replace=False)
         images.append(part.images[rows])
         labels.append(part.labels[rows])
-    x, y = np.concatenate(images), np.concatenate(labels)
-    classes = len(evidence.train.label_names)
-    return np.stack(
-        [
-            train_classifier(x, y, classes, seed_of("utility", side, seed)).probabilities(
-                evidence.holdout.images
-            )
-            for seed in range(SEEDS)
-        ]
-    )
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def absent_classes(evidence: Evidence) -> list[str]:

@@ -14,6 +14,7 @@ from phantomset.validators.distances import Candidates, measure, pair_distances
 from phantomset.validators.features import Space, fit_spaces, high_pass, pixels, unit
 from phantomset.validators.ladder import LADDER, Rung, make_copies, warp
 from phantomset.validators.measures.neighbours import nearest
+from phantomset.validators.mirrors import folded, mirrored
 from phantomset.validators.wavelets import wavelet_features
 
 from .conftest import smooth_images
@@ -38,8 +39,9 @@ def spaces(reference: ImageSet) -> dict[str, Space]:
 
 
 def brute_distance(space: Space, query: np.ndarray, candidate: np.ndarray) -> float:
-    """The least distance over variants and parts, in plain float64."""
-    left = space.queries(query[None], torch.float64)[0].numpy()
+    """The least distance over variants, of the mirror image too where it counts, and parts, in float64."""
+    sides = [query, query[:, :, ::-1]] if space.mirrors else [query]
+    left = space.queries(np.stack(sides), torch.float64).flatten(0, 1).numpy()
     right = space.candidates(candidate[None], torch.float64)[0].numpy()
     return min(
         float(np.linalg.norm(variant[part] - right[part])) / space.scales[part]
@@ -97,6 +99,15 @@ def test_a_shortlist_hides_no_turned_copy(
     ).tables
     np.testing.assert_allclose(found.head, whole.head, rtol=0.15)  # d(., R) is of the shortlist too
     assert np.isinf(found.vote_q).sum() > len(made) - 3 * 20
+
+
+@pytest.mark.parametrize("width", [1, 6, 7])
+def test_a_mirror_only_changes_signs(width: int) -> None:
+    """Folded vectors keep every product, and those of mirrored images are the same ones with other signs."""
+    x, y = torch.rand(2, 5, 3, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(folded(x) @ folded(y).T, x.flatten(1) @ y.flatten(1).T)
+    torch.testing.assert_close(mirrored(folded(x)), folded(x.flip(-1)))
+    np.testing.assert_array_equal(mirrored(folded(x)).abs(), folded(x).abs())
 
 
 def test_rows_that_do_not_look_are_not_seen(spaces: dict[str, Space], reference: ImageSet) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage, stats
 from sklearn.metrics import roc_auc_score
 
@@ -19,7 +20,7 @@ from phantomset.validators.measures.gain import Draws, Gain, draw, gain
 from phantomset.validators.measures.modes import cells, dropped
 from phantomset.validators.measures.prdc import covered, prdc
 
-from .conftest import make_evidence, with_synthetic
+from .conftest import make_evidence, smooth_images, with_synthetic
 
 FULL = Rules(utility="full")
 
@@ -273,3 +274,27 @@ def test_covered_images_are_those_that_coverage_counts() -> None:
     found = covered(real, fake, 5)
     assert not found[7]
     assert found.mean() == pytest.approx(prdc(real, fake, 5).coverage)
+
+
+def test_lessons_side_by_side_are_those_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread has one core, torch's global generator is left alone, and the bits are the same."""
+    monkeypatch.setattr(classifier, "STEPS", 3)
+    images = smooth_images(40, 0, seed=2).images
+    labels = np.arange(len(images)) % 2
+    before, state = torch.get_num_threads(), torch.get_rng_state()
+
+    def lesson(seed: int) -> tuple[int, np.ndarray]:
+        learned = classifier.train_classifier(images, labels, 2, seed)
+        return torch.get_num_threads(), learned.probabilities(images[:5])
+
+    torch.set_num_threads(3)
+    try:
+        together = classifier.side_by_side(lesson, range(6))
+        assert torch.get_num_threads() == 3
+        torch.set_num_threads(1)
+        alone = [lesson(seed) for seed in range(6)]
+    finally:
+        torch.set_num_threads(before)
+    assert [threads for threads, _ in together] == [1] * 6
+    np.testing.assert_array_equal([p for _, p in together], [p for _, p in alone])
+    assert torch.equal(torch.get_rng_state(), state)

@@ -24,7 +24,7 @@ def _run(context: Context) -> Sequence[Finding]:
     missing = _missing_classes(context)
     if missing is not None:
         return [missing]
-    sides: dict[Side, np.ndarray] = {side: context.taught(side) for side in SIDES}
+    sides: dict[Side, np.ndarray] = dict(zip(SIDES, context.taught(*SIDES), strict=True))
     return [_auc(context, sides), *_recalls(context, sides), *_others(context, sides)]
 
 
