@@ -2,10 +2,8 @@
 
 import math
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +15,6 @@ PEAK_RATE, DECAY = 3e-3, 1e-2
 CHANNELS = (16, 32, 32, 48)
 SHIFT_PX = 2
 INFERENCE_BATCH = 256
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 _first_weights = threading.Lock()
 """They are drawn from torch's global generator, which threads share."""
@@ -52,21 +47,6 @@ class Classifier:
         batches = (images[i : i + INFERENCE_BATCH] for i in range(0, len(images), INFERENCE_BATCH))
         with torch.inference_mode():
             return np.concatenate([function(_pixels(batch)).double().numpy() for batch in batches])
-
-
-def side_by_side(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
-    """Return ``work`` of every item, in order, each computed by one thread, as many at once as torch has.
-
-    The steps of so small a network are too short to be divided among threads; whole trainings are not. And
-    the bits do not depend on the number of threads.
-    """
-    threads = torch.get_num_threads()
-    try:
-        # OpenMP keeps its number of threads for each thread, so every worker is told.
-        with ThreadPoolExecutor(threads, "lesson", torch.set_num_threads, (1,)) as pool:
-            return list(pool.map(work, items))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def train_classifier(images: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> Classifier:

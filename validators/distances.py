@@ -1,6 +1,6 @@
 """Exact least distances between image sets in a representation, streamed in blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from phantomset.data.records import ImageSet
+from phantomset.validators.crew import side_by_side
 from phantomset.validators.features import Space
 from phantomset.validators.finding import EvidenceError
 from phantomset.validators.measures.density import gaussian_kernels
@@ -59,21 +60,31 @@ def blocks(
         candidates: M images.
         sets: which of these are looked at together, all of them.
     """
-    if space.coarse:
-        yield from _shortlisted(space, space.coarse, np.asarray(queries), candidates, sets)
-    else:
-        yield from _all_pairs(space, queries, candidates.fine)
+    if not space.coarse:
+        yield from _streamed(space, queries, candidates.fine)
+        return
+    rough, starts = _all_pairs(space.coarse, queries, candidates.coarse)
+    exact = _shortlisted(space, np.asarray(queries), candidates.fine, sets)
+    yield from zip(starts, side_by_side(lambda start: exact(start, rough(start)), starts), strict=True)
+
+
+def _streamed(space: Space, queries: np.ndarray | Tensor, candidates: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield `blocks` in a space as it is, without regard to a coarse one."""
+    block, starts = _all_pairs(space, queries, candidates)
+    yield from zip(starts, side_by_side(block, starts), strict=True)
 
 
 def _all_pairs(
     space: Space, queries: np.ndarray | Tensor, candidates: Tensor
-) -> Iterator[tuple[int, Tensor]]:
+) -> tuple[Callable[[int], Tensor], range]:
+    """Return what computes a block of distances, from its first row, and where the blocks begin."""
     norms = candidates.square().sum(2)  # (M, P)
     parts = [_halves(space, candidates[:, p]) for p in range(candidates.shape[1])]
     rows = ENCODED_AT_ONCE
     if not space.moves:
         rows = max(rows, ROWS_ELEMENTS // max(1, len(candidates)))
-    for start in range(0, len(queries), rows):
+
+    def block(start: int) -> Tensor:
         some = queries[start : start + rows]
         left = some[:, None] if isinstance(some, Tensor) else space.queries(some, torch.float32)
         squared = torch.full((len(left), len(candidates)), torch.inf)
@@ -86,16 +97,19 @@ def _all_pairs(
             for p, right in enumerate(parts):
                 part = _squared(halves[p], [half[own] for half in right], norms[own, p], space.scales[p])
                 torch.minimum(squared[:, own], part, out=squared[:, own])
-        yield start, squared.sqrt_()
+        return squared.sqrt_()
+
+    return block, range(0, len(queries), rows)
 
 
 def _shortlisted(
-    space: Space, coarse: Space, queries: np.ndarray, candidates: Encoded, sets: Sequence[slice]
-) -> Iterator[tuple[int, Tensor]]:
-    """Compare each query with few candidates alone; spaces of one part."""
-    norms, scale = candidates.fine[:, 0].square().sum(1), space.scales[0]
-    right = _halves(space, candidates.fine[:, 0])
-    for start, far in _all_pairs(coarse, queries, candidates.coarse):
+    space: Space, queries: np.ndarray, candidates: Tensor, sets: Sequence[slice]
+) -> Callable[[int, Tensor], Tensor]:
+    """Return what compares queries with few candidates alone, chosen by coarse distances; one part."""
+    norms, scale = candidates[:, 0].square().sum(1), space.scales[0]
+    right = _halves(space, candidates[:, 0])
+
+    def block(start: int, far: Tensor) -> Tensor:
         left = _halves(space, space.queries(queries[start : start + len(far)], torch.float32)[:, :, 0])
         columns = torch.cat([_nearest(far, own) for own in sets], 1)  # (n, K)
         squared = torch.stack(
@@ -106,8 +120,9 @@ def _shortlisted(
                 for row, own in enumerate(columns)
             ]
         )
-        near = squared.sqrt_()
-        yield start, torch.full_like(far, torch.inf).scatter_(1, columns, near)
+        return torch.full_like(far, torch.inf).scatter_(1, columns, squared.sqrt_())
+
+    return block
 
 
 def _nearest(distances: Tensor, own: slice) -> Tensor:
@@ -310,7 +325,7 @@ def _to_reference(space: Space, encoded: Encoded, reference: ImageSet) -> tuple[
     count, patients = len(reference), torch.from_numpy(reference.patients)
     queries = reference.images if space.moves else encoded.fine[:count]
     nearest = torch.full((len(encoded.fine),), torch.inf)
-    for start, block in _all_pairs(space, queries, encoded.fine):
+    for start, block in _streamed(space, queries, encoded.fine):
         own = patients[start : start + len(block)]
         block[:, :count][own[:, None] == patients[None]] = torch.inf
         nearest = torch.minimum(nearest, block.amin(0))

@@ -5,7 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from phantomset.validators.classifier import side_by_side, train_classifier
+from phantomset.validators.classifier import train_classifier
+from phantomset.validators.crew import side_by_side
 from phantomset.validators.finding import Evidence
 
 Side = Literal["synthetic", "train", "both"]
@@ -38,7 +39,7 @@ def teach(
         judge = train_classifier(*material[side], classes, seed_of("utility", side, seed))
         return judge.probabilities(evidence.holdout.images)
 
-    found = side_by_side(learned, [(side, seed) for side in sides for seed in range(SEEDS)])
+    found = list(side_by_side(learned, [(side, seed) for side in sides for seed in range(SEEDS)]))
     return {side: np.stack(found[i * SEEDS : (i + 1) * SEEDS]) for i, side in enumerate(sides)}
 
 

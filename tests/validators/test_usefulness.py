@@ -14,6 +14,7 @@ from phantomset.validators.checks import appearance as appearance_check
 from phantomset.validators.checks import certificate, detector, labels, modes
 from phantomset.validators.checks.certificate import Compared, decide
 from phantomset.validators.context import Context
+from phantomset.validators.crew import side_by_side
 from phantomset.validators.finding import Evidence, Finding, Rules
 from phantomset.validators.measures import appearance
 from phantomset.validators.measures.gain import Draws, Gain, draw, gain
@@ -289,7 +290,7 @@ def test_lessons_side_by_side_are_those_one_after_the_other(monkeypatch: pytest.
 
     torch.set_num_threads(3)
     try:
-        together = classifier.side_by_side(lesson, range(6))
+        together = list(side_by_side(lesson, range(6)))
         assert torch.get_num_threads() == 3
         torch.set_num_threads(1)
         alone = [lesson(seed) for seed in range(6)]
