@@ -307,7 +307,7 @@ class Context:
 
     def taught(self, *sides: Side) -> list[np.ndarray]:
         """Return class probabilities on H, ``(seeds, N, K)``, of classifiers trained on S, T or both."""
-        new = [side for side in sides if side not in self._taught]
+        new: list[Side] = [side for side in sides if side not in self._taught]
         if new:
             self._taught.update(teach(self.evidence, new, self.rng, self.seed_of))
         return [self._taught[side] for side in sides]
