@@ -152,9 +152,18 @@ def _multiply(rows: Tensor, columns: Tensor, sums: Tensor, run: int) -> Tensor:
     ordered = sums.view(ORDERED[sums.dtype])
     for start in range(0, len(columns), TILE):
         own = columns[start : start + TILE]
-        torch.mm(rows, own.T, out=sums[:, start : start + len(own)])
+        _product(rows, own, sums[:, start : start + len(own)])
         lows.append(ordered[:, start : start + TILE].unflatten(1, (-1, run)).amin(2))
     return torch.cat(lows, 1)
+
+
+def _product(rows: Tensor, columns: Tensor, out: Tensor) -> None:
+    """Fill the product ``(n, m)`` of ``(n, D)`` and ``(m, D)``."""
+    if rows.device.type == "cpu" and rows.dtype != torch.bfloat16:
+        # numpy's OpenBLAS is a seventh faster than torch's MKL on the processors of AMD.
+        np.matmul(rows.numpy(), columns.numpy().T, out=out.numpy())
+    else:
+        torch.mm(rows, columns.T, out=out)
 
 
 def _limit(lows: Tensor, left: Rounded, right: Rounded, count: int) -> Tensor:
