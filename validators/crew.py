@@ -15,13 +15,17 @@ import torch
 A = TypeVar("A")
 B = TypeVar("B")
 
+MOST_THREADS = 16
+"""Each holds a part's memory: some 32 MiB where distances are computed."""
+
 
 def side_by_side(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """Yield ``work`` of every item, in order, as many at once as torch has threads, and few ahead.
+    """Yield ``work`` of every item, in order: as many at once as torch has threads, at most 16.
 
     Meanwhile every thread computes with one core, the caller's too; afterwards torch's threads are as before.
     """
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
+    threads = min(before, MOST_THREADS)
     if threads == 1:
         yield from map(work, items)
         return
@@ -37,4 +41,4 @@ def side_by_side(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
             while ahead:
                 yield ahead.popleft().result()
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
