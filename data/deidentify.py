@@ -21,22 +21,33 @@ Box = tuple[Share, Share, Share, Share]
 
 
 class Device(BaseModel):
-    """A device whose images carry text at known places only.
+    """A device of which a person knows where its images carry text: at some places, or nowhere.
 
     Attributes:
         manufacturer, model: what its files say, letter by letter (case does not count).
-        mask: the rectangles that are blackened before anything else sees the image.
+        mask: the rectangles that are blackened before anything else sees the image; "none" says that it burns
+            in no text at all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manufacturer: str = Field(min_length=1, max_length=64)
     model: str = Field(min_length=1, max_length=64)
-    mask: tuple[Box, ...] = Field(min_length=1, max_length=64)
+    mask: Annotated[tuple[Box, ...], Field(min_length=1, max_length=64)] | Literal["none"]
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What a file of this device says of it, in capitals."""
+        return self.manufacturer.upper(), self.model.upper()
+
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """The rectangles of the mask."""
+        return () if self.mask == "none" else self.mask
 
     @model_validator(mode="after")
     def _boxes_have_an_area(self) -> Self:
-        for left, top, right, bottom in self.mask:
+        for left, top, right, bottom in self.boxes:
             if left >= right or top >= bottom:
                 raise ValueError("a box is left, top, right, bottom, as shares of the image from 0 to 1")
         return self
@@ -50,13 +61,12 @@ class DeidentifySettings(BaseModel):
             ten years; ``modified-dates`` keeps dates, all of a patient shifted by the same 1 to 3,650 days.
         accept_quarantined_share: ingest fails when a larger share of the files is kept out; 0 to 1.
             Exact duplicates and classes that were not asked for do not count.
-        accept_screens: let in secondary captures, ultrasound and other classes that often carry burned-in
-            text: only where the devices are known to burn in none.
         accept_faces: let in volumes that show a head, or may: a face can be drawn from them.
         burned_in_text: what becomes of images in which text is read: ``quarantine`` keeps the file out,
             ``blacken`` covers the text, ``off`` does not look; ``auto`` is ``quarantine`` for inputs of files
             where the extra [ocr] is installed, else ``off``.
-        devices: devices whose screens may come in, each with a mask that blackens its text.
+        devices: whose secondary captures, ultrasound and other images of classes that often carry burned-in
+            text may come in, each behind a mask that blackens its text.
         reviewed: a CSV file of what a person looked at and releases from the quarantine.
         known_words: words of the source that are no identifiers, for the residual scan.
     """
@@ -65,7 +75,6 @@ class DeidentifySettings(BaseModel):
 
     retain: tuple[Literal["patient-characteristics", "modified-dates"], ...] = ()
     accept_quarantined_share: float = Field(default=0.05, ge=0, le=1)
-    accept_screens: bool = False
     accept_faces: bool = False
     burned_in_text: Literal["auto", "quarantine", "blacken", "off"] = "auto"
     devices: tuple[Device, ...] = ()
@@ -76,6 +85,13 @@ class DeidentifySettings(BaseModel):
     def rules(self) -> dict[str, Any]:
         """What decides every record, as plain values; reviewed files and text in pixels are named apart."""
         return self.model_dump(mode="json", exclude={"reviewed", "burned_in_text"})
+
+    @model_validator(mode="after")
+    def _each_device_has_one_mask(self) -> Self:
+        names = [device.name for device in self.devices]
+        if len(set(names)) < len(names):
+            raise ValueError("devices: a device stands there twice; give it one mask")
+        return self
 
 
 Grammar = Callable[[list[str]], str | None]

@@ -9,7 +9,7 @@ from sys import intern
 from typing import Any
 
 from phantomset.data import cohorts
-from phantomset.data.burned_in.screen import NOT_SCREENED, SCREENS_LET_IN, TextScreen, screen_for
+from phantomset.data.burned_in.screen import NOT_SCREENED, NOTHING_BURNED_IN, TextScreen, screen_for
 from phantomset.data.cohorts import load_cohort as load_cohort
 from phantomset.data.decoding import cluster
 from phantomset.data.decoding.journal import open_journal
@@ -306,7 +306,7 @@ def _cohort(
         for digest, copies in sorted(kept.items())
     )
     notes = [NOT_SCREENED if context.screen is None else context.screen.note, *context.notes]
-    notes += [SCREENS_LET_IN] if context.deidentify.accept_screens else []
+    notes += [NOTHING_BURNED_IN] if any(not each.boxes for each in context.deidentify.devices) else []
     notes += (
         [claim(context.deidentify.retain, context.screen is not None)] if settings.format == "dicom" else []
     )

@@ -23,12 +23,12 @@ from phantomset.data.records import RawImage
 
 NOT_SCREENED = (
     "Pixels were not screened for burned-in text. DICOM files that declare it are kept out; so are secondary "
-    "captures and ultrasound, unless the recipe lets them in."
+    "captures and ultrasound, unless the recipe names their device and a mask."
 )
 
-SCREENS_LET_IN = (
-    "The recipe lets in secondary captures, ultrasound and other classes that often carry burned-in text, "
-    "with or without a mask (deidentify.accept_screens)."
+NOTHING_BURNED_IN = (
+    "The recipe says of some devices that they burn in no text (deidentify.devices, mask: none): their "
+    "secondary captures, ultrasound and other images that often carry some were let in without a mask."
 )
 
 BLACKENED = "burned-in text, boxes blackened"

@@ -155,8 +155,8 @@ _IDENTITY: Mapping[str, Reason] = {
     "BURNED_IN_TEXT": Reason("text was read in the pixels", _LOOK, may_be_released=True),
     "BURNED_IN_RISK": Reason(
         "a class of objects that often carries burned-in text",
-        "Name the device and a mask that covers its text (deidentify.devices), or look at the image and "
-        "release it by a reviewed list (deidentify.reviewed).",
+        "Name the device and a mask that covers its text, or mask: none if it burns in none "
+        "(deidentify.devices), or look at the image and release it by a reviewed list (deidentify.reviewed).",
         may_be_released=True,
     ),
     "FACE_RISK": Reason(

@@ -1,4 +1,5 @@
-"""Text in pixels: what is looked at, the rule, black boxes, and what is said when nothing was looked at.
+"""Text in pixels: devices with their masks, what is looked at, the rule, black boxes, and what is said when
+nothing was looked at.
 
 Most tests put a reader in place of the networks that "reads" a white bar in the upper left corner and a white
 dot in the lower right one: so they hold the rule without the extra. The last ones need it.
@@ -29,9 +30,17 @@ from phantomset.data.records import Cohort, RawImage
 from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
 
+from .gate import held
+
 Make = Callable[..., bytes]
 NAME = TextBox((0.0, 0.0, 0.25, 0.125), 9, 0.9)
 MARK = TextBox((0.9, 0.9, 1.0, 1.0), 1, 0.95)
+CAPTURE, ULTRASOUND = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.6.1"
+RISKY: tuple[dict[str, object], ...] = (
+    {"SOPClassUID": CAPTURE},
+    {"SOPClassUID": ULTRASOUND, "Modality": "US"},
+    {"Modality": "XA", "ImageType": ["DERIVED", "SECONDARY"]},
+)
 needs_reader = pytest.mark.skipif(not reader.is_installed(), reason=f"the extra [ocr]: {reader.INSTALL}")
 
 
@@ -239,6 +248,51 @@ def test_an_alarm_stands_still_while_text_is_sought(monkeypatch: pytest.MonkeyPa
         signal.signal(signal.SIGALRM, before)
     assert min(during) > 50
     assert 0 < left <= 50
+
+
+@pytest.mark.parametrize("elements", RISKY, ids=["SC", "US", "XA"])
+@pytest.mark.parametrize(
+    ("mask", "declared"), [([[0, 0, 1, 0.1]], ""), ("none", "BURNED_IN_DECLARED")], ids=["mask", "none"]
+)
+def test_only_a_device_that_is_named_with_its_mask_comes_in(
+    elements: dict[str, object], mask: object, declared: str, make_dicom: Make
+) -> None:
+    """Manufacturer and model, in any case, both: then what often carries text comes in. A header's YES does
+    so behind rectangles alone: it belies a recipe that says that the device burns in nothing.
+    """
+    named = DeidentifySettings.model_validate(
+        {"devices": [{"manufacturer": "Acme", "model": "Sono 5", "mask": mask}]}
+    )
+    ours = {**elements, "Manufacturer": "ACME", "ManufacturerModelName": "SONO 5"}
+    assert held(make_dicom(**ours)) == "BURNED_IN_RISK"
+    assert held(make_dicom(**ours), named) == ""
+    assert held(make_dicom(**ours, BurnedInAnnotation="YES"), named) == declared
+    for other in ({"ManufacturerModelName": "Sono 50"}, {"Manufacturer": "Acme B"}, {"Manufacturer": None}):
+        assert held(make_dicom(**ours | other), named) == "BURNED_IN_RISK"
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ([{"manufacturer": "A", "model": "B"}], "mask"),
+        ([{"manufacturer": "A", "model": "B", "mask": []}], "mask"),
+        ([{"manufacturer": "A", "model": "B", "mask": "all"}], "mask"),
+        ([{"manufacturer": "A", "model": "B", "mask": [[0.5, 0, 0.5, 1]]}], "a box is left, top"),
+        ([{"manufacturer": "A", "model": "", "mask": "none"}], "model"),
+        ([{"manufacturer": "A", "model": n, "mask": "none"} for n in "bB"], "stands there twice"),
+    ],
+    ids=["no mask", "empty mask", "other word", "flat box", "no model", "twice"],
+)
+def test_devices_that_make_no_sense(devices: list[dict[str, object]], message: str) -> None:
+    """A device is named whole, once, with rectangles or with the word that it burns in nothing."""
+    with pytest.raises(ValueError, match=message):
+        DeidentifySettings.model_validate({"devices": devices})
+
+
+def test_no_setting_lets_risky_classes_in_all_together() -> None:
+    """There is no switch for them: a recipe that has one is refused."""
+    with pytest.raises(ValueError, match="accept_screens"):
+        DeidentifySettings.model_validate({"accept_screens": True})
 
 
 def _drawn(text: str, size_px: int, grey: int, ground: int = 90) -> np.ndarray:

@@ -19,7 +19,6 @@ from pydicom.tag import Tag
 from phantomset.data.deidentify import (
     ALLOWED,
     PATIENT_CHARACTERISTICS,
-    DeidentifySettings,
     claim,
     column_value,
     kept,
@@ -89,14 +88,6 @@ def test_type_is_told_by_content(content: bytes, code: str) -> None:
 def test_gate_from_the_header_alone(make_dicom: Make, elements: dict[str, object], code: str) -> None:
     """What may not be taken in is refused before anything of its size is allocated."""
     assert held(make_dicom(**elements)) == code
-
-
-def test_screens_can_be_let_in_but_not_declared_annotation(make_dicom: Make) -> None:
-    """accept_screens opens the risky classes, and never a file that says it has burned-in text."""
-    accept = DeidentifySettings(accept_screens=True)
-    capture = "1.2.840.10008.5.1.4.1.1.7"
-    assert held(make_dicom(SOPClassUID=capture), accept) == ""
-    assert held(make_dicom(SOPClassUID=capture, BurnedInAnnotation="YES"), accept) == "BURNED_IN_DECLARED"
 
 
 @pytest.mark.parametrize(

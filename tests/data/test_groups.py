@@ -280,6 +280,20 @@ def test_a_device_with_a_mask_comes_in_black_where_it_writes(
     black = [bool((image[0, :2] == 0).all()) for image in images]
     assert sum(black) == 1
     assert images[black.index(True)][0, 2:].any()
+    assert not any("mask: none" in note for note in cohort.notes)
+
+
+def test_a_device_that_burns_in_nothing_comes_in_as_it_is(
+    tmp_path: Path, workspace: Workspace, make_dicom: Make
+) -> None:
+    """With the word "none" for its mask nothing is blackened, and report and release say so."""
+    from phantomset.data.store.training_cache import image_set
+
+    device = {"manufacturer": "MAKER", "model": "model 7", "mask": "none"}
+    cohort = _take(_write(tmp_path / "in", _screens(make_dicom)), workspace, devices=[device])
+    assert cohort.quarantine == {}
+    assert all(image[0, :2].any() for image in image_set(workspace, cohort, range(4)).images)
+    assert sum("mask: none" in note for note in cohort.notes) == 1
 
 
 def test_near_copies_of_two_labels_keep_neither_and_of_one_are_grouped(

@@ -102,6 +102,6 @@ def test_a_release_is_not_taken_in_as_real(form: str, tmp_path: Path) -> None:
         ingest(
             settings,
             ImageSettings(size_px=8),
-            DeidentifySettings(accept_screens=True),
+            DeidentifySettings(),
             Workspace.open(tmp_path / "workspace"),
         )

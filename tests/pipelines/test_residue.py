@@ -11,6 +11,7 @@ from PIL import Image
 
 from phantomset.data import ingest as ingesting
 from phantomset.data.errors import BAD_INPUT, ResidualHit
+from phantomset.data.keys import pseudonym
 from phantomset.data.residual import scan as residual
 from phantomset.data.residual.vocabulary import program_words, words_of
 from phantomset.data.splitting.split import split
@@ -120,13 +121,25 @@ def test_what_was_not_searched_is_searched_next_time(
     ("kind", "name"), [("dicom", "CompressedSamples^CT1"), ("nifti", "QZXMILLER")], ids=["dicom", "nifti"]
 )
 def test_awkward_files_raise_no_false_alarm(
-    kind: str, name: str, datasets: Path, small: Callable[..., Recipe], job: Callable[..., Job]
+    kind: str,
+    name: str,
+    datasets: Path,
+    small: Callable[..., Recipe],
+    job: Callable[..., Job],
+    tmp_path: Path,
 ) -> None:
     """Odd files of every kind with their manifest among them, which lists their sizes and quotes messages cut
     off amid a word, and with shifted dates kept: nothing is found. A name of theirs on a page is.
     """
     source = {"format": kind, "path": datasets / {"dicom": "dicom-odd"}.get(kind, kind)}
-    rules: dict[str, Any] = {"accept_quarantined_share": 1, "accept_screens": True, "accept_faces": True}
+    released = [
+        pseudonym("path", str(path.relative_to(source["path"]))) for path in source["path"].rglob("*")
+    ]
+    (tmp_path / "reviewed.csv").write_text(
+        "\n".join(["path,code,reviewer", *(f"{path},BURNED_IN_RISK,data office" for path in released)])
+    )
+    rules: dict[str, Any] = {"accept_quarantined_share": 1, "reviewed": tmp_path / "reviewed.csv"}
+    rules |= {"accept_faces": True}
     rules |= {"retain": ["modified-dates", "patient-characteristics"], "burned_in_text": "off"}
     recipe = small(source=source, image={"size_px": 64, "fit": "pad"}, deidentify=rules)
     workspace = job(recipe).workspace
