@@ -7,7 +7,7 @@ LOCKS := requirements.lock $(if $(filter skip,$(TORCH)),,requirements-torch.lock
 # One computing thread a test worker: two workers with two threads each would only fight.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: ocr demo test test-slow test-long test-gpu test-all dev format lint types bench docs build check lock clean
+.PHONY: ocr demo test test-slow test-long test-ocr test-gpu test-all dev format lint types bench docs build check lock clean
 
 demo: .venv/.ok
 	$(BIN)/phantomset demo
@@ -20,6 +20,11 @@ test-slow: .venv/.dev-ok
 
 test-long: .venv/.dev-ok
 	$(PYTEST) -m "long and not gpu"
+
+# Skipped tests would pass: so the reader must be there.
+test-ocr: .venv/.dev-ok ocr
+	$(BIN)/python -c "from phantomset.data.burned_in import reader; raise SystemExit(not reader.is_installed())"
+	$(PYTEST) tests/data/test_reader.py
 
 test-gpu: .venv/.dev-ok
 	$(BIN)/python -m pytest -m "not slow and not long" --device cuda

@@ -2,7 +2,8 @@
 nothing was looked at.
 
 Most tests put a reader in place of the networks that "reads" a white bar in the upper left corner and a white
-dot in the lower right one: so they hold the rule without the extra. The last ones need it.
+dot in the lower right one: so they hold the rule without the extra. What the networks themselves find:
+test_reader.py.
 """
 
 import json
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFont
 
 from phantomset.data import catalogue
 from phantomset.data.burned_in import reader
@@ -41,7 +41,6 @@ RISKY: tuple[dict[str, object], ...] = (
     {"SOPClassUID": ULTRASOUND, "Modality": "US"},
     {"Modality": "XA", "ImageType": ["DERIVED", "SECONDARY"]},
 )
-needs_reader = pytest.mark.skipif(not reader.is_installed(), reason=f"the extra [ocr]: {reader.INSTALL}")
 
 
 def _fake(picture: np.ndarray) -> list[TextBox]:
@@ -293,35 +292,3 @@ def test_no_setting_lets_risky_classes_in_all_together() -> None:
     """There is no switch for them: a recipe that has one is refused."""
     with pytest.raises(ValueError, match="accept_screens"):
         DeidentifySettings.model_validate({"accept_screens": True})
-
-
-def _drawn(text: str, size_px: int, grey: int, ground: int = 90) -> np.ndarray:
-    picture = Image.new("L", (384, 192), ground)
-    ImageDraw.Draw(picture).text((40, 60), text, fill=grey, font=ImageFont.load_default(size_px))
-    return np.asarray(picture)
-
-
-@needs_reader
-@pytest.mark.parametrize(("size_px", "grey"), [(12, 150), (24, 30)])
-def test_drawn_text_is_read_bright_and_dark(size_px: int, grey: int) -> None:
-    """60 grey levels above and below the ground: the whole of "MILLER 19470312" is read where it stands."""
-    (found,) = filter(is_text, reader.read(_drawn("MILLER 19470312", size_px, grey)))
-    assert found.characters == 14
-    assert abs(found.box[0] * 384 - 40) < 8
-    assert 50 < found.box[1] * 192 < 60 + size_px
-
-
-@needs_reader
-def test_a_side_letter_is_no_text() -> None:
-    """A single R is a mark; a plain ground is nothing."""
-    assert not any(map(is_text, reader.read(_drawn("R", 30, 250))))
-    assert reader.read(_drawn("", 30, 250)) == []
-
-
-@needs_reader
-def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The networks are pinned by SHA-256; what was not measured does not read."""
-    reader.hold_weights()
-    monkeypatch.setitem(reader.WEIGHTS, "PP-OCRv6_det_small.onnx", "0" * 64)
-    with pytest.raises(SourceError, match="another digest"):
-        reader.hold_weights()
