@@ -25,7 +25,7 @@ from phantomset.data.keys import key_name, pseudonym
 from phantomset.data.pixels.canonical import VERSION, ImageSettings
 from phantomset.data.quarantine.ledger import CHOSEN, Ledger, in_words
 from phantomset.data.quarantine.reviewed import Reviewed
-from phantomset.data.records import Cohort, Record, Rejected
+from phantomset.data.records import Cohort, RawImage, Record, Rejected
 from phantomset.data.source import ReadContext, Source, SourceSettings
 from phantomset.data.splitting import groups
 from phantomset.data.splitting.groups import DuplicateSettings, Entry, Kept
@@ -160,6 +160,14 @@ def _screen(source: Source | FileSource, deidentify: DeidentifySettings) -> Text
     return screen_for(deidentify, isinstance(source, FileSource))
 
 
+def _unless_released(context: ReadContext) -> Callable[[RawImage], RawImage] | None:
+    """What searches an image for text, unless a person let it in."""
+    screen = context.screen
+    if screen is None:
+        return None
+    return lambda image: image if "BURNED_IN_TEXT" in context.waived(image.key) else screen(image)
+
+
 def _finished(
     given: Input,
     image: ImageSettings,
@@ -171,7 +179,7 @@ def _finished(
     source, settings, context = given.source, given.settings, given.context
     if isinstance(source, Source) or given.files is None:
         items = source.read(settings, context) if isinstance(source, Source) else ()
-        yield from (each.keyed() for each in finish(items, image, screen=context.screen))
+        yield from (each.keyed() for each in finish(items, image, screen=_unless_released(context)))
         return
     tree, listed = given.files
     job = Job(

@@ -163,7 +163,7 @@ def files(settings: PathSettings, context: ReadContext) -> tuple[Tree, Iterator[
         table.fit(member.key for member in members)
         if table.unused:
             context.notes.append(f"{table.unused:,} rows of the label table have no file.")
-    return tree, (_listed(member, settings, table) for member in members)
+    return tree, (_listed(member, settings, table, context.waived(member.key)) for member in members)
 
 
 def fingerprint(settings: PathSettings) -> str:
@@ -186,7 +186,9 @@ def _open(settings: PathSettings, limits: Limits) -> tuple[Tree, LabelTable | No
     return tree, table, members
 
 
-def _listed(member: Member, settings: PathSettings, table: LabelTable | None) -> Listed:
+def _listed(
+    member: Member, settings: PathSettings, table: LabelTable | None, waived: frozenset[str]
+) -> Listed:
     try:
         row = table.row(member.key) if table is not None else {}
         label, subject = _label(settings, member.key, row), _subject(settings, member.key, row)
@@ -202,7 +204,8 @@ def _listed(member: Member, settings: PathSettings, table: LabelTable | None) ->
     if settings.pair is not None and (shared := _found(settings.pair.regex, member.key)):
         kept["pair"] = pseudonym("pair", shared)[:16]
     joined = row[settings.group.column].strip() if settings.group else ""
-    return Listed(member, label, subject, kept, dropped, {"group": joined} if joined else {})
+    links = {"group": joined} if joined else {}
+    return Listed(member, label, subject, kept, dropped, links, waived)
 
 
 def _label(settings: PathSettings, key: str, row: dict[str, str]) -> str | None:

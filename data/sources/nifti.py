@@ -49,7 +49,10 @@ class Pairs:
 
 
 def files(settings: Settings, context: ReadContext) -> tuple[Readable, Iterator[Listed]]:
-    """Return the files, sorted by path; the voxels of a pair are part of their header."""
+    """Return the files, sorted by path; the voxels of a pair are part of their header.
+
+    Where no volume lies in two files the tree is given as it is: each file of it is then read once.
+    """
     tree, listed = listed_files(settings, context)
     everything = list(listed)
     members = {each.member.key: each.member for each in everything}
@@ -59,7 +62,9 @@ def files(settings: Settings, context: ReadContext) -> tuple[Readable, Iterator[
         if key.lower().endswith(".hdr") and f"{key[:-4]}.img" in members
     }
     halves = {member.key for member in voxels.values()}
-    return Pairs(tree, voxels), (each for each in everything if each.member.key not in halves)
+    return (Pairs(tree, voxels) if voxels else tree), (
+        each for each in everything if each.member.key not in halves
+    )
 
 
 def decode(

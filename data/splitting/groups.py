@@ -4,6 +4,7 @@ A group is what must never be cut by a split: a patient, the images of one study
 and what a column of the user's joins. Groups are the connected parts of these links (union-find).
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.splitting.duplicates import DUPLICATE, told_apart
 
+_PART = re.compile(r"#\d{6}\Z")
 _SLICES_OF_A_FACE = 10
 _VOLUMES = ("CT", "MR", "PT")
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing")
@@ -73,8 +75,8 @@ class Entry:
 
     @property
     def file(self) -> str:
-        """The key of the file; its frames and pages follow a ``#``."""
-        return self.key.partition("#")[0]
+        """The key of the file, which may hold a ``#`` of its own, without the number of a frame or page."""
+        return _PART.sub("", self.key)
 
 
 Kept = dict[str, list[Entry]]

@@ -146,6 +146,34 @@ def test_a_person_can_let_a_file_in(tmp_path: Path, workspace: Workspace, make_d
     assert _take(folder, workspace, reviewed=table).quarantine == {}
 
 
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("kind", ["folder", "medmnist"])
+def test_a_person_can_let_a_picture_in(
+    kind: str, tmp_path: Path, workspace: Workspace, make_png: Make
+) -> None:
+    """Files of pictures and single images of an array too, by the name that the ledger has of them."""
+    pictures = [_picture(n, name=n > 2).astype(np.uint8) for n in range(5)]
+    path = tmp_path / ("in" if kind == "folder" else "in.npz")
+    names = (
+        [f"f{n}.png" for n in range(5)] if kind == "folder" else [f"train_images/{n:09d}" for n in range(5)]
+    )
+    if kind == "folder":
+        path.mkdir()
+        for name, pixels in zip(names, pictures, strict=True):
+            (path / name).write_bytes(make_png(pixels))
+    else:
+        np.savez(path, train_images=np.stack(pictures), train_labels=np.arange(5)[:, None] % 2)
+    source = {"format": kind, "path": path}
+    settings = catalogue.load("phantomset.data.sources", kind).Settings.model_validate(source)
+    table = tmp_path / "reviewed.csv"
+    table.write_text(f"path,code,reviewer\n{pseudonym('path', names[3])},BURNED_IN_TEXT,data office\n")
+    rules = {"accept_quarantined_share": 1, "burned_in_text": "quarantine", "reviewed": table}
+    size, deidentify = ImageSettings(size_px=32), DeidentifySettings.model_validate(rules)
+    cohort = ingest(settings, size, deidentify, workspace, workers=0)[0]
+    assert cohort.quarantine == {"BURNED_IN_TEXT": 1}
+    assert len(cohort.records) == 4
+
+
 @pytest.mark.usefixtures("absent")
 def test_without_the_reader_the_cohort_says_so(
     tmp_path: Path, workspace: Workspace, make_dicom: Make

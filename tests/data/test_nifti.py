@@ -13,10 +13,13 @@ import pytest
 from phantomset.data.decoding.one_file import decode_file
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
+from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.pixels.nifti_volume import parse, unit_slices
 from phantomset.data.quarantine.ledger import Unfit
-from phantomset.data.records import Rejected
+from phantomset.data.reading import tree
+from phantomset.data.reading.tree import read_file
+from phantomset.data.records import Cohort, Rejected
 from phantomset.data.source import Limits, ReadContext
 from phantomset.data.sources.nifti import SOURCE, Settings
 from phantomset.data.workspace import Workspace
@@ -185,6 +188,56 @@ def test_real_and_spoiled_files_end_as_their_manifest_implies(datasets: Path) ->
         else:
             assert codes[""] >= 2, name
             assert set(codes) <= {"", "NEIGHBOUR_THINNED", "LOW_CONTENT"}, name
+
+
+def test_volumes_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As other files are: a new input is hashed when it is decoded. With a pair among them, whose halves are
+    decoded as one, they are hashed before. Either way the second time it is known.
+    """
+    folder, read = tmp_path / "in", Counter[str]()
+    folder.mkdir()
+    chance = np.random.default_rng(3)
+    for name in ("a.nii", "b.nii"):
+        (folder / name).write_bytes(_file(chance.integers(0, 999, (16, 16, 3)).astype(np.int16)))
+
+    def counting(path: Path, *more: Any) -> bytes:
+        read[path.name] += 1
+        return read_file(path, *more)
+
+    def taken() -> Cohort:
+        rules = DeidentifySettings(accept_quarantined_share=1, accept_faces=True)
+        return ingest(Settings(path=folder), ImageSettings(size_px=16), rules, workspace, workers=0)[0]
+
+    workspace = Workspace.open(tmp_path / "workspace")
+    monkeypatch.setattr(tree, "read_file", counting)
+    first = taken()
+    assert read == {"a.nii": 1, "b.nii": 1}
+    pair = nibabel.Nifti1Pair(chance.integers(0, 999, (16, 16, 3)).astype(np.int16), LPS_TO_RAS)
+    pair.to_filename(folder / "c.hdr")
+    read.clear()
+    second = taken()
+    assert read == dict.fromkeys(("a.nii", "b.nii", "c.hdr", "c.img"), 2)
+    assert len(second.records) == len(first.records) + 3
+    monkeypatch.setattr("phantomset.data.ingest._take", None)
+    assert taken() == second
+
+
+def test_a_person_can_let_a_volume_in(tmp_path: Path) -> None:
+    """A reviewed line with FACE_RISK, under the name that the ledger has: that file alone comes in."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    chance = np.random.default_rng(4)
+    for name in ("a.nii", "b #1.nii"):
+        (folder / name).write_bytes(_file(chance.integers(0, 999, (16, 16, 3)).astype(np.int16)))
+    table, name = tmp_path / "reviewed.csv", pseudonym("path", "b #1.nii")
+    table.write_text(f"path,code,reviewer\n{name},FACE_RISK,data office\n")
+    rules = DeidentifySettings(accept_quarantined_share=1, reviewed=table)
+    workspace = Workspace.open(tmp_path / "workspace")
+    cohort = ingest(Settings(path=folder), ImageSettings(size_px=16), rules, workspace, workers=0)[0]
+    assert cohort.quarantine == {"FACE_RISK": 1}
+    assert len(cohort.records) == 3
+    (ledger,) = workspace.root.rglob("quarantine.parquet")
+    assert pd.read_parquet(ledger).query("reviewer != ''")["path"].tolist() == [name]
 
 
 def test_totals_reconcile_through_ingest(tmp_path: Path) -> None:
