@@ -25,6 +25,11 @@ _ORIENTATION = 274
 """The EXIF tag Orientation: 1 to 8, how the stored picture is turned to be seen upright. Source: EXIF 2.32,
 4.6.4."""
 
+_V5_BYTES, _V5_COLOURS, _V5_PROFILES = 124, slice(70, 74), (b"DEBM", b"KNIL")
+"""A BMP file's header of version 5: its length, where bV5CSType stands in the file, and what that says of a
+profile in the file ("MBED") or beside it ("LINK"), read backwards. Source: BITMAPV5HEADER (wingdi.h).
+"""
+
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _COLOUR = ("RGB", "RGBA", "RGBX")
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, LookupError, OverflowError, RuntimeError)
@@ -119,15 +124,20 @@ def _picture(content: bytes, picture: Any, page: int, total: int, bits: int) -> 
         unit = 1 - unit if _is_stored_inverse(picture) else unit
     is_grey = unit.ndim == 3 and bool((unit[..., :1] == unit).all())
     found = {
-        "colour profiles": int(_has_profile(picture)),
+        "colour profiles": int(_has_profile(content, picture)),
         "colours that are all grey, made one channel": int(is_grey),
     }
     passed_over = {step: count for step, count in found.items() if count}
     return Picture(np.ascontiguousarray(unit[..., 0]) if is_grey else unit, total, passed_over)
 
 
-def _has_profile(picture: Any) -> bool:
-    """True where this page has a colour profile: what Pillow knows of a TIFF page outlives the page."""
+def _has_profile(content: bytes, picture: Any) -> bool:
+    """True where this page has a colour profile: what Pillow knows of a TIFF page outlives the page, and of a
+    BMP file it knows none.
+    """
+    if picture.format == "BMP":
+        is_fifth = int.from_bytes(content[14:18], "little") == _V5_BYTES
+        return is_fifth and content[_V5_COLOURS] in _V5_PROFILES
     tags = getattr(picture, "tag_v2", None)
     return bool(picture.info.get("icc_profile")) if tags is None else _PROFILE in tags
 

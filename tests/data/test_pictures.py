@@ -1,6 +1,7 @@
 """Picture files: formats, bit depths, and what must not come through."""
 
 import io
+import struct
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -124,6 +125,27 @@ def test_a_colour_profile_is_dropped_and_counted(kind: str, make_png: Make) -> N
         ]
     repeated = only_picture(make_png(np.repeat(GREY[..., None], 3, axis=2)))
     assert repeated.passed_over == {"colours that are all grey, made one channel": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(0x4D424544, {"colour profiles": 1}), (0x4C494E4B, {"colour profiles": 1}), (0x73524742, {})],
+    ids=["MBED", "LINK", "sRGB"],
+)
+def test_a_colour_profile_in_a_bmp_of_version_5(kind: int, expected: dict[str, int], make_png: Make) -> None:
+    """Embedded or linked it is dropped and counted; a colour space by name is none. The header is that of
+    wingdi.h: 40 bytes as ever, masks, the kind at 56, the profile's place and size at 112.
+    """
+    plain, profile = make_png(COLOUR, "BMP"), b"a profile"
+    info = bytearray(plain[14:54].ljust(124, b"\0"))
+    struct.pack_into("<I", info, 0, 124)
+    struct.pack_into("<I", info, 56, kind)
+    struct.pack_into("<II", info, 112, 124 + len(plain[54:]), len(profile))
+    size = 14 + len(info) + len(plain[54:]) + len(profile)
+    head = struct.pack("<2sIHHI", b"BM", size, 0, 0, 14 + len(info))
+    found = only_picture(head + bytes(info) + plain[54:] + profile)
+    assert found.passed_over == expected
+    assert np.array_equal(found.unit, only_picture(plain).unit)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
