@@ -1,5 +1,6 @@
 """The residual scan's test of itself: a canary in each place that carries text, in each form."""
 
+import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -83,7 +84,10 @@ def unclean(canary: str) -> Iterator[tuple[str, bytes]]:
         for layout in (f"{year}-{month}-{day}", f"{day}.{month}.{year}", f"{month}/{day}/{year}"):
             yield f"the date as {layout[4:5]}", around.format(layout).encode()
     if not canary.isascii():
-        yield "JSON escapes", around.format(canary).encode("unicode_escape")
+        once = json.dumps(around.format(canary))
+        yield "JSON escapes", once.encode()
+        yield "JSON within JSON", json.dumps(once).encode()
+        yield "Python's escapes", around.format(canary).encode("unicode_escape")
 
 
 def clean() -> bytes:

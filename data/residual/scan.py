@@ -1,10 +1,10 @@
 """The residual scan: a second pair of eyes on every byte that was written, for any text of the source.
 
 It shares no code with what writes. Tokens of the source come from `tokens`; here they are sought, in
-any case, as UTF-8, UTF-16, Latin-1, JSON escapes and as the bytes that stood in the source; dates in five
-layouts. The search is a filter over all positions at once (the hash of the next four or eight bytes is looked
-up in a bit map) and an exact comparison where the filter lets through: linear in the bytes, for any number of
-tokens.
+any case, as UTF-8, UTF-16, Latin-1, in the escapes of JSON and as the bytes that stood in the source; dates
+in five layouts. The search is a filter over all positions at once (the hash of the next four or eight bytes
+is looked up in a bit map) and an exact comparison where the filter lets through: linear in the bytes, for any
+number of tokens.
 
 What is no evidence: a word that this program writes itself, alone (a name made of two such words is sought as
 a whole), or the beginning of one, where that whole word stands; a number of up to five digits; the size of a
@@ -14,6 +14,7 @@ must be so long that one run in a hundred would meet any by chance.
 """
 
 import io
+import json
 import math
 import re
 import zipfile
@@ -291,10 +292,17 @@ def _forms(text: str, where: str, into: dict[bytes, str]) -> None:
         for same in {text, lower, text.upper()}:
             into.setdefault(_folded(same.encode("utf-8", "surrogateescape")).tobytes(), where)
             into.setdefault(_folded(same.encode("utf-16-le", "surrogatepass")).tobytes(), where)
-            into.setdefault(same.encode("unicode_escape").lower(), where)
+            for escaped in _escaped(same):
+                into.setdefault(escaped.lower(), where)
             latin = same.encode("latin-1", "ignore")
             if len(latin) == len(same):
                 into.setdefault(_folded(latin).tobytes(), where)
+
+
+def _escaped(text: str) -> Iterator[bytes]:
+    r"""A text as JSON writes it ("\u00fc"), as JSON within JSON does, and as Python does ("\xfc")."""
+    once = json.dumps(text)[1:-1]
+    yield from (once.encode(), json.dumps(once)[1:-1].encode(), text.encode("unicode_escape"))
 
 
 def _folded(content: bytes) -> np.ndarray:

@@ -37,6 +37,11 @@ _INVENTED = ("phantoms", "residual")
 _DESCRIBED = frozenset({"flows.py"})
 """Modules whose docstrings are written too: Prefect keeps those of flows and tasks."""
 
+_CHECKS = "checks"
+"""The folder whose questions and figures stand in Prefect's artifacts, once an earlier set was judged."""
+
+_KEPT_BACK = frozenset({"source", "advice"})
+"""What of a check stands in no artifact: whom it follows, and what the data office should do."""
 
 _PREFECT = (
     *("client/schemas/objects.py", "server/schemas/core.py", "server/schemas/states.py"),
@@ -67,22 +72,27 @@ def program_texts() -> tuple[str, ...]:
     for room in (*_WRITERS, *_KEYED):
         for path in sorted((rooms / room).rglob("*")):
             if path.suffix == ".py" and path.parent.name not in _INVENTED:
-                tree = ast.parse(path.read_bytes())
-                texts = _texts(tree, path.name in _DESCRIBED)
-                found += texts if room in _WRITERS else filter(_KEY.fullmatch, texts)
+                tree, is_check = ast.parse(path.read_bytes()), path.parent.name == _CHECKS
+                texts = _texts(tree, path.name in _DESCRIBED, _KEPT_BACK if is_check else frozenset())
+                found += texts if is_check or room in _WRITERS else filter(_KEY.fullmatch, texts)
             elif path.suffix in (".html", ".css") and room in _WRITERS:
                 found.append(path.read_text(encoding="utf-8"))
     return tuple(dict.fromkeys(found))
 
 
-def _texts(tree: ast.Module, with_docstrings: bool) -> Iterator[str]:
-    """Every text in a module but docstrings, and the names that become keys, columns and names of tasks."""
+def _texts(tree: ast.Module, with_docstrings: bool, but: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Every text in a module but docstrings, and the names that become keys, columns and names of tasks.
+
+    Texts that are given to arguments of the names ``but`` are left out.
+    """
     owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     silent: set[int] = set()
     for node in ast.walk(tree):  # parents before children
         if isinstance(node, owners) and not with_docstrings:
             # also the texts below constants and fields, which nothing reads
             silent |= {id(line.value) for line in node.body if isinstance(line, ast.Expr)}
+        if isinstance(node, ast.keyword) and node.arg in but:
+            silent |= {id(each) for each in ast.walk(node.value)}
         if isinstance(node, ast.Constant):
             if isinstance(node.value, str) and id(node) not in silent:
                 yield node.value

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import subprocess
 import sys
 import zipfile
@@ -84,6 +85,17 @@ def test_a_name_is_found_in_any_form(make_dicom: Make, written: bytes) -> None:
     """In any case, as UTF-16, inside a longer word."""
     (hit, *_) = _found(_tokens(make_dicom()), written)
     assert hit.origin == "(0010,0010)"
+
+
+@pytest.mark.parametrize("name", ["Müllerová", "山田太郎"])
+def test_a_name_is_found_in_the_escapes_of_json(name: str, make_dicom: Make) -> None:
+    r"""As json writes it (ü is "\u00fc"), in any case, also where a database holds JSON as a text in JSON."""
+    tokens = _tokens(make_dicom(PatientName=name, SpecificCharacterSet="ISO_IR 192"))
+    for text in (name, name.upper(), name.lower()):
+        once = json.dumps({"said": f"of {text}."})
+        assert _found(tokens, once.encode())
+        assert _found(tokens, json.dumps(once).encode())
+    assert not _found(tokens, json.dumps({"said": "of Múllerová, 山田"}).encode())
 
 
 @pytest.mark.parametrize(

@@ -124,25 +124,20 @@ def test_the_canary_is_unknown_to_prefect(recipe: Path, tmp_path: Path) -> None:
 
 
 def unknown_words(place: Path) -> set[str]:
-    """Words in Prefect's database that the residual scan would take for a source's, were they in one.
-
-    What is said of a judged set, in artifacts, comes after ingest and its search.
-    """
+    """Words in Prefect's database that the residual scan would take for a source's, were they in one."""
     known = program_words() | words_of([yaml.safe_dump(RECIPE), str(place), *prefect_words(place)])
     known |= {name.lower() for name in vars(errors)}  # of our errors their type is written
     with sqlite3.connect(place / "prefect" / "prefect.db") as connection:
         tables = [name for (name,) in connection.execute("select name from sqlite_master where type='table'")]
-        texts = {name: _texts(connection, name) for name in tables}
+        rows = [row for name in tables for row in connection.execute(f'select * from "{name}"')]  # noqa: S608 - its own table
     connection.close()
-    strange = (
-        words_of(text for found in texts.values() for text in found) - known - words_of(texts["artifact"])
-    )
-    return {word for word in strange if not re.fullmatch(r"[0-9a-f]+|\d.*", word)}
+    texts = [_unescaped(cell) for row in rows for cell in row if isinstance(cell, str)]
+    return {word for word in words_of(texts) - known if not re.fullmatch(r"[0-9a-f]+|\d.*", word)}
 
 
-def _texts(connection: sqlite3.Connection, table: str) -> list[str]:
-    rows = connection.execute(f'select * from "{table}"')  # noqa: S608 - its own table
-    return [cell for row in rows for cell in row if isinstance(cell, str)]
+def _unescaped(text: str) -> str:
+    r"""A text of JSON, or of JSON within JSON, with "é" for "\u00e9"."""
+    return re.sub(r"\\+u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
 
 
 def check_record(database: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phantomset.data import catalogue
 from phantomset.data import ingest as ingesting
 from phantomset.data.errors import BAD_INPUT, ResidualHit
 from phantomset.data.keys import pseudonym
@@ -151,6 +152,19 @@ def test_awkward_files_raise_no_false_alarm(
     workspace.restricted("review", "note.html").write_text(f"said {name.lower()}")
     with pytest.raises(ResidualHit, match=r"in restricted: \d+\)"):
         residue.hold_clean(recipe, workspace, cohort, key)
+
+
+def test_questions_of_checks_are_known_and_whom_they_follow_is_not() -> None:
+    """After a judgement Prefect's artifacts hold the questions and figures of checks, and never the names of
+    those whose papers they follow: these may be patients' names.
+    """
+    package = "phantomset.validators.checks"
+    checks = [catalogue.load(package, name) for name in catalogue.names(package)]
+    assert words_of(check.question for check in checks) <= program_words()
+    authors = re.compile(r"[A-Z][^\W\d_]{3,}(?= (?:and|et al|\d{4}))")
+    people = words_of(name for check in checks for name in authors.findall(check.source))
+    assert people >= {"hill", "young", "chen", "richardson"}
+    assert people.isdisjoint(program_words())
 
 
 def test_all_words_that_a_run_writes_are_known(recipe: Recipe, job: Callable[..., Job]) -> None:
