@@ -1,6 +1,7 @@
 """Names made from content: the same inputs give the same name."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from pydantic import BaseModel
 
+_AS_IT_IS = frozenset({str, int, float, bool, type(None)})
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
@@ -52,7 +54,7 @@ def _feed(sha: Any, part: Any) -> None:
 
 def _plain(part: Any) -> Any:
     """Turn a part into what JSON knows, deterministically."""
-    if part is None or isinstance(part, bool | int | float | str):
+    if type(part) in _AS_IT_IS or isinstance(part, int | float | str):
         return part
     if isinstance(part, Path):
         return str(part)
@@ -65,9 +67,17 @@ def _plain(part: Any) -> Any:
     if isinstance(part, BaseModel):
         return part.model_dump(mode="json")
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        return {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
+        return {name: _plain(getattr(part, name)) for name in _fields(type(part))}
     if isinstance(part, dict):
-        return {str(key): _plain(value) for key, value in cast(dict[Any, Any], part).items()}
+        return {
+            str(key): value if type(value) in _AS_IT_IS else _plain(value)
+            for key, value in cast(dict[Any, Any], part).items()
+        }
     if isinstance(part, list | tuple):
         return [_plain(value) for value in cast(list[Any], part)]
     raise TypeError(f"digest_of: {type(part).__name__} has no canonical form")
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))

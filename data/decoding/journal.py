@@ -41,10 +41,12 @@ class Journal:
     def __init__(self, connection: sqlite3.Connection, choices: str, pack: PackWriter) -> None:
         self._connection, self._choices, self._pack = connection, choices, pack
         self._new: list[tuple[str, str, str, str]] = []
+        ours = connection.execute("SELECT 1 FROM files WHERE choices = ? LIMIT 1", (choices,))
+        self._is_new = ours.fetchone() is None
 
     def marked(self, listed: Listed) -> Listed:
         """Return the file with the content that it had when its images were stored, if they still are."""
-        row = self._row(listed)
+        row = None if self._is_new else self._row(listed)
         if row is None:
             return listed
         images = [item for item in json.loads(row[1]) if "code" not in item]
