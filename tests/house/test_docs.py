@@ -51,6 +51,15 @@ def test_every_recipe_key_has_its_section() -> None:
         assert not missing, f"{name}: {missing}"
 
 
+@pytest.mark.parametrize("name", catalogue.names("phantomset.data.sources"))
+def test_every_key_of_a_source_is_described(name: str) -> None:
+    """Those below `labels`, `patient` and the like too."""
+    text = (DOCS / "reference" / "sources.md").read_text()
+    schema = catalogue.load("phantomset.data.sources", name).Settings.model_json_schema(by_alias=True)
+    keys = {key for part in (schema, *schema.get("$defs", {}).values()) for key in part.get("properties", {})}
+    assert not [key for key in keys - {"format", "path"} if not re.search(rf"[`{{ ]{key}[`:]", text)]
+
+
 def test_every_family_has_its_page() -> None:
     """A page a family, in the table of `families.md` and nowhere a page of one that is gone."""
     families = set(catalogue.names(FAMILIES))
