@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phantomset.data.burned_in.screen import NOT_SCREENED, NOTHING_BURNED_IN
 from phantomset.data.errors import PhantomsetError, ReleaseError
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import report
@@ -257,6 +258,16 @@ def test_counts_in_notes_are_coarse(workspace: Workspace) -> None:
         assert "2030-01-02" in text
     assert "identifier: about 1,700" in text
     assert "Fewer than 10 rows" in text
+
+
+@pytest.mark.parametrize("note", [NOT_SCREENED, NOTHING_BURNED_IN])
+def test_what_was_not_looked_for_in_pixels_is_said(note: str, workspace: Workspace) -> None:
+    """Word for word, in the report of the house and in the release: page, card and metadata."""
+    made = draft(notes=(note,))
+    folder = release.publish(workspace, made).path
+    assert note in report.restricted_html(made, evidence())
+    for name in ("README.md", "croissant.json", "report.html"):
+        assert note in (folder / name).read_text()
 
 
 @pytest.mark.parametrize("place", [PLACE, "/srv/Müller-Klinik/in"])
