@@ -1,6 +1,6 @@
 """The networks of the extra [ocr]: what they find and what not, on their own, as a screen, and in an ingest.
 
-`make test-ocr` installs the extra and runs these; without it they are skipped. A benchmark has the curve over
+`make test-ocr` fetches the extra and runs these; without it they are skipped. A benchmark has the curve over
 contrasts and sizes (tests/benchmarks/burned_in.py), these a few pictures of it.
 """
 
