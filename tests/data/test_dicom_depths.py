@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pydicom
 import pytest
-from pydicom.pixels import pack_bits
+from pydicom.pixels.utils import pack_bits
 
 from phantomset.data.dicom.frames import stored_frames
 from phantomset.data.dicom.header import parse, quiet
