@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from phantomset.data.keys import pseudonym
 
@@ -34,6 +34,13 @@ class Device(BaseModel):
     manufacturer: str = Field(min_length=1, max_length=64)
     model: str = Field(min_length=1, max_length=64)
     mask: Annotated[tuple[Box, ...], Field(min_length=1, max_length=64)] | Literal["none"]
+
+    @field_validator("mask", mode="before")
+    @classmethod
+    def _no_other_word(cls, mask: object) -> object:
+        if isinstance(mask, str) and mask != "none":
+            raise ValueError("is a list of boxes, or the word none for a device that burns in no text")
+        return mask
 
     @property
     def name(self) -> tuple[str, str]:

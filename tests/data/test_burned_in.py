@@ -303,7 +303,7 @@ def test_only_a_device_that_is_named_with_its_mask_comes_in(
     [
         ([{"manufacturer": "A", "model": "B"}], "mask"),
         ([{"manufacturer": "A", "model": "B", "mask": []}], "mask"),
-        ([{"manufacturer": "A", "model": "B", "mask": "all"}], "mask"),
+        ([{"manufacturer": "A", "model": "B", "mask": "all"}], "or the word none"),
         ([{"manufacturer": "A", "model": "B", "mask": [[0.5, 0, 0.5, 1]]}], "a box is left, top"),
         ([{"manufacturer": "A", "model": "", "mask": "none"}], "model"),
         ([{"manufacturer": "A", "model": n, "mask": "none"} for n in "bB"], "stands there twice"),
