@@ -127,4 +127,6 @@ def _fuzzed(kind: str, count: int, seed: int, keep: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    import fuzz  # workers do not know the program that started them: `Broken` must be of a module
+
+    fuzz.main()
