@@ -277,12 +277,13 @@ def _hold_end(data: Dataset, size: int, tail: bytes) -> None:
         size: bytes of its stream, inflated.
         tail: the last of them.
     """
-    elements: Any = data.values()  # iterating over the data set itself would parse every value
-    places = {int(tag): _place(each) for tag, each in zip(data.keys(), elements, strict=True)}
+    # neither iterating over the data set itself nor `get_item`: both parse values, which may be of no kind
+    elements: dict[int, Any] = dict(zip(map(int, data.keys()), data.values(), strict=True))
+    places = {tag: _place(each) for tag, each in elements.items()}
     pixels = places.get(_PIXEL_DATA)
     if pixels is not None and not {tag for tag, at in places.items() if at > pixels} <= _MAY_FOLLOW_PIXELS:
         raise Unfit("TRAILING_DATA")
-    last: Any = data.get_item(max(places, key=places.__getitem__)) if places else None
+    last = elements[max(places, key=places.__getitem__)] if places else None
     if isinstance(last, RawDataElement) and last.value is not None:
         left = size - last.value_tell - len(last.value) - _ELEMENT * (last.length == _UNDEFINED)
         if 0 < left < _ELEMENT and tail[-left:].strip(b"\0"):

@@ -74,6 +74,12 @@ def test_bytes_after_the_data_set(tail: bytes, kind: str, make_dicom: Make) -> N
     assert held(with_tail(tail)) == "TRAILING_DATA"
 
 
+@pytest.mark.parametrize("last", [b"\x18\x00\x004Y\x18\x00\x00", b"\xfe\xff\xdd\xe0\0\0\0\0"])
+def test_an_empty_element_of_no_kind_at_the_end(last: bytes, make_dicom: Make) -> None:
+    """A value representation that is none, or the end of a sequence that never began: a code, no error."""
+    assert held(make_dicom(PixelData=None) + last) == "MISSING_REQUIRED"
+
+
 def test_an_element_that_comes_again_after_the_pixels(make_dicom: Make) -> None:
     """It would take the place of the first: what stands behind the pixels is told by where it lies."""
     again = struct.pack("<HH2sH", 0x0010, 0x0020, b"LO", 4) + b"P2  "
