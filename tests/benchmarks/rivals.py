@@ -89,7 +89,7 @@ def _trained(trainer: Any, folder: str, seconds: float) -> int:
     while not trainer.steps or time.monotonic() < end:
         trainer.train()
     trainer.GAN.eval()
-    return trainer.steps * trainer.batch_size
+    return trainer.steps * trainer.batch_size * trainer.gradient_accumulate_every
 
 
 def _pixels(sample: Callable[[int], Tensor], count: int, shape: tuple[int, ...]) -> np.ndarray:
