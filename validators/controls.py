@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from phantomset.validators.context import Context
+from phantomset.validators.crew import side_by_side
 from phantomset.validators.distances import Candidates
 from phantomset.validators.finding import Finding, Status
 from phantomset.validators.ladder import LADDER, Rung, make_copies, to_uint8
-from phantomset.validators.measures.permutation import min_p, min_p_of_each
+from phantomset.validators.measures.permutation import Column, min_p, min_p_of_each
 from phantomset.validators.measures.rates import clopper_pearson, lower_bound
 from phantomset.validators.policy import ALPHA_FAMILY, ALPHA_SCAN
 from phantomset.validators.scan import alarms, scan
@@ -200,10 +201,14 @@ def family_control(context: Context) -> Sequence[Finding]:
 def _family_hits(context: Context, pool: np.ndarray, k: int, *names: str) -> int:
     """Return in how many of 59 repeats k planted copies make the concentrated family alarm."""
     rng = context.rng("controls", "family", k, *names)
-    families = []
-    for _ in range(SEARCH_REPEATS):
-        near = planted(context.view(), context.view(PLANTED), rng.choice(pool, k, replace=False))
-        families.append(concentrated_columns(attack_scores(near), near))
+    own, copies = context.view(), context.view(PLANTED)
+
+    def columns(picked: np.ndarray) -> list[Column]:
+        near = planted(own, copies, picked)
+        return concentrated_columns(attack_scores(near), near)
+
+    draws = [rng.choice(pool, k, replace=False) for _ in range(SEARCH_REPEATS)]
+    families = list(side_by_side(columns, draws))
     answers = min_p_of_each(families, context.members.is_train, DRAWS, rng)
     # Over several draws twice the median p must alarm; here one draw stands for all of them.
     limit = ALPHA_FAMILY / 2 if context.rules.cross_fit else ALPHA_FAMILY

@@ -100,8 +100,8 @@ def extra_sets(train: ImageSet, options: argparse.Namespace, number: int) -> dic
     for strength in JITTERS:
         sets[f"kde {strength}"] = Candidates(jittered(train.images, WHOLE_SET, strength, rng))
     if options.gan_images:
-        widths = tuple(options.gan_widths) or None
-        images = overfitted(train, options.gan_images, options.count, number, options.cache, widths)
+        asked = options.gan_images, options.count, number, options.cache, options.gan_family
+        images = overfitted(train, *asked)
         some = images[: options.count // 20]
         sets |= {GAN: Candidates(images), FROM_GAN: Candidates(some, tail=len(some))}
     return sets
@@ -181,9 +181,7 @@ def main() -> None:
     parser.add_argument("--picks", type=int, default=4, help="of each dose in a split")
     parser.add_argument("--beyond", action="store_true", help="plant what the ladder does not ask for")
     parser.add_argument("--gan-images", type=int, default=0, help="shown to the over-fitted GAN; 0: no GAN")
-    parser.add_argument(
-        "--gan-widths", type=int, nargs="*", default=[], help="of its stages; by size if not given"
-    )
+    parser.add_argument("--gan-family", default="r3gan", help="vanilla learns 64 patients by heart soonest")
     options = parser.parse_args()
     pool = load(options)
     report(go_on(options.out, options.splits, lambda number: split(pool, options, number)))

@@ -129,12 +129,11 @@ def generated(images: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
 
 
 def overfitted(
-    train: ImageSet, budget: int, count: int, seed: int, cache: Path, widths: tuple[int, ...] | None = None
+    train: ImageSet, budget: int, count: int, seed: int, cache: Path, family: str = "r3gan"
 ) -> np.ndarray:
     """Return images of a GAN that was shown 64 training patients again and again.
 
-    A training that was interrupted goes on, and its images are kept in ``cache``. ``widths`` are r3gan's, by
-    the size of the images unless given.
+    A training that was interrupted goes on, and its images are kept in ``cache``.
     """
     from phantomset.data import catalogue
     from phantomset.ganmodels import engine
@@ -145,13 +144,13 @@ def overfitted(
     few = ImageSet(
         few.images, np.zeros_like(few.labels), few.patients, ("all",)
     )  # few of a class are too few
-    parts = (few.images, budget, seed) if widths is None else (few.images, budget, seed, widths)
+    parts = (few.images, budget, seed, family)
     folder = cache / f"gan-{digest_of(*parts)[:16]}"
     kept = folder.with_suffix(f".{count}.npy")
     if not kept.exists():
-        family = catalogue.load("phantomset.ganmodels.families", "r3gan")
+        module = catalogue.load("phantomset.ganmodels.families", family)
         plan = TrainingPlan(budget, batch_size=32, seed=seed, threads=1, members=1)
-        for _ in engine.train(few, family.name, family.Settings(widths=widths), plan, folder):
+        for _ in engine.train(few, family, module.Settings(), plan, folder):
             pass
         np.save(kept, generate(folder, np.resize(few.labels, count), seed))
     return np.load(kept)
