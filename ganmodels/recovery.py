@@ -54,9 +54,9 @@ ADVICE = {
     "stall": "Nothing changes any more and the samples are too alike. Stop, and use family r3gan with its "
     "defaults, or a larger learning rate.",
     "narrow-samples": "The samples are far more alike than real images. Train longer, or use family r3gan.",
-    "noise-drift": "The samples carry grain that real images lack. Once the engine goes back and asks for "
-    "penalties at every step. If it comes again, use a smaller budget, or family r3gan with its default "
-    "penalty.",
+    "noise-drift": "The samples carry grain that real images lack. Once the engine goes back, and asks a "
+    "family that has a gradient penalty for it at every step. If it comes again, use a smaller budget, or "
+    "family r3gan with its default penalty.",
     "out-of-memory": "The result is the same but for the last bits; training is slower. A smaller "
     "model.batch_size or image.size_px needs less.",
     "given-up": "Do not publish from this run. Use family r3gan with its defaults, or smaller steps.",

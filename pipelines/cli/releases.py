@@ -66,8 +66,9 @@ def releases_show(name: Name, workspace: Place = None, as_json: AsJson = False) 
     from phantomset.pipelines.releases import release
 
     found = release.show(existing(workspace), *_named(name))
+    day = _failed_since().get(str(found.manifest.get("set")))
     if as_json:
-        print_json({"exit_code": OK, **_release(found), "manifest": found.manifest})
+        print_json({"exit_code": OK, **_release(found), "failed_since": day, "manifest": found.manifest})
         return OK
     rows = console.table(f"{found.name} v{found.version}", "", "")
     rows.show_header = False
@@ -77,6 +78,8 @@ def releases_show(name: Name, workspace: Place = None, as_json: AsJson = False) 
     rows.add_row("files", f"{len(found.manifest.get('files', [])):,}")
     rows.add_row("folder", str(found.path))
     rows.add_row("report", str(found.path / "report.html"))
+    if day:
+        rows.add_row("FAIL since", day)
     console.screen().print(rows)
     return OK
 
@@ -124,13 +127,19 @@ def releases_accept(
     workspace: Place = None,
     as_json: AsJson = False,
 ) -> int:
-    """Say whether a release is whole and has what you need: exit code 0, or 3 where it has not."""
-    from phantomset.pipelines.releases import acceptance, signing, verification
+    """Say whether a release is whole and has what you need: exit code 0, or 3 where it has not.
+
+    In the house that published it: 3 as well where it would not be let out today.
+    """
+    from phantomset.pipelines.releases import acceptance, signing, standing, verification
 
     folder = _folder(target, workspace)
     asked = acceptance.read_needs(needs)
-    problems = verification.verify(folder, signing.public_key(key) if key else None).problems
+    found = verification.verify(folder, signing.public_key(key) if key else None)
+    problems, day = found.problems, _failed_since().get(found.set)
     unmet = acceptance.unmet(folder, asked) if not problems else []
+    if day and not problems:
+        unmet.append(standing.sentence(found.named, day))
     code = BAD_INPUT if problems else FAILED if unmet else OK
     if as_json:
         print_json({"exit_code": code, "path": str(folder), "problems": list(problems), "unmet": unmet})
@@ -220,16 +229,22 @@ def releases_concerning(
         if key is None:
             raise InputError("releases concerning: an identifier of blanks is nobody's")
         patient = pseudonym("patient", key)
-    found = trace.concerned(place, patient)
+    found, failed = trace.concerned(place, patient), _failed_since()
     if as_json:
         rows = [
-            {"name": one.name, "version": one.version, "part": part, "run": one.run} for one, part in found
+            {
+                **{"name": one.name, "version": one.version, "part": part, "run": one.run},
+                "failed_since": failed.get(one.set),
+            }
+            for one, part in found
         ]
         print_json({"exit_code": OK, "pseudonym": patient, "releases": rows})
         return OK
     for one, part in found:
         word = "learned from" if part == "train" else f"judged with ({part})"
-        typer.echo(f"{one.name}/v{one.version}: {word}; run {one.run or 'not recorded'}, set {one.set[:12]}")
+        fallen = f"; FAIL since {failed[one.set]}" if one.set in failed else ""
+        run = one.run or "not recorded"
+        typer.echo(f"{one.name}/v{one.version}: {word}; run {run}, set {one.set[:12]}{fallen}")
     if not found:
         typer.echo("no release of this workspace was made from, or judged with, this patient")
     return OK

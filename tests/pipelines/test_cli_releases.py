@@ -15,7 +15,7 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import cli, stages
 from phantomset.pipelines.draft import Origin
-from phantomset.pipelines.releases import release, signoff
+from phantomset.pipelines.releases import release, signoff, trace
 
 from .drafts import draft, images
 
@@ -134,12 +134,15 @@ def test_what_failed_since_is_told_until_it_is_taken_back(
     judges: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A set passes and is let out; another seed fails: the run, list and verify name the command to use."""
+    """A set passes and is let out; another seed fails: every command on a release says so, and what to do."""
     work = job()
+    needs = work.workspace.root / "needs.yaml"
+    needs.write_text("images: 1\n")
     stages.run(work)
     at = ("--workspace", work.workspace.root)
     assert call("releases", "list", *at)[1]["releases"][0]["failed_since"] is None
     assert call("releases", "verify", "small", *at)[0] == 0
+    assert call("releases", "accept", "small", "--needs", needs, *at)[0] == 0
     judges.answer, said = "FAIL", []
     later = job(small(seed=1))
     stages.run(replace(later, watch=replace(later.watch, say=said.append)))
@@ -149,10 +152,17 @@ def test_what_failed_since_is_told_until_it_is_taken_back(
     assert (code, told["problems"], bool(told["failed_since"])) == (3, [], True)
     assert cli.call(["releases", "verify", "small", *map(str, at)]) == 3
     assert take_back in capsys.readouterr().err
-    assert cli.call(["releases", "list", *map(str, at)]) == 0
-    out, err = capsys.readouterr()
-    assert "FAIL since" in out
-    assert take_back in err
+    code, told, _ = call("releases", "accept", "small", "--needs", needs, *at)
+    assert (code, take_back in told["unmet"][0]) == (3, True)
+    trace_of = next(iter(trace.known(work.workspace)))
+    patient = next(iter(trace_of.origin.patients["train"]))
+    assert call("releases", "concerning", patient, *at)[1]["releases"][0]["failed_since"]
+    assert call("releases", "show", "small", *at)[1]["failed_since"]
+    for command in (["list"], ["show", "small"], ["concerning", patient]):
+        assert cli.call(["releases", *command, *map(str, at)]) == 0
+        out, err = capsys.readouterr()
+        assert "FAIL since" in out
+        assert (take_back in err) is (command == ["list"])
     assert call("releases", "retract", "small/v1", "--reason", WHY, *at)[0] == 0
     assert call("releases", "verify", "small", *at)[0] == 2
     assert cli.call(["releases", "list", *map(str, at)]) == 0
