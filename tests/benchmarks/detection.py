@@ -73,8 +73,9 @@ class Planting(Context):
 
 
 def rungs_of(options: argparse.Namespace) -> tuple[Rung, ...]:
-    """Return what is planted: the ladder, or what lies beyond it."""
-    return BEYOND if options.beyond else LADDER
+    """Return what is planted: the ladder or what lies beyond it, or some rungs of these."""
+    rungs = BEYOND if options.beyond else LADDER
+    return tuple(rung for rung in rungs if rung.name in (options.rungs or [rung.name]))
 
 
 def doses(rung: Rung) -> tuple[int, ...]:
@@ -180,6 +181,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--picks", type=int, default=4, help="of each dose in a split")
     parser.add_argument("--beyond", action="store_true", help="plant what the ladder does not ask for")
+    parser.add_argument("--rungs", nargs="*", default=[], help="only these, by name")
     parser.add_argument("--gan-images", type=int, default=0, help="shown to the over-fitted GAN; 0: no GAN")
     parser.add_argument("--gan-family", default="r3gan", help="vanilla learns 64 patients by heart soonest")
     options = parser.parse_args()

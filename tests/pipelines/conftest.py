@@ -10,6 +10,7 @@ from phantomset.data.sources import digits
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import report
 from phantomset.pipelines.compute import Machine
+from phantomset.pipelines.judgement.lineage import Lineage
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job
@@ -98,3 +99,9 @@ def judges(monkeypatch: pytest.MonkeyPatch) -> Judges:
     for page in ("restricted_html", "public_html"):
         monkeypatch.setattr(report, page, lambda draft, *_: f"<p>{draft.verdict.status}</p>")
     return scripted
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Lineage:
+    """Return a ledger of judgements without an entry, outside of every workspace."""
+    return Lineage(tmp_path / "config" / "judgements.jsonl")

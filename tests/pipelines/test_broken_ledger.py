@@ -13,11 +13,6 @@ from phantomset.pipelines.judgement.lineage import Lineage, hashed, named
 from .judged import case, judged, verdict
 
 
-@pytest.fixture
-def book(tmp_path: Path) -> Lineage:
-    return Lineage(tmp_path / "config" / "judgements.jsonl")
-
-
 @pytest.mark.parametrize("damage", ["edit", "delete a line", "swap", "rewrite", "not JSON"])
 def test_a_broken_chain_is_inconclusive(book: Lineage, damage: str) -> None:
     """Altered, missing, exchanged or re-hashed lines break the chain; nothing passes on such a record."""

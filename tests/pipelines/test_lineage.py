@@ -3,7 +3,6 @@
 import json
 import stat
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,11 +11,6 @@ from phantomset.pipelines.judgement.lineage import Lineage, hashed, named
 from phantomset.pipelines.judgement.record import related
 
 from .judged import PATIENTS, case, exposing, judged, verdict
-
-
-@pytest.fixture
-def book(tmp_path: Path) -> Lineage:
-    return Lineage(tmp_path / "config" / "judgements.jsonl")
 
 
 def test_a_first_judgement_stands(book: Lineage) -> None:

@@ -33,6 +33,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> argparse.Namespace:
         controls_on=0,
         picks=1,
         beyond=False,
+        rungs=[],
         gan_images=0,
     )
 
