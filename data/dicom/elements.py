@@ -14,10 +14,9 @@ _PLAIN = frozenset(("AS", "CS", "DA", "DS", "IS", "UI", "US"))
 """Value representations that depend on neither a character set nor another element."""
 
 _TEXT = frozenset(("LO", "SH"))
-"""Text in the character set of the file. ASCII is the same in all of them, but for what switches between
-sets, and for the two places where ISO 646 differs from country to country."""
+"""Text in the character set of the file: ASCII is the same in all of them, until an escape switches sets."""
 
-_NOT_IN_ALL_SETS = frozenset(b"\x1b\\~")
+_ESCAPE = b"\x1b"
 
 _SHORT = 64
 """Up to so many bytes a value is remembered."""
@@ -101,14 +100,11 @@ def raw(data: Dataset, keyword: str) -> Raw | None:
     if not isinstance(found, RawDataElement) or found.value is None or len(found.value) > _SHORT:
         return None
     representation = found.VR or dictionary_VR(found.tag)
-    if representation not in _PLAIN and not (representation in _TEXT and _is_plain(found.value)):
+    is_ascii = representation in _TEXT and found.value.isascii() and _ESCAPE not in found.value
+    if representation not in _PLAIN and not is_ascii:
         return None
     # one and the same tag object: that two are equal is told by Python code in pydicom
     return tag, *found[1:4], found.is_implicit_VR, found.is_little_endian
-
-
-def _is_plain(value: bytes) -> bool:
-    return value.isascii() and _NOT_IN_ALL_SETS.isdisjoint(value)
 
 
 @lru_cache(maxsize=4096)

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from pydicom.charset import python_encoding
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -70,3 +71,20 @@ def test_text_is_read_in_the_character_set_of_its_own_file(make_dicom: Make) -> 
         for name, text in (("ISO_IR 100", "\xe9"), ("ISO_IR 144", "\u0449"))  # both are written as E9
     ]
     assert letters == ["\xe9", "\u0449"]
+
+
+@given(
+    st.sampled_from(["", *python_encoding, ["", "ISO 2022 IR 87"], ["ISO 2022 IR 13", "ISO 2022 IR 87"]]),
+    st.binary(max_size=8).filter(bytes.isascii),
+)
+@example(["", "ISO 2022 IR 87"], b"\x1b$B;3\x1b(B")  # a mountain
+@settings(deadline=None)
+def test_plain_text_is_remembered_over_all_character_sets(terms: str | list[str], value: bytes) -> None:
+    """ASCII is one text in each of them; what an escape switches to is as pydicom reads it."""
+    answers: list[str] = []
+    for ask in (_pydicom, lambda data, keyword: repr(element(data, keyword))):
+        data = _of_bytes("StationName", "SH", value, little=True)
+        data.SpecificCharacterSet = terms
+        with quiet():
+            answers.append(ask(data, "StationName"))
+    assert answers[0] == answers[1]
