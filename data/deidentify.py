@@ -174,6 +174,9 @@ PATIENT_CHARACTERISTICS: Mapping[str, Grammar] = {
 }
 """What ``retain: [patient-characteristics]`` adds to the allow-list."""
 
+SLICES_OF_A_FACE = 10
+"""Of CT or MR: from so many that may show a head a face can be drawn, in whatever series they lie."""
+
 DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate")
 """What ``retain: [modified-dates]`` adds, shifted."""
 

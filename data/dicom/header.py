@@ -21,7 +21,16 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import VR
 
 from phantomset.data.burned_in.declared import hold_clean
-from phantomset.data.deidentify import ALLOWED, DATES, DeidentifySettings, allowed, kept, patient_key, shifted
+from phantomset.data.deidentify import (
+    ALLOWED,
+    DATES,
+    SLICES_OF_A_FACE,
+    DeidentifySettings,
+    allowed,
+    kept,
+    patient_key,
+    shifted,
+)
 from phantomset.data.dicom.elements import parsed, plain, raw, tag_of, whole, word
 from phantomset.data.dicom.heads import may_show_a_head
 from phantomset.data.quarantine.ledger import Unfit
@@ -145,7 +154,11 @@ def hold_image(
         # an image object without its pixels and without their description was cut off before both
         raise Unfit("MISSING_REQUIRED" if "BitsStored" in data else "TRUNCATED")
     hold_clean(data, name, deidentify, waived)
-    shape_of(data, limits)
+    frames = shape_of(data, limits)[0]
+    # by what the object holds: of neighbours that are thinned later too few are left to be counted
+    is_face = frames >= SLICES_OF_A_FACE and may_show_a_head(data)
+    if is_face and not deidentify.accept_faces and "FACE_RISK" not in waived:
+        raise Unfit("FACE_RISK")
 
 
 def shape_of(data: Dataset, limits: Limits) -> tuple[int, ...]:
@@ -180,11 +193,12 @@ def subject_of(data: Dataset, tag: str) -> str:
 def links_of(data: Dataset) -> dict[str, str]:
     """Return what joins this image to others: its study, series and instance, as the file names them.
 
-    ``head`` is the series again, where it may show one: from many such slices a face can be drawn.
+    ``head`` is the study again, where it may show one: from many such slices, in whatever series, a face can
+    be drawn.
     """
     found = {kind: word(data, keyword) for kind, keyword in _LINKS.items()}
     if may_show_a_head(data):
-        found["head"] = found["series"] or "no series"
+        found["head"] = found["study"] or found["series"] or "no study"
     return {kind: name for kind, name in found.items() if name}
 
 

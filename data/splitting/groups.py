@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from phantomset.data.deidentify import SLICES_OF_A_FACE
 from phantomset.data.keys import pseudonym
 from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.splitting.duplicates import DUPLICATE, told_apart
 
 _PART = re.compile(r"#\d{6}\Z")
-_SLICES_OF_A_FACE = 10
 _VOLUMES = ("CT", "MR", "PT")
 _GEOMETRY = ("Rows", "Columns", "PixelSpacing")
 _PARTS = {
@@ -116,7 +116,7 @@ def without_conflicts(
             return "PATIENT_CONFLICT"
         if entry.links.get("series") in changing:
             return "INCONSISTENT_SERIES"
-        is_volume = slices[entry.links.get("head", "")] >= _SLICES_OF_A_FACE
+        is_volume = slices[entry.links.get("head", "")] >= SLICES_OF_A_FACE
         if is_volume and not accept_faces and "FACE_RISK" not in waived(entry.file):
             return "FACE_RISK"
         return None

@@ -201,17 +201,33 @@ def test_a_series_is_of_one_modality_and_its_slices_of_one_geometry(
 def test_ten_slices_of_nobody_knows_what_are_a_face(
     tmp_path: Path, workspace: Workspace, make_dicom: Make
 ) -> None:
-    """Ten slices of one CT series that names no part of the body are kept out; nine of another are not."""
+    """Ten CT slices of a study that names no part of the body are kept out, in whatever series they lie; nine
+    of another are not.
+    """
 
-    def series(name: str, slices: int) -> dict[str, bytes]:
+    def series(name: str, slices: int, study: str) -> dict[str, bytes]:
         about = {"Modality": "CT", "SeriesDescription": "HEAD W/O", "SeriesInstanceUID": name}
+        about["StudyInstanceUID"] = study
         numbers = range(len(name), len(name) + slices)
         return {
             f"{name}.{n}.dcm": make_dicom(_draw(n), SOPInstanceUID=f"{name}.{n}", **about) for n in numbers
         }
 
-    folder = _write(tmp_path / "in", series("1.2.7", 10) | series("1.2.840.10008.5.1.4", 9))
-    assert _take(folder, workspace).quarantine == {"FACE_RISK": 10}
+    files = (
+        series("1.2.7", 5, "1.2.1") | series("1.2.77", 5, "1.2.1") | series("1.2.840.10008.5.1.4", 9, "1.2.2")
+    )
+    assert _take(_write(tmp_path / "in", files), workspace).quarantine == {"FACE_RISK": 10}
+
+
+@pytest.mark.parametrize(("frames", "kept_out"), [(9, {}), (10, {"FACE_RISK": 1})])
+def test_frames_of_a_head_are_counted_before_neighbours_are_thinned(
+    frames: int, kept_out: dict[str, int], tmp_path: Path, workspace: Workspace, make_dicom: Make
+) -> None:
+    """An object of ten frames of a head is kept out, though all but one of them be left out as alike."""
+    volume = np.stack([_draw(1)] * frames)
+    file = make_dicom(volume, NumberOfFrames=frames, Modality="MR", BodyPartExamined="BRAIN")
+    found = _take(_write(tmp_path / "in", {"a.dcm": file, "b.dcm": make_dicom(_draw(2))}), workspace)
+    assert {code: n for code, n in found.quarantine.items() if code == "FACE_RISK"} == kept_out
 
 
 def _screens(make_dicom: Make) -> dict[str, bytes]:
