@@ -81,11 +81,15 @@ def unit_pictures(content: bytes, limits: Limits, bits: int = 16, marked: bool =
                 total = int(getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
                 if total > limits.frames:
                     raise Unfit("TOO_MANY_FRAMES")
+                cap = max(limits.expansion_free_bytes, limits.expansion * len(content))
                 for page in range(total):
                     if total > 1:
                         picture.seek(page)
                     if picture.width * picture.height > limits.pixels:
                         raise Unfit("TOO_MANY_PIXELS")
+                    cap -= picture.width * picture.height * len(picture.getbands())
+                    if cap < 0:
+                        raise Unfit("BOMB_RATIO")
                     yield _picture(content, picture, page, total, bits)
         except Image.DecompressionBombError:
             raise Unfit("TOO_MANY_PIXELS") from None

@@ -274,6 +274,20 @@ def test_too_many_pixels_are_refused_unread() -> None:
         unit_picture(bytes(content), Limits())
 
 
+@pytest.mark.parametrize(("kind", "pages"), [("PNG", 1), ("TIFF", 1), ("TIFF", 3)])
+def test_what_swells_two_hundred_times_is_refused_unread(kind: str, pages: int) -> None:
+    """Over 16 MiB of pixels and over 200 times the file is a bomb, in one page or in all of them together."""
+    side = 4200 if pages == 1 else 2500
+    blank = Image.new("L", (side, side))
+    buffer, options = io.BytesIO(), {"compression": "tiff_deflate"} if kind == "TIFF" else {}
+    more = {"save_all": True, "append_images": [blank] * (pages - 1)} if pages > 1 else {}
+    blank.save(buffer, kind, **options, **more)
+    with pytest.raises(Unfit, match="BOMB_RATIO"):
+        list(unit_pictures(buffer.getvalue(), Limits()))
+    unlimited = Limits(expansion=20_000)
+    assert len(list(unit_pictures(buffer.getvalue(), unlimited))) == pages
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
 def test_cut_or_flipped_anywhere(make_png: Make, kind: str) -> None:
     """Truncated or with one byte changed: a code or a picture, never another error; cut in half, never a

@@ -1,6 +1,8 @@
 """Canonical pixels: geometry, quantisation, digest."""
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from pydantic import ValidationError
 from phantomset.data.errors import SourceError
 from phantomset.data.pixels.canonical import ImageSettings, canonical, digest_of_pixels, picture_of
 from phantomset.data.quarantine.ledger import Unfit
+from phantomset.data.records import Cohort
 from phantomset.data.splitting.duplicates import thumbnail
 
 
@@ -133,3 +136,22 @@ def test_a_picture_made_before_changes_nothing(height: int, width: int) -> None:
     picture = picture_of(plane)
     assert np.array_equal(canonical(plane, settings, picture), canonical(plane, settings))
     assert np.array_equal(thumbnail(plane[None], picture), thumbnail(plane[None]))
+
+
+@pytest.mark.parametrize(
+    ("fit", "spacing", "kept"), [("pad", [0.5, 0.5], 1.5), ("crop", [0.5, 0.5], 1.0), ("crop", None, None)]
+)
+def test_a_record_keeps_the_side_of_its_pixels(
+    fit: str,
+    spacing: list[float] | None,
+    kept: float | None,
+    tmp_path: Path,
+    make_dicom: Callable[..., bytes],
+    take_in: Callable[..., Cohort],
+) -> None:
+    """16 x 24 px of .5 mm as 8 x 8 px: 24 of them are 8 with bars, 16 are 8 without what lies beside."""
+    stored = np.arange(384, dtype=np.uint16).reshape(16, 24)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(make_dicom(stored, PixelSpacing=spacing))
+    found = take_in({"format": "dicom", "path": tmp_path / "in"}, fit=fit)
+    assert [record.spacing_mm for record in found.records] == [kept]
