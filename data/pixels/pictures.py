@@ -87,7 +87,8 @@ def unit_pictures(content: bytes, limits: Limits, bits: int = 16, marked: bool =
                         picture.seek(page)
                     if picture.width * picture.height > limits.pixels:
                         raise Unfit("TOO_MANY_PIXELS")
-                    cap -= picture.width * picture.height * len(picture.getbands())
+                    sample = 2 if picture.mode in _SIXTEEN else 1
+                    cap -= picture.width * picture.height * len(picture.getbands()) * sample
                     if cap < 0:
                         raise Unfit("BOMB_RATIO")
                     yield _picture(content, picture, page, total, bits)

@@ -274,13 +274,15 @@ def test_too_many_pixels_are_refused_unread() -> None:
         unit_picture(bytes(content), Limits())
 
 
-@pytest.mark.parametrize(("kind", "pages"), [("PNG", 1), ("TIFF", 1), ("TIFF", 3)])
-def test_what_swells_two_hundred_times_is_refused_unread(kind: str, pages: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "pages", "mode"), [("PNG", 1, "L"), ("TIFF", 1, "L"), ("TIFF", 3, "L"), ("PNG", 1, "I;16")]
+)
+def test_what_swells_two_hundred_times_is_refused_unread(kind: str, pages: int, mode: str) -> None:
     """Over 16 MiB of pixels and over 200 times the file is a bomb, in one page or in all of them together."""
-    side = 4200 if pages == 1 else 2500
-    blank = Image.new("L", (side, side))
+    side = 4200 if (pages, mode) == (1, "L") else 3000  # of two bytes, or three pages: fewer are enough
+    blank = Image.new(mode, (side, side))
     buffer, options = io.BytesIO(), {"compression": "tiff_deflate"} if kind == "TIFF" else {}
-    more = {"save_all": True, "append_images": [blank] * (pages - 1)} if pages > 1 else {}
+    more = {"save_all": True, "append_images": [blank] * (pages - 1)} if kind == "TIFF" else {}
     blank.save(buffer, kind, **options, **more)
     with pytest.raises(Unfit, match="BOMB_RATIO"):
         list(unit_pictures(buffer.getvalue(), Limits()))
