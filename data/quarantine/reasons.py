@@ -48,7 +48,10 @@ _READING: Mapping[str, Reason] = {
     "CHANGED_DURING_READ": Reason(
         "size or time changed while it was read", "Run again when nothing writes to the folder."
     ),
-    "LINK_REFUSED": Reason("a symbolic link", "Put the file itself there: links are never followed."),
+    "LINK_REFUSED": Reason(
+        "a symbolic link, or a file with a second name (hard link)",
+        "Put the file itself there: `cp -rL OLD NEW` makes a copy without links.",
+    ),
     "SPECIAL_FILE": Reason("a device, a pipe or a socket", "Take it away: it is no file."),
     "PATH_ESCAPE": Reason(
         "an archive member whose name leaves the archive", "Make the archive again with an ordinary program."

@@ -22,6 +22,9 @@ HASHED_BYTES = 2 << 30
 """Up to this total a folder's fingerprint hashes every byte; beyond, names, sizes and times stand for it. A
 copy of such a folder is another input, whose files are read and known."""
 
+_DEPTH = 32
+"""Folders within folders."""
+
 _GZIP = b"\x1f\x8b"
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 _NOTHING_READ: Mapping[str, bytes] = MappingProxyType({})
@@ -52,12 +55,13 @@ class Tree:
         self._members: list[Member] | None = None
 
     def members(self) -> list[Member]:
-        """Return the files below the root, sorted by the bytes of their paths.
+        """Return the files below the root in the order of the bytes of their paths, one over the limit at most.
 
         System clutter (names that start with a dot, Thumbs.db, __MACOSX) is no part of the input.
         """
         if self._members is None:
-            self._members = sorted(self._walk(self.root, ""), key=lambda member: os.fsencode(member.key))
+            walk = self._walk(self.root, "")
+            self._members = list(itertools.islice(walk, self.limits.members + 1))
         return self._members
 
     def read(self, member: Member) -> bytes:
@@ -124,26 +128,20 @@ class Tree:
         return type(self), (self.root, self.limits)
 
     def _walk(self, folder: Path, prefix: str) -> Iterator[Member]:
+        """Yield the files below a folder; only the names of one folder at each depth wait to be sorted."""
         try:
-            entries = list(os.scandir(folder))
+            with os.scandir(folder) as entries:
+                found = [member for entry in entries if (member := _listed(entry, prefix)) is not None]
         except OSError:
             yield Member(prefix.rstrip("/"), 0, "READ_DENIED")
             return
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
-                continue
-            key = prefix + entry.name
-            if entry.is_symlink():
-                yield Member(key, 0, "LINK_REFUSED")
-            elif entry.is_dir(follow_symlinks=False):
-                if key.count("/") >= 32:
-                    yield Member(key, 0, "TOO_DEEP")
-                else:
-                    yield from self._walk(folder / entry.name, key + "/")
-            elif entry.is_file(follow_symlinks=False):
-                yield Member(key, entry.stat(follow_symlinks=False).st_size)
+        # with its slash a folder sorts among files as the paths below it do
+        found.sort(key=lambda member: os.fsencode(member.key))
+        for member in found:
+            if member.key.endswith("/"):
+                yield from self._walk(self.root / member.key, member.key)
             else:
-                yield Member(key, 0, "SPECIAL_FILE")
+                yield member
 
 
 class Archive(Tree):
@@ -223,6 +221,22 @@ class Archive(Tree):
         return None
 
 
+def _listed(entry: os.DirEntry[str], prefix: str) -> Member | None:
+    """Return what stands for one name of a folder: a file, or a folder with ``/`` at its end; None: clutter."""
+    if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
+        return None
+    key = prefix + entry.name
+    if entry.is_symlink():
+        return Member(key, 0, "LINK_REFUSED")
+    if entry.is_dir(follow_symlinks=False):
+        return Member(key, 0, "TOO_DEEP") if key.count("/") >= _DEPTH else Member(key + "/", 0)
+    if not entry.is_file(follow_symlinks=False):
+        return Member(key, 0, "SPECIAL_FILE")
+    status = entry.stat(follow_symlinks=False)
+    # a second name may lie anywhere on the disk, in a place that is no part of this input
+    return Member(key, status.st_size, "LINK_REFUSED" if status.st_nlink > 1 else None)
+
+
 def content_name(content: bytes) -> bytes:
     """Return what stands for a file's bytes in a fingerprint: their SHA-256."""
     return hashlib.sha256(content).digest()
@@ -257,7 +271,7 @@ def open_tree(path: Path, limits: Limits, archives: bool = True) -> Tree:
         )
     if members > limits.members:
         raise SourceError(
-            f"source.path: {path} has {members:,} files; the limit is {limits.members:,} (TOO_MANY_MEMBERS). "
+            f"source.path: {path} has more than {limits.members:,} files, the limit (TOO_MANY_MEMBERS). "
             "Take it in by parts."
         )
     return tree

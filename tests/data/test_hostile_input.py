@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import struct
+import tracemalloc
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -119,16 +120,65 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path: Path) -> None:
     assert caught.value.code == "LINK_REFUSED"
 
 
-def test_a_hard_link_is_the_file_itself(
-    tmp_path: Path, take_in: TakeIn, make_png: Make, gradient: Draw
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_a_hard_link_is_refused(
+    place: str, tmp_path: Path, take_in: TakeIn, make_png: Make, gradient: Draw
 ) -> None:
-    """It cannot lead anywhere: the same bytes under a second name are an exact copy."""
+    """A file with a second name, here or elsewhere on the disk: LINK_REFUSED, under each name in the input."""
     folder = tmp_path / "in"
     folder.mkdir()
-    for number in range(3):
+    for number in range(5):
         (folder / f"im{number}.png").write_bytes(make_png(gradient(number)))
-    (folder / "again.png").hardlink_to(folder / "im0.png")
-    assert take_in({"format": "folder", "path": folder}).quarantine == {"DUPLICATE_EXACT": 1}
+    second = (folder if place == "inside" else tmp_path) / "again.png"
+    second.hardlink_to(folder / "im0.png")
+    refused = 2 if place == "inside" else 1
+    assert take_in({"format": "folder", "path": folder}, accept=0.5).quarantine == {"LINK_REFUSED": refused}
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/dev/zero", "SPECIAL_FILE"), ("/proc/self/status", "CHANGED_DURING_READ")]
+)
+def test_a_device_and_a_file_of_the_kernel(path: str, code: str) -> None:
+    """A device is never read; a file that says it is empty and is not has changed: neither hangs."""
+    with pytest.raises(Unfit) as caught:
+        tree.read_file(Path(path), Limits())
+    assert caught.value.code == code
+
+
+def test_files_are_listed_in_the_order_of_their_bytes(tmp_path: Path) -> None:
+    """Whole paths are compared, as if all were sorted at once: "/" stands after "." and "-"."""
+    names = [
+        "a.png",
+        "a/b.png",
+        "a/c/d.png",
+        "a-b/e.png",
+        "a0.png",
+        "A.png",
+        "\xe9.png",
+        "a/b/f.png",
+        "a/b0.png",
+    ]
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    listed = [member.key for member in tree.open_tree(tmp_path, Limits()).members()]
+    assert listed == sorted(names, key=os.fsencode)
+
+
+def test_a_long_listing_is_lean(tmp_path: Path) -> None:
+    """Names wait to be sorted, and nothing else: some 400 bytes a file at most. Beyond the limit it stops."""
+    for number in range(5000):
+        (tmp_path / f"image-{number:09d}.dcm").touch()
+    found = tree.Tree(tmp_path, Limits())
+    tracemalloc.start()
+    try:
+        assert len(found.members()) == 5000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 5000 * 400
+    assert len(tree.Tree(tmp_path, Limits(members=10)).members()) == 11
 
 
 def test_a_file_that_nobody_may_read(tmp_path: Path) -> None:

@@ -90,6 +90,16 @@ def test_none_is_left_and_none_is_lost(report: Report) -> None:
     assert Counter(fate for fate, _ in report.values()) == {"removed": 82, "quarantined": 7}
 
 
+def test_the_table_of_the_docs_is_what_was_found(report: Report) -> None:
+    """Each place has a row in docs/benchmarks.md, and the row says what became of it."""
+    text = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text()
+    rows = [row.strip("| ").split(" | ") for row in text.splitlines() if row.startswith("| ")]
+    told = {(row[0], row[1]): row[2] for row in rows if len(row) > 3}
+    for group, place, _, _ in PLACES:
+        fate, code = report[place]
+        assert told[group, place] == (f"kept out, `{code}`" if fate == "quarantined" else fate)
+
+
 def test_the_search_would_find_what_is_left(tmp_path: Path) -> None:
     """Each token is found in the file that carries it: the search is not blind."""
     blind = [
