@@ -55,7 +55,7 @@ class Tree:
         self._members: list[Member] | None = None
 
     def members(self) -> list[Member]:
-        """Return the files below the root in the order of the bytes of their paths, one over the limit at most.
+        """Return the files below the root, sorted by the bytes of their paths; one over the limit at most.
 
         System clutter (names that start with a dot, Thumbs.db, __MACOSX) is no part of the input.
         """
@@ -222,7 +222,7 @@ class Archive(Tree):
 
 
 def _listed(entry: os.DirEntry[str], prefix: str) -> Member | None:
-    """Return what stands for one name of a folder: a file, or a folder with ``/`` at its end; None: clutter."""
+    """Return what a name in a folder stands for: a file, or a folder with ``/`` at its end; None: clutter."""
     if entry.name.startswith(".") or entry.name.lower() in _CLUTTER:
         return None
     key = prefix + entry.name

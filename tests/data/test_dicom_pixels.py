@@ -287,6 +287,7 @@ def test_palette_agrees_with_pydicom(make_dicom: Make) -> None:
         ({"VOILUTFunction": "CUBIC", **WINDOW}, "LUT_INVALID"),
         ({"PixelSpacing": [0, 1], **WINDOW}, "SPACING_INVALID"),
         ({"PixelSpacing": [1, 1e-9], **WINDOW}, "SPACING_INVALID"),
+        ({"PixelSpacing": [1e30, 1e30], **WINDOW}, "SPACING_INVALID"),
         ({"BitsAllocated": 12}, "UNSUPPORTED_PIXEL_FORMAT"),
         ({"BitsStored": 33}, "INVALID_VALUE"),
         ({"BitsStored": None}, "MISSING_REQUIRED"),
@@ -301,6 +302,31 @@ def test_what_makes_no_sense_is_quarantined(make_dicom: Make, elements: dict[str
     """Poisoned lookups and contradictions end in a code, never in a picture or a crash."""
     with pytest.raises(Unfit, match=code):
         _unit(make_dicom(**elements))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "code"),
+    [
+        ("RescaleSlope", "LUT_INVALID"),
+        ("RescaleIntercept", "LUT_INVALID"),
+        ("WindowCenter", "LUT_INVALID"),
+        ("WindowWidth", "LUT_INVALID"),
+        ("PixelSpacing", "SPACING_INVALID"),
+    ],
+)
+@pytest.mark.parametrize("value", [b"nan", b"inf", b"1e999"])
+def test_numbers_that_are_none(make_dicom: Make, keyword: str, code: str, value: bytes) -> None:
+    """Not a number, infinite, or beyond what a float holds, in the text of a header: a code each."""
+    sound: dict[str, Any] = {
+        "RescaleSlope": "1",
+        "RescaleIntercept": "0",
+        "PixelSpacing": ["1", "1"],
+        **WINDOW,
+    }
+    marked = ["1.25000", "1"] if keyword == "PixelSpacing" else "1.25000"
+    content = make_dicom(**(sound | {keyword: marked}))
+    with pytest.raises(Unfit, match=code):
+        _unit(content.replace(b"1.25000", value.ljust(7)))
 
 
 @pytest.mark.parametrize(

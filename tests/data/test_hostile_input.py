@@ -124,7 +124,7 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(tmp_path: Path) -> None:
 def test_a_hard_link_is_refused(
     place: str, tmp_path: Path, take_in: TakeIn, make_png: Make, gradient: Draw
 ) -> None:
-    """A file with a second name, here or elsewhere on the disk: LINK_REFUSED, under each name in the input."""
+    """A file with a second name, here or elsewhere: LINK_REFUSED under each name that lies here."""
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(5):
