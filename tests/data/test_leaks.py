@@ -1,4 +1,4 @@
-"""Leaks of the splits that real sets come in, told from their tables and bytes alone."""
+"""Leaks of the splits that real sets come in, and keys that join strangers."""
 
 import csv
 import hashlib
@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from phantomset.data.records import Cohort
 from phantomset.data.splitting.groups import Entry, Kept, doubtful_key, grouped, leaks
 
 Key = Callable[[dict[str, str]], str]
@@ -52,6 +54,30 @@ def test_no_child_crosses_the_split_of_kermany_and_the_bare_number_is_doubted(da
     bare = _kept(datasets / "kermany-cxr-64.zip", number, "subtype")
     assert leaks(bare, grouped(bare, [], bare))["patients"] == 170
     assert doubtful_key(bare)
+
+
+@pytest.mark.parametrize(
+    ("regex", "is_warned"), [(r"(\d+)\.png", True), (r"([a-z]+)/(\d+)\.png", False)], ids=["bare", "whole"]
+)
+def test_a_doubtful_key_is_told_by_ingest(
+    regex: str,
+    is_warned: bool,
+    tmp_path: Path,
+    take_in: Callable[..., Cohort],
+    make_png: Callable[..., bytes],
+    gradient: Callable[[int], np.ndarray],
+) -> None:
+    """A number that counts anew in each class, as the key: a note of the cohort, which report and release
+    print. Type and number together: none.
+    """
+    for place, name in enumerate(("bacteria", "virus")):
+        (tmp_path / name).mkdir()
+        for number in range(40):
+            (tmp_path / name / f"{number}.png").write_bytes(make_png(gradient(100 * place + number)))
+    source = {"format": "folder", "path": tmp_path, "labels": {"from": "folder"}, "patient": {"regex": regex}}
+    cohort = take_in(source)
+    assert len({record.subject for record in cohort.records}) == (40 if is_warned else 80)
+    assert any("check source.patient" in note for note in cohort.notes) is is_warned
 
 
 def test_copies_cross_the_split_of_pneumoniamnist(datasets: Path) -> None:
