@@ -1,15 +1,16 @@
 """Ingest: files a second against a plain pydicom loop, use of the cores, memory, and what a rerun decodes.
 
     python tests/benchmarks/ingest.py [--files 400] [--rounds 3] [--workers 2]
-    python tests/benchmarks/ingest.py --files 0 [--memory 2000 20000] [--grow 10000 100]
+    python tests/benchmarks/ingest.py --files 0 [--memory 2000 20000] [--grow 10000 100] [--list 1000000]
 
 Files are CT slices of 512 x 512, 16 bit, each its own, written in several transfer syntaxes. The plain loop
 is what a script would do, in one process: `pydicom.dcmread`, `pixel_array`, rescaling and window, a small
 picture as PNG, a line of a table. Beside it stands decoding alone, with nothing made of it. Where
 pydicom has no decoder for the syntax (JPEG lossless) it needs python-gdcm, which is no dependency of ours:
 install it into a throw-away environment, or that ratio is left out. Rounds take turns, so that a machine
-that is busy elsewhere slows both. Peak memory is that of the parent, and that of
-the parent and its workers at once.
+that is busy elsewhere slows both. What follows decoding in a whole run (near-duplicates, the split, the
+review page, the residual scan) is no part of these rates. Peak memory is that of the whole command,
+`phantomset ingest --plain`: of the parent, and of it and its workers at once.
 """
 
 import argparse
@@ -43,6 +44,8 @@ from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
 from phantomset.data.phantoms.cohort import write_phantoms
 from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.reading.tree import open_tree
+from phantomset.data.source import Limits
 from phantomset.data.sources.dicom import Settings
 from phantomset.data.splitting.groups import DuplicateSettings
 from phantomset.data.workspace import Workspace
@@ -114,11 +117,12 @@ def ours(folder: Path, workers: int, near: str = "group") -> None:
         ingest(settings, image, deidentify, workspace, workers=workers, duplicates=duplicates)
 
 
-def rate(work: Callable[[], None], count: int) -> tuple[float, float]:
-    """Files a second by the clock, and milliseconds of CPU a file, of all processes together."""
-    started, spent = time.perf_counter(), cpu_seconds()
+def rate(work: Callable[[], None], count: int) -> tuple[float, float, float]:
+    """Files a second by the clock; milliseconds of CPU a file, of all processes and of workers alone."""
+    started, spent, own = time.perf_counter(), cpu_seconds(), time.process_time()
     work()
-    return count / (time.perf_counter() - started), (cpu_seconds() - spent) / count * 1e3
+    wall, cpu = time.perf_counter() - started, cpu_seconds() - spent
+    return count / wall, cpu / count * 1e3, (cpu - (time.process_time() - own)) / count * 1e3
 
 
 def cpu_seconds() -> float:
@@ -133,15 +137,21 @@ def memory(count: int, workers: int) -> dict[str, int]:
         folder = Path(place) / "in"
         folder.mkdir()
         write_phantoms(folder, round(count / IMAGES_A_PATIENT))
-        command = [sys.executable, __file__, "--measure", str(folder), "--workers", str(workers)]
-        together = 0
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as measured:
+        command = [Path(sys.executable).with_name("phantomset"), "ingest", "phantom", "--plain"]
+        command += ["--set", f"source.path={folder}", "--set", f"image.size_px={SIZE_PX}"]
+        command += ["--workspace", f"{place}/workspace", "--workers", str(workers)]
+        own_key = os.environ | {"PHANTOMSET_KEY_FILE": f"{place}/key"}
+        parent = together = 0
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=own_key) as measured:
             while measured.poll() is None:
-                together = max(together, resident(psutil.Process(measured.pid)))
+                process = psutil.Process(measured.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    parent = max(parent, process.memory_info().rss)
+                together = max(together, resident(process))
                 time.sleep(0.1)
-            parent = int(measured.stdout.read())
+        assert measured.returncode == 0
         files = sum(1 for _ in folder.rglob("*.dcm"))
-        return {"files": files, "parent_mib": parent >> 10, "together_mib": together >> 20}
+        return {"files": files, "parent_mib": parent >> 20, "together_mib": together >> 20}
 
 
 def resident(process: psutil.Process) -> int:
@@ -190,6 +200,19 @@ def grown(count: int, more: int) -> dict[str, object]:
     return {"files": count, "more": more, "decoded": decoded, "cpu_seconds": seconds}
 
 
+def listed(count: int) -> dict[str, object]:
+    """List a folder of that many empty files: CPU seconds, and the MiB by which this process grew."""
+    with tempfile.TemporaryDirectory() as place:
+        for number in range(count):
+            (Path(place) / f"{number:07d}.dcm").touch()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        started = time.process_time()
+        found = len(open_tree(Path(place), Limits()).members())
+        spent = round(time.process_time() - started, 1)
+        grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        return {"files": found, "cpu_seconds": spent, "mib": grown_kib >> 10}
+
+
 def main() -> None:
     """Print one JSON object a measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -198,12 +221,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--memory", type=int, nargs="*", default=[])
     parser.add_argument("--grow", type=int, nargs=2)
-    parser.add_argument("--measure", type=Path)
+    parser.add_argument("--list", type=int, metavar="FILES")
     asked = parser.parse_args()
-    if asked.measure:
-        ours(asked.measure, asked.workers)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        return
     for syntax in PLUGINS if asked.files else ():
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place) / "in"
@@ -211,6 +230,8 @@ def main() -> None:
             print(json.dumps(compare(syntax, folder, asked.files, asked.rounds, asked.workers)))
     if asked.grow:
         print(json.dumps(grown(*asked.grow)))
+    if asked.list:
+        print(json.dumps(listed(asked.list)))
     for count in asked.memory:
         print(json.dumps(memory(count, asked.workers)))
 
@@ -218,9 +239,10 @@ def main() -> None:
 def compare(syntax: str, folder: Path, files: int, rounds: int, workers: int) -> dict[str, object]:
     """Return the medians of rounds in turns, files a second.
 
-    ``share`` is the speed-up over one worker, for each worker; ``ratio`` that over the loop that makes the
-    same pictures; ``bound`` what the ratio would be if no core ever waited, from CPU times, which say more on
-    a busy machine. Near-copies are not looked for: the slices are shifts of each other.
+    ``share`` is the speed-up over one worker, for each worker; ``busy`` the time that workers compute, of the
+    time that there is on as many cores; ``ratio`` the speed over that of the loop that makes the same
+    pictures; ``bound`` what the ratio would be if no core ever waited, from CPU times, which say more on a
+    busy machine. Near-copies are not looked for: the slices are shifts of each other.
     """
     ways: dict[str, Callable[[], None]] = {
         "one worker": lambda: ours(folder, 1, "off"),
@@ -230,9 +252,9 @@ def compare(syntax: str, folder: Path, files: int, rounds: int, workers: int) ->
         ways["plain loop"] = lambda: plain_loop(folder, PLUGINS[syntax])
         ways["decoding alone"] = lambda: decode_loop(folder, PLUGINS[syntax])
     turns = [{way: rate(work, files) for way, work in ways.items()} for _ in range(rounds)]
-    row, cpu_ms = (
+    row, cpu_ms, worker_ms = (
         {way: round(float(np.median([turn[way][figure] for turn in turns])), 2) for way in ways}
-        for figure in (0, 1)
+        for figure in (0, 1, 2)
     )
     together = row[f"{workers} workers"]
     share = round(together / row["one worker"] / workers, 2)
@@ -243,6 +265,7 @@ def compare(syntax: str, folder: Path, files: int, rounds: int, workers: int) ->
         "files": files,
         **row,
         "share": share,
+        "busy": round(together * worker_ms[f"{workers} workers"] / 1e3 / workers, 2),
         "ratio": ratio,
         "bound": bound,
         "cpu_ms": cpu_ms,
