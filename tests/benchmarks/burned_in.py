@@ -1,7 +1,7 @@
 """How much drawn text the screen finds, by contrast and size, and how often it sees text where none is.
 
 One string a picture: a name, a date or a number, in one of three fonts, brighter or darker than its ground,
-on real pictures enlarged to 384 pixels. A picture counts as found if the screen would keep it out.
+on real pictures enlarged to 384 pixels or to --side. A picture counts as found if the screen keeps it out.
 
 python tests/benchmarks/burned_in.py --data nih-cxr14-1000-96.zip ham10000-nv-mel-150.zip --free 100
 """
@@ -47,21 +47,26 @@ def string(chance: np.random.Generator) -> str:
 
 
 def drawn(
-    ground: np.ndarray, contrast: int, size: int, sign: int, chance: np.random.Generator
+    ground: np.ndarray,
+    contrast: int,
+    size: int,
+    sign: int,
+    chance: np.random.Generator,
+    side: int = SIDE,
 ) -> np.ndarray | None:
-    """The ground at 384 pixels, with a string so many grey levels off the median beneath; None: no room."""
-    picture = np.asarray(Image.fromarray(ground).convert("L").resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+    """The ground at that side, with a string so many grey levels off the median beneath; None: no room."""
+    picture = np.asarray(Image.fromarray(ground).convert("L").resize((side, side), Image.Resampling.BICUBIC))
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     font = ImageFont.truetype(str(folder / str(chance.choice(FONTS))), size)
     text = string(chance)
-    width, height = (int(side) + 2 for side in font.getbbox(text)[2:])
-    if width >= SIDE - 8:
+    width, height = (int(end) + 2 for end in font.getbbox(text)[2:])
+    if width >= side - 8:
         return None
     for _ in range(200):
-        x, y = int(chance.integers(4, SIDE - width - 4)), int(chance.integers(4, SIDE - height - 4))
+        x, y = int(chance.integers(4, side - width - 4)), int(chance.integers(4, side - height - 4))
         value = float(np.median(picture[y : y + height, x : x + width])) + sign * contrast
         if 0 <= value <= 255:
-            layer = Image.new("L", (SIDE, SIDE), 0)
+            layer = Image.new("L", (side, side), 0)
             ImageDraw.Draw(layer).text((x, y), text, fill=255, font=font)
             ink = np.asarray(layer) / 255
             return np.rint(picture * (1 - ink) + value * ink).astype(np.uint8)
@@ -82,20 +87,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", nargs="+", type=Path, required=True)
     parser.add_argument("--contrasts", nargs="*", type=int, default=CONTRASTS)
+    parser.add_argument("--side", type=int, default=SIDE, help="of the pictures, in pixels")
+    parser.add_argument("--sizes", nargs="*", type=int, default=SIZES, help="heights of letters, in pixels")
     parser.add_argument("--pictures", type=int, default=48, help="a contrast")
     parser.add_argument("--free", type=int, default=100, help="pictures without drawn text")
     asked = parser.parse_args()
     pool = grounds(asked.data, max(asked.pictures, asked.free))
-    print(f"{reader.version()}; {asked.pictures} pictures a contrast, sizes {SIZES} px, both polarities")
-    by_size: dict[int, list[bool]] = {size: [] for size in SIZES}
+    print(
+        f"{reader.version()}; {asked.pictures} pictures a contrast, sizes {asked.sizes} px, both polarities"
+    )
+    by_size: dict[int, list[bool]] = {size: [] for size in asked.sizes}
     started, total = time.process_time(), 0
     for contrast in asked.contrasts:
         found, chance = list[bool](), np.random.default_rng([0, contrast])
         for number in range(asked.pictures):
-            size, sign = SIZES[number % len(SIZES)], 1 if number // len(SIZES) % 2 else -1
-            picture = drawn(pool[number], contrast, size, sign, chance)
+            size, sign = asked.sizes[number % len(asked.sizes)], 1 if number // len(asked.sizes) % 2 else -1
+            picture = drawn(pool[number], contrast, size, sign, chance, asked.side)
             if picture is None:
-                picture = drawn(pool[number], contrast, size, -sign, chance)
+                picture = drawn(pool[number], contrast, size, -sign, chance, asked.side)
             if picture is not None:
                 found.append(is_found(picture))
                 if contrast >= 40:
