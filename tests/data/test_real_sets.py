@@ -13,11 +13,14 @@ import pytest
 from phantomset.data import catalogue
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.ingest import ingest
+from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.records import Cohort
 from phantomset.data.splitting.split import PARTS, SplitSettings, split
 from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace
+
+from .odd_files import ingested, manifest
 
 INDEX = {"table": "index.csv", "key": "file", "column": "label"}
 
@@ -172,12 +175,18 @@ def test_fashion_mnist(datasets: Path, workspace: Workspace) -> None:
 
 
 def test_odd_dicom_files(datasets: Path, workspace: Workspace) -> None:
-    """144 awkward files, their two descriptions and 54 further frames: each a record or in quarantine, no
-    crash, none internal.
+    """144 awkward files, their two descriptions and 54 further frames: the ledger has the code that the
+    manifest implies for each that is kept out, and a record stands for each of the others.
     """
     source = {"format": "dicom", "path": datasets / "dicom-odd", "labels": {"tag": "Modality"}}
     # without consent the MR slices, whose headers name no part of the body, would be taken for a head
     cohort = _ingest(workspace, source, accept=1, faces=True, size_px=32, fit="pad")
     assert cohort.files == len(cohort.records) + sum(cohort.quarantine.values()) == 200
-    assert "INTERNAL_ERROR" not in cohort.quarantine
+    expected = ingested(manifest(datasets))
+    names = {pseudonym("path", key): key for key in expected}
+    ledger = pd.read_parquet(next(workspace.root.rglob("quarantine.parquet")))
+    assert {
+        names.get(path, path): code for path, code in zip(ledger["path"], ledger["code"], strict=True)
+    } == (expected)
+    assert len(ledger) == len(expected)
     assert {"CT", "MR"} <= set(cohort.label_names)
