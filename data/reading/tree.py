@@ -3,8 +3,10 @@
 import errno
 import hashlib
 import itertools
+import lzma
 import os
 import stat
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -24,6 +26,13 @@ copy of such a folder is another input, whose files are read and known."""
 
 _DEPTH = 32
 """Folders within folders."""
+
+ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, OSError, ValueError, RuntimeError),
+)
+"""What `zipfile` raises over a broken archive: a directory that points before the file's first byte, for one,
+ends as an OSError."""
 
 _GZIP = b"\x1f\x8b"
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
@@ -151,7 +160,7 @@ class Archive(Tree):
         super().__init__(root, limits)
         try:
             self._zip = zipfile.ZipFile(root)
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        except ZIP_ERRORS:
             raise SourceError(
                 f"source.path: {root} is no sound ZIP file. Make it again, or give the folder itself."
             ) from None
@@ -189,7 +198,7 @@ class Archive(Tree):
                 content = stream.read(member.size_bytes + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError):
             raise Unfit("CHECKSUM_MISMATCH") from None
-        except (NotImplementedError, RuntimeError, OSError, ValueError):
+        except ZIP_ERRORS:
             raise Unfit("PARSE_ERROR") from None
         if len(content) != member.size_bytes:
             raise Unfit("FRAME_MISMATCH")

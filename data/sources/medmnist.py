@@ -1,7 +1,7 @@
 """One ``.npz`` file of images and labels: MedMNIST's keys, or those that MNIST files go by."""
 
+import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from phantomset.data.digest import digest_of_file
 from phantomset.data.errors import SourceError
 from phantomset.data.pixels.arrays import hold_names, hold_shape, numbered, raw_image
-from phantomset.data.reading.tree import missing
+from phantomset.data.reading.tree import ZIP_ERRORS, missing
 from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import Limits, ReadContext, Source, SourceSettings
 from phantomset.data.synthetic_mark import NPZ_KEY
@@ -75,10 +75,10 @@ def _open(path: Path) -> zipfile.ZipFile:
         if path.is_dir():
             raise SourceError(f"source.path: {path} is a folder; expected {_WANTED}.")
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
-        raise SourceError(f"source.path: {path} is damaged or no .npz file; expected {_WANTED}.") from None
     except OSError as error:
         raise missing(path, _WANTED, error) from None
+    except ZIP_ERRORS:
+        raise SourceError(f"source.path: {path} is damaged or no .npz file; expected {_WANTED}.") from None
 
 
 def _part(
@@ -100,7 +100,11 @@ def _part(
             for key, label in zip(numbered(images, shape[0]), numbers.tolist(), strict=True):
                 values = np.frombuffer(stream.read(size), dtype=np.uint8).reshape(shape[1:])
                 yield raw_image(key, values, label, settings.label_names)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError):
+            if stream.read(1):
+                raise SourceError(
+                    f"source.path: array {images} goes on after what its header declares. Fetch it again."
+                )
+    except (*ZIP_ERRORS, tokenize.TokenError):  # an .npy header is Python's text
         raise SourceError(
             f"source.path: {settings.path} is damaged: arrays {images} and {labels} cannot be read to their "
             "end. Fetch the file again."

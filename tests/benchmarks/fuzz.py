@@ -1,134 +1,241 @@
-"""Feed the readers with broken files: `python tests/benchmarks/fuzz.py --count 20000`.
+"""Feed the readers with broken inputs: `python tests/benchmarks/fuzz.py --count 21000`.
 
-Real files of every format (those that come with pydicom and nibabel, and pictures written by Pillow) are
-changed at random and decoded in worker processes under their limits. Wanted: a picture or a reason code, each
-time; INTERNAL_ERROR is a bug of ours. Inputs that end in it are written to --keep.
+Real inputs of every format are changed at random (`broken.py`). Files are decoded in worker processes under
+their limits; arrays, archives and label tables are read to their end under the same limits, and one in fifty
+of them goes through a whole ingest, in a fresh workspace. Wanted, each time: images or reason codes, or a
+SourceError (exit code 2) where the input as a whole is refused. What ends otherwise is a defect, and its
+number is printed. Outcomes lie in --folder, one line an input, and the same command goes on after the last.
 """
 
 import argparse
-import collections
-import io
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import nibabel
-import numpy as np
-from PIL import Image
-from pydicom.data import get_testdata_file
+from broken import FILES, TABLE, WHOLE, Broken, Files, broken, specimens
 
-from phantomset.data import catalogue
-from phantomset.data.decoding.workers import Bounds, Job, decode_all
+from phantomset.data import catalogue, keys
+from phantomset.data.decoding.one_file import Finished, decode_file, finish
+from phantomset.data.decoding.workers import PATIENCE, Bounds, Job, decode_all
 from phantomset.data.deidentify import DeidentifySettings
+from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource, Listed
+from phantomset.data.ingest import ingest
+from phantomset.data.inputs import source_of
 from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.reading.tree import Member
-from phantomset.data.records import Rejected
-from phantomset.data.source import ReadContext
+from phantomset.data.records import RawImage, Rejected
+from phantomset.data.source import ReadContext, Source, SourceSettings
+from phantomset.data.workspace import Workspace
 
-_DICOM = (
-    *("CT_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "JPGExtended.dcm"),
-    *("MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_gdcm.dcm", "SC_rgb_small_odd.dcm", "image_dfl.dcm"),
-    *("examples_palette.dcm", "JPEGLSNearLossless_16.dcm", "SC_rgb_rle_16bit.dcm"),
-)
-_VOLUMES = ("anatomical.nii", "example_nifti2.nii.gz", "standard.nii.gz")
+DATASETS = Path(__file__).parents[3] / "shared" / "datasets"
 RELEASED = frozenset({"BURNED_IN_RISK"})
 """As a reviewed list would: secondary captures must reach their decoder."""
 
 UNWANTED = ("INTERNAL_ERROR", "DECODER_CRASH", "DECODE_TIMEOUT")
+IMAGE = ImageSettings(size_px=16, fit="pad")
+BOUNDS = Bounds(seconds=20)
+INGESTED_EVERY = 50
+SETTINGS: dict[str, dict[str, Any]] = {
+    "medmnist": {"format": "medmnist"},
+    "idx": {"format": "idx"},
+    "zip": {"format": "folder", "labels": {"from": "folder"}},
+    "table": {
+        "format": "folder",
+        "labels": {"table": TABLE, "key": "file", "column": "label"},
+        "patient": {"column": "lesion_id"},
+        "attributes": ["age", "sex", "localization"],
+        "bands": {"age": [18, 40, 65]},
+    },
+}
 
-_WORDS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one input.
 
-def specimens() -> list[tuple[str, bytes]]:
-    """Return sound files, each with the source that reads it."""
-    found = [("dicom", Path(str(get_testdata_file(name))).read_bytes()) for name in _DICOM]
-    folder = Path(nibabel.__file__).parent / "tests" / "data"
-    found += [("nifti", (folder / name).read_bytes()) for name in _VOLUMES]
-    noise = np.random.default_rng(1).integers(0, 256, (24, 32), dtype=np.uint8)
-    for kind in ("PNG", "JPEG", "BMP", "TIFF"):
-        buffer = io.BytesIO()
-        Image.fromarray(noise).save(buffer, kind)
-        found.append(("folder", buffer.getvalue()))
-    return found
-
-
-def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """Return a file with one to six changes: bytes, words, and spans that are cut, doubled or swapped.
-
-    Half of the changes hit the first 1,024 bytes, where the headers are.
+    Attributes:
+        images: how many came out of it.
+        codes: how often each reason code was given.
+        refused: the class of the error that ended it; empty where none did.
     """
-    changed = bytearray(content)
-    for _ in range(int(rng.integers(1, 7))):
-        if not changed:
-            break
-        reach = min(len(changed), 1024) if rng.random() < 0.5 else len(changed)
-        at, length = int(rng.integers(reach)), int(rng.integers(1, 65))
-        match int(rng.integers(6)):
-            case 0:
-                changed[at] ^= 1 << int(rng.integers(8))
-            case 1:
-                changed[at : at + length] = rng.bytes(min(length, len(changed) - at))
-            case 2:
-                word = _WORDS[int(rng.integers(len(_WORDS)))].to_bytes(4, "little")
-                changed[at : at + 4] = word[: len(changed) - at]
-            case 3:
-                del changed[at : at + length]
-            case 4:
-                changed[at:at] = changed[at : at + length]
-            case _:
-                del changed[at:]
-    return bytes(changed)
+
+    images: int = 0
+    codes: dict[str, int] = field(default_factory=dict[str, int])
+    refused: str = ""
+
+    @property
+    def is_wanted(self) -> bool:
+        """True for images, codes that are none of ours, and a SourceError."""
+        said = self.images or self.codes or self.refused
+        return bool(said) and self.refused in ("", "SourceError") and not self.codes.keys() & set(UNWANTED)
 
 
-class Broken:
-    """A tree whose files are made when they are read: number n is always the same."""
+def outcomes(
+    kind: str, datasets: Path, numbers: Iterable[int], seed: int, every: int = INGESTED_EVERY
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield numbers of broken inputs, in order, with what became of them.
 
-    def __init__(self, kind: str, seed: int) -> None:
-        self.contents = [content for name, content in specimens() if name == kind]
-        self.seed = seed
+    ``every``: of those that are read as a whole, the share that is ingested, one in so many.
+    """
+    sound = specimens(kind, datasets)
+    return (
+        _decoded(kind, sound, numbers, seed) if kind in FILES else _whole(kind, sound, numbers, seed, every)
+    )
 
-    def read(self, member: Member) -> bytes:
-        """Return broken file number n."""
-        number = int(member.key)
-        return mutated(self.contents[number % len(self.contents)], np.random.default_rng([self.seed, number]))
+
+def _decoded(
+    kind: str, sound: list[Files], numbers: Iterable[int], seed: int
+) -> Iterator[tuple[int, Outcome]]:
+    source: FileSource = catalogue.load("phantomset.data.sources", kind)
+    settings = source.Settings.model_validate({"format": kind, "path": "."})
+    context = ReadContext(DeidentifySettings(accept_faces=True))
+    job = Job(source, Broken(kind, sound, seed), settings, IMAGE, context)
+    files = (Listed(Member(str(number), 0), waived=RELEASED) for number in numbers)
+    for listed, answer in decode_all(job, files, 1, BOUNDS):
+        yield int(listed.member.key), _counted(each.item for each in answer.finished or ())
+
+
+def _whole(
+    kind: str, sound: list[Files], numbers: Iterable[int], seed: int, every: int
+) -> Iterator[tuple[int, Outcome]]:
+    """Each in a process that is replaced when it dies."""
+    pool = None
+    try:
+        for number in numbers:
+            pool = pool or _guarded()
+            try:
+                files = broken(kind, sound, seed, number)
+                yield number, pool.submit(_read, kind, files, number % every == 0).result()
+            except BrokenProcessPool:
+                pool.shutdown()
+                pool = None
+                yield number, Outcome(refused="died")
+    finally:
+        if pool is not None:
+            pool.shutdown()
+
+
+def _guarded() -> ProcessPoolExecutor:
+    way = multiprocessing.get_context("forkserver")
+    return ProcessPoolExecutor(1, way, initializer=_bind, initargs=(str(keys.key_file()),))
+
+
+def _bind(key_file: str) -> None:
+    """Set the limits that a worker has, and silence what decoders print."""
+    os.environ[keys.VARIABLE] = key_file
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(silence, stream)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + BOUNDS.address_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _read(kind: str, files: Files, is_ingested: bool) -> Outcome:
+    signal.setitimer(signal.ITIMER_PROF, BOUNDS.seconds)  # unhandled, it ends the process
+    signal.setitimer(signal.ITIMER_REAL, BOUNDS.seconds * PATIENCE)
+    with tempfile.TemporaryDirectory() as folder:
+        return outcome_of(kind, files, Path(folder), is_ingested)
+
+
+def outcome_of(kind: str, files: Files, folder: Path, is_ingested: bool) -> Outcome:
+    """Write the files of an input into a folder, and read them to their end or ingest them there."""
+    for name, content in files.items():
+        (folder / "input" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "input" / name).write_bytes(content)
+    place = folder / "input" / "file" if kind in ("medmnist", "zip") else folder / "input"
+    given = SETTINGS[kind] | {"path": place}
+    settings = catalogue.load("phantomset.data.sources", given["format"]).Settings.model_validate(given)
+    try:
+        if not is_ingested:
+            return _counted(each.item for each in _all_of(settings))
+        deidentify = DeidentifySettings(accept_quarantined_share=1)
+        cohort, _ = ingest(settings, IMAGE, deidentify, Workspace.open(folder / "workspace"), workers=0)
+        return Outcome(len(cohort.records), cohort.quarantine)
+    except SourceError as error:  # of an input of which nothing is left it names the codes
+        return Outcome(codes={code: 1 for code in UNWANTED if code in str(error)}, refused="SourceError")
+    except Exception as error:
+        return Outcome(refused=type(error).__name__)
+
+
+def _all_of(settings: SourceSettings) -> Iterator[Finished]:
+    """What ingest makes of an input before the store."""
+    source, context = source_of(settings), ReadContext()
+    source.fingerprint(settings)
+    if isinstance(source, Source):
+        yield from finish(source.read(settings, context), IMAGE)
+        return
+    tree, files = source.files(settings, context)
+    for listed in files:
+        yield from decode_file(source, tree, listed, settings, IMAGE, context).finished or ()
+
+
+def _counted(items: Iterable[RawImage | Rejected]) -> Outcome:
+    found = list(items)
+    codes = Counter(item.code for item in found if isinstance(item, Rejected))
+    return Outcome(len(found) - codes.total(), dict(codes))
 
 
 def main() -> None:
-    """Fuzz all three sources and print what became of the inputs."""
+    """Fuzz every kind, and print what became of the inputs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--count", type=int, default=21_000, help="inputs in total, a seventh a kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz-internal-errors")
+    parser.add_argument("--kinds", nargs="+", default=[*FILES, *WHOLE])
+    parser.add_argument("--datasets", type=Path, default=os.environ.get("PHANTOMSET_DATASETS", DATASETS))
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "fuzz")
     asked = parser.parse_args()
-    kinds = ("dicom", "nifti", "folder")
-    totals: collections.Counter[str] = collections.Counter()
-    started = time.perf_counter()
-    for kind in kinds:
-        totals.update(_fuzzed(kind, asked.count // len(kinds) + 1, asked.seed, asked.keep))
-    for code, count in totals.most_common():
-        print(f"{count:8,}  {code}")
-    print(f"{sum(totals.values()):8,}  inputs in {time.perf_counter() - started:,.0f} s")
-    raise SystemExit(any(totals[code] for code in UNWANTED))
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault(keys.VARIABLE, str(asked.folder / "key" / "key"))
+    count = -(-asked.count // len(FILES + WHOLE))
+    is_clean = True
+    print("| kind | inputs | with images | images | with codes | codes | SourceError | unwanted |")
+    for kind in asked.kinds:
+        found = _resumed(kind, asked.datasets, count, asked.seed, asked.folder / f"{kind}-{asked.seed}.jsonl")
+        is_clean &= _told(kind, found)
+    raise SystemExit(not is_clean)
 
 
-def _fuzzed(kind: str, count: int, seed: int, keep: Path) -> Iterator[str]:
-    source: FileSource = catalogue.load("phantomset.data.sources", kind)
-    tree = Broken(kind, seed)
-    settings = source.Settings.model_validate({"format": kind, "path": "."})
-    context = ReadContext(DeidentifySettings(accept_faces=True))
-    job = Job(source, tree, settings, ImageSettings(size_px=16, fit="pad"), context)
-    files = (Listed(Member(str(number), 0), waived=RELEASED) for number in range(count))
-    for listed, answer in decode_all(job, files, bounds=Bounds(seconds=20)):
-        rejected = [one.item.code for one in answer.finished or () if isinstance(one.item, Rejected)]
-        yield rejected[0] if rejected else "a picture"
-        if "INTERNAL_ERROR" in rejected:
-            keep.mkdir(parents=True, exist_ok=True)
-            (keep / f"{kind}-{seed}-{listed.member.key}").write_bytes(tree.read(listed.member))
+def _resumed(kind: str, datasets: Path, count: int, seed: int, path: Path) -> list[Outcome]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = [Outcome(**json.loads(line)) for line in lines[:count]]
+    with path.open("a") as log:
+        for number, outcome in outcomes(kind, datasets, range(len(found), count), seed):
+            print(json.dumps(asdict(outcome)), file=log, flush=True)
+            found.append(outcome)
+            if not outcome.is_wanted:
+                print(f"{kind} {number}: {outcome}", file=sys.stderr, flush=True)
+    return found
+
+
+def _told(kind: str, found: list[Outcome]) -> bool:
+    """Print the figures of a kind; True where all ended as wanted."""
+    codes = Counter[str]()
+    for outcome in found:
+        codes.update(outcome.codes)
+    refused = Counter(outcome.refused for outcome in found if outcome.refused)
+    unwanted = sum(not outcome.is_wanted for outcome in found)
+    print(
+        f"| {kind} | {len(found):,} | {sum(outcome.images > 0 for outcome in found):,} "
+        f"| {sum(outcome.images for outcome in found):,} "
+        f"| {sum(bool(outcome.codes) for outcome in found):,} | {codes.total():,} "
+        f"| {refused['SourceError']:,} | {unwanted:,} |"
+    )
+    print("   ", ", ".join(f"{count:,} {code}" for code, count in codes.most_common()), flush=True)
+    return not unwanted
 
 
 if __name__ == "__main__":
-    import fuzz  # workers do not know the program that started them: `Broken` must be of a module
-
-    fuzz.main()
+    main()

@@ -205,6 +205,36 @@ def test_an_npz_file_with_a_flipped_byte(tmp_path: Path, refuses: Refuses) -> No
     refuses({"format": "medmnist", "path": tmp_path / "in.npz"}, "damaged")
 
 
+def test_an_npz_file_that_lost_bytes_inside(tmp_path: Path, refuses: Refuses) -> None:
+    """Its directory then points before the first byte: the file is damaged, and not the workspace."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "in.npz", train_images=images, train_labels=np.arange(20))
+    content = (tmp_path / "in.npz").read_bytes()
+    (tmp_path / "in.npz").write_bytes(content[:500] + content[600:])
+    refuses({"format": "medmnist", "path": tmp_path / "in.npz"}, "damaged")
+
+
+@pytest.mark.parametrize(
+    ("found", "instead", "message"),
+    [
+        (b"}", b"(", "damaged"),  # no Python text any more
+        (b"(20, 8, 8)", b"(20, 8, 7)", "goes on"),
+        (b"(20, 8, 8)", b"(20, 8, 9)", "damaged"),
+    ],
+)
+def test_an_array_whose_header_is_wrong(
+    found: bytes, instead: bytes, message: str, tmp_path: Path, refuses: Refuses
+) -> None:
+    """Text that cannot be parsed, and fewer or more pixels than the array has: the checksum is made anew."""
+    arrays = {"train_images": np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)}
+    for name, array in (arrays | {"train_labels": np.arange(20)}).items():
+        np.save(tmp_path / f"{name}.npy", array)
+    images = (tmp_path / "train_images.npy").read_bytes().replace(found, instead, 1)
+    members = {"train_images.npy": images, "train_labels.npy": (tmp_path / "train_labels.npy").read_bytes()}
+    _archive(tmp_path / "in.npz", members)
+    refuses({"format": "medmnist", "path": tmp_path / "in.npz"}, message)
+
+
 def test_an_npz_bomb(tmp_path: Path, refuses: Refuses) -> None:
     """64 MB of zeros pack a thousandfold: refused by the declared sizes."""
     np.savez_compressed(

@@ -1,47 +1,47 @@
-"""Broken files of every format: a picture or a reason code. tests/benchmarks/fuzz.py makes many more."""
+"""Broken inputs of every format: images, codes or a SourceError. tests/benchmarks/fuzz.py makes many more."""
 
-import importlib.util
-from collections import Counter
+import importlib
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
-from phantomset.data import catalogue
-from phantomset.data.decoding.workers import Bounds, Job, decode_all
-from phantomset.data.deidentify import DeidentifySettings
-from phantomset.data.file_source import Listed
-from phantomset.data.pixels.canonical import ImageSettings
-from phantomset.data.reading.tree import open_tree
-from phantomset.data.records import Rejected
-from phantomset.data.source import Limits, ReadContext
+_BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
-_SCRIPT = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
-COUNT = 60
+
+@pytest.fixture
+def fuzz(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The benchmark, where the processes that it starts find it too."""
+    monkeypatch.syspath_prepend(str(_BENCHMARKS))
+    return importlib.import_module("fuzz")
 
 
 @pytest.mark.parametrize("kind", ["dicom", "nifti", "folder"])
-def test_broken_files_end_in_a_picture_or_a_code(kind: str, tmp_path: Path) -> None:
-    """60 changed files a source, in workers with limits: no bug of ours, no decoder that dies or hangs."""
-    spec = importlib.util.spec_from_file_location("fuzz", _SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    fuzz = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fuzz)
-    sound = [content for name, content in fuzz.specimens() if name == kind]
-    for number in range(COUNT):
-        chance = np.random.default_rng([7, number])
-        (tmp_path / f"{number:03d}").write_bytes(fuzz.mutated(sound[number % len(sound)], chance))
-    source = catalogue.load("phantomset.data.sources", kind)
-    settings = source.Settings.model_validate({"format": kind, "path": tmp_path})
-    tree = open_tree(tmp_path, Limits())
-    context = ReadContext(DeidentifySettings(accept_faces=True))
-    job = Job(source, tree, settings, ImageSettings(size_px=16, fit="pad"), context)
-    found: Counter[str] = Counter()
-    files = (Listed(member, waived=fuzz.RELEASED) for member in tree.members())
-    for _, answer in decode_all(job, files, 2, Bounds(seconds=20)):
-        codes = [each.item.code for each in answer.finished or () if isinstance(each.item, Rejected)]
-        found[codes[0] if codes else "a picture"] += 1
-    assert sum(found.values()) == COUNT
-    assert not found.keys() & {"INTERNAL_ERROR", "DECODER_CRASH", "DECODE_TIMEOUT"}
-    assert len(found) > 1
+def test_broken_files_end_in_images_or_a_code(kind: str, fuzz: Any, datasets: Path) -> None:
+    """40 changed files a source, in a worker with limits: no bug of ours, no decoder that dies or hangs."""
+    found = [outcome for _, outcome in fuzz.outcomes(kind, datasets, range(40), seed=7)]
+    assert len(found) == 40
+    assert [outcome for outcome in found if not outcome.is_wanted] == []
+    assert any(outcome.images for outcome in found)
+    assert len({code for outcome in found for code in outcome.codes}) > 2
+
+
+@pytest.mark.parametrize("kind", ["medmnist", "idx", "zip", "table"])
+def test_broken_inputs_are_ingested_or_refused(kind: str, fuzz: Any, datasets: Path) -> None:
+    """12 changed archives, arrays and tables through a whole ingest: a cohort, or the exit code 2."""
+    found = [outcome for _, outcome in fuzz.outcomes(kind, datasets, range(12), seed=7, every=1)]
+    assert len(found) == 12
+    assert [outcome for outcome in found if not outcome.is_wanted] == []
+    assert any(outcome.images for outcome in found)
+    assert any(outcome.refused or outcome.codes for outcome in found)
+
+
+def test_what_is_a_defect(fuzz: Any) -> None:
+    """A code of ours, another error, a process that died, and nothing at all."""
+    assert fuzz.Outcome(images=2, codes={"LOW_CONTENT": 1}).is_wanted
+    assert fuzz.Outcome(refused="SourceError").is_wanted
+    for codes in ({"INTERNAL_ERROR": 1}, {"DECODER_CRASH": 1}, {"DECODE_TIMEOUT": 1}):
+        assert not fuzz.Outcome(images=1, codes=codes).is_wanted
+        assert not fuzz.Outcome(codes=codes, refused="SourceError").is_wanted
+    assert not fuzz.Outcome(refused="KeyError").is_wanted
+    assert not fuzz.Outcome().is_wanted
