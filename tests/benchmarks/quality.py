@@ -68,7 +68,7 @@ def train_and_sample(
         "cpu_seconds": round(time.process_time() - cpu),
         "events": [event["code"] for event in checkpoint.finished_checkpoint(folder).events],
     }
-    labels = wanted(train, seed)
+    labels = wanted(train, seed)[: options.samples]
     made = generate(folder, labels, seed)
     return ImageSet(made, labels, np.full(len(labels), -1), train.label_names), cost
 
@@ -118,6 +118,7 @@ def asked_for() -> argparse.Namespace:
     parser.add_argument(
         "--members", type=int, help="generators that share the budget; default: by the budget"
     )
+    parser.add_argument("--samples", type=int, help="default: as many as there are training images")
     parser.add_argument("--epsilon", type=float, help="train with differential privacy, delta 1e-5")
     parser.add_argument("--clip-norm", type=float, default=1.0)
     parser.add_argument("--critic-steps", type=int, default=5)
@@ -147,6 +148,8 @@ def main() -> None:
         options.settings,
         options.members,
     ]
+    if options.samples is not None:
+        asked += [options.samples]
     if options.epsilon is not None:
         asked += [options.epsilon, options.clip_norm, options.critic_steps]
     cells = [(family, seed) for family in options.families for seed in options.seeds]
