@@ -90,6 +90,7 @@ def save(
         if (folder / "records.parquet").exists():
             write_json(folder / "cohort.json", content, mode=0o600)
         else:
+            shutil.rmtree(folder, ignore_errors=True)  # a run that was killed in `forget` leaves a part
             (staging / "cohort").replace(folder)
         shutil.rmtree(_inputs(workspace) / key, ignore_errors=True)
         (staging / "input").replace(_inputs(workspace) / key)

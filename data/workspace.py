@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ RESTRICTED_KINDS = (
     "translations",
     "pictures",
 )
+
+_HALF_WRITTEN = re.compile(r"\..+\.(\d{1,9})\.part|[a-z]+-(\d{1,9})-[0-9a-f]{8}")
+"""Names of what is written beside its place and then moved there, with the number of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Workspace:
 
     @contextlib.contextmanager
     def lock(self) -> Generator[None]:
-        """Hold the workspace for one run.
+        """Hold the workspace for one run; what killed runs left half-written is taken away first.
 
         Raises:
             WorkspaceError: another run holds it; the message says which process.
@@ -87,9 +91,18 @@ class Workspace:
                 ) from None
             os.ftruncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode())
+            self._clear()
             yield
         finally:
             os.close(descriptor)
+
+    def _clear(self) -> None:
+        """Take away half-written files and folders of processes that are gone: no residual scan sees them."""
+        for part in ("restricted", "runs"):
+            for path in [*(self.root / part).rglob("*")]:
+                found = _HALF_WRITTEN.fullmatch(path.name)
+                if found and _is_gone(int(found[1] or found[2])):
+                    _take_away(path)
 
     @contextlib.contextmanager
     def nothing_left_behind(self, keep: Path | None = None) -> Generator[None]:
@@ -104,13 +117,25 @@ class Workspace:
             yield
         except InputError:
             for path in sorted(set(restricted.rglob("*")) - before, reverse=True):
-                if path == keep:
-                    continue
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+                if path != keep:
+                    _take_away(path)
             raise
+
+
+def _take_away(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_gone(process: int) -> bool:
+    """Return whether a process ended; one of our own number did, for we have written nothing yet."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
+    return process == os.getpid()  # in a container each run may have the same number
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:

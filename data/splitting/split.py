@@ -100,6 +100,8 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
     }
     content.update({part: getattr(made, part) for part in (*PARTS, "left_out")})
     content["asked"] = asked
+    if left_out:  # first: a run that was killed before the split was written makes both anew
+        enter_links(workspace, cohort, left_out)
     try:
         write_json(path, content, mode=0o600)
     except OSError as error:
@@ -107,8 +109,6 @@ def split(cohort: Cohort, settings: SplitSettings, workspace: Workspace) -> Spli
             f"split: cannot write to {path.parent} ({error.strerror}). "
             "Free some space or mend the permissions, or choose another --workspace."
         ) from None
-    if left_out:
-        enter_links(workspace, cohort, left_out)
     return made
 
 

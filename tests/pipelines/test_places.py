@@ -1,5 +1,7 @@
 """Workspace and lock; the paths that are kept back, and found again."""
 
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,10 +32,28 @@ def test_a_new_workspace_that_holds_something_stays(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "restricted" / "cohorts" / "a.json").exists()
 
 
+def test_what_a_killed_run_left_half_written_goes_away(tmp_path: Path) -> None:
+    """Files and folders that a process writes before they are moved to their place, in restricted and runs:
+    those of a process that is gone, or of our number, which begins. What one that lives writes stays, and so
+    does everything whole.
+    """
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    gone = [f"cohorts/inputs/key/.searched.{ended.pid}.part", f"splits/.a.json.{os.getpid()}.part"]
+    whole = [f"incoming/open-{'1' * 16}.pack", "incoming/0123456789abcdef/a.dcm", "splits/a.json"]
+    whole += [f"findings/.a.json.{os.getppid()}.part", f"incoming/cohort-{os.getppid()}-0123abcd/a.json"]
+    restricted = Workspace.open(tmp_path).root / "restricted"
+    gone += [f"incoming/cohort-{ended.pid}-0123abcd/input/a.json", f"../runs/1/.a.yaml.{ended.pid}.part"]
+    for name in (*gone, *whole):
+        (restricted / name).parent.mkdir(parents=True, exist_ok=True)
+        (restricted / name).write_text("{}")
+    with places.held(tmp_path):
+        assert [name for name in (*gone, *whole) if (restricted / name).exists()] == whole
+    assert not (restricted / "incoming" / f"cohort-{ended.pid}-0123abcd").exists()
+
+
 def test_a_second_run_is_told_who_holds_the_workspace(tmp_path: Path) -> None:
     """One run at a time; the message names the process."""
-    import os
-
     with places.held(tmp_path), pytest.raises(WorkspaceError, match=f"in use by process {os.getpid()}"):  # noqa: SIM117
         with places.held(tmp_path):
             pass

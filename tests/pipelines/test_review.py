@@ -5,9 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from phantomset.data import catalogue
@@ -18,6 +20,7 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.pixels.canonical import ImageSettings, digest_of_pixels
 from phantomset.data.quarantine.ledger import Ledger
 from phantomset.data.records import Cohort, ImageSpec, Record, Split
+from phantomset.data.splitting import split as splitting
 from phantomset.data.splitting.split import SplitSettings, split
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
@@ -66,10 +69,11 @@ def test_every_value_the_quarantine_and_a_look(tmp_path: Path) -> None:
 
 
 def test_what_would_join_two_parts_is_in_the_ledger_and_in_the_counts(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twelve patients, then a thirteenth whose row joins one of train with one of holdout: its file stands
-    in quarantine.parquet under its keyed name, in words, on the page and in what the run counts.
+    in quarantine.parquet under its keyed name, in words, on the page and in what the run counts. So it does
+    where a run died before it was entered.
     """
     workspace = Workspace.open(tmp_path / "workspace")
     folder = tmp_path / "in"
@@ -93,8 +97,15 @@ def test_what_would_join_two_parts_is_in_the_ledger_and_in_the_counts(
         names = {pseudonym("patient", f"\0P{number}"): number for number in range(12)}
         return names[cohort.records[position].subject]
 
+    def dies(*_: Any) -> None:
+        raise MemoryError
+
     before, old = take(12)
-    grown, made = take(13, (number_of(before, old.train[0]), number_of(before, old.holdout[0]), 12))
+    joined = (number_of(before, old.train[0]), number_of(before, old.holdout[0]), 12)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(splitting, "enter_links", dies)
+        take(13, joined)
+    grown, made = take(13, joined)
     assert len(made.left_out) == 1
     seen = counts(grown, made)
     assert seen.quarantine == {"SPLIT_LINK": 1}
