@@ -4,14 +4,16 @@ import importlib
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
-from phantomset.data.decoding import cluster
+from phantomset.data.decoding import cluster, workers
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.errors import InputError, SourceError, WorkspaceError
 from phantomset.data.ingest import ingest
@@ -70,6 +72,32 @@ def test_a_cluster_gives_the_same_cohort_and_may_lose_a_worker(
     assert len(expected.records) == 80
     assert _ingest(folder, tmp_path / "two", two_workers.scheduler_address, kill) == expected
     assert len(killed) == 1
+
+
+@needs_dask
+def test_the_word_dask_is_a_cluster_of_this_machine(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--workers dask` decodes on two processes of this machine: the same cohort, and no process is left."""
+    monkeypatch.setattr(workers, "default_workers", lambda: 2)
+    expected = _ingest(folder, tmp_path / "one", 0)
+    before, during = _descendants(), set[psutil.Process]()
+    found = _ingest(folder, tmp_path / "two", cluster.LOCAL, lambda _: during.update(_descendants()))
+    assert found == expected
+    started = during - before
+    assert len(started) >= 2
+    _, alive = psutil.wait_procs(list(started | (_descendants() - before)), timeout=60)
+    assert alive == []
+
+
+def _descendants() -> set[psutil.Process]:
+    """The processes that this one started, and theirs; Python's own tracker, one for all tests, aside."""
+    found: set[psutil.Process] = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if not any("resource_tracker" in word for word in process.cmdline()):
+                found.add(process)
+    return found
 
 
 @needs_dask
