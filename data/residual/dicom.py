@@ -3,6 +3,7 @@
 It steps into whatever looks like a sequence. What it cannot read as elements it reads as printable runs.
 """
 
+import math
 import re
 import struct
 import zlib
@@ -21,6 +22,9 @@ _BINARY = frozenset(
     {b"US", b"SS", b"UL", b"SL", b"FL", b"FD", b"AT", b"SV", b"UV", b"OF", b"OD", b"OL", b"OV"}
 )
 _PERSON = frozenset({"(0010,0010)", "(0010,0020)", "(0010,1000)", "(0010,1001)"})
+_SHAPE = frozenset({0x0002, 0x0008, 0x0010, 0x0011, 0x0100})
+"""Of group 0028: samples, frames, rows, columns, allocated bits."""
+
 _ITEM = b"\xfe\xff\x00\xe0"
 _ITEM_BIG = b"\xff\xfe\xe0\x00"
 _CODECS = {
@@ -70,7 +74,7 @@ def _walk(
     Sequences and items are walked flat: their headers are stepped over, their elements read as they come.
     """
     head, short, long = struct.Struct(order + "HH"), struct.Struct(order + "H"), struct.Struct(order + "L")
-    codec, syntax, end = "", b"", len(content)
+    codec, syntax, end, shape = "", b"", len(content), dict[int, bytes]()
     for _ in range(_ELEMENTS):
         if place + 8 > end:
             break
@@ -105,11 +109,26 @@ def _walk(
             codec = _codec(value)
         elif (group, number) == (0x0002, 0x0010):
             syntax = value.strip(b"\0 ")
+        elif group == 0x0028 and number in _SHAPE:
+            shape.setdefault(number, value)  # the first are the image's own, later ones an icon's
+        elif (group, number) == (0x7FE0, 0x0010):
+            tokens.add_runs(_beyond(value, shape, short), "bytes after the pixels")
         elif group != 0x7FE0 and length <= VALUE_BYTES:
             _value(kind, value, codec, f"({group:04X},{number:04X})", tokens)
     if place < end and not stop_after_meta:
         tokens.add_runs(content[place:], "trailing bytes")
     return place, syntax
+
+
+def _beyond(value: bytes, shape: dict[int, bytes], short: struct.Struct) -> bytes:
+    """Return what stands after the pixels within their element; more than a frame is taken for pixels."""
+    sides = [shape.get(number, b"") for number in (0x0002, 0x0010, 0x0011, 0x0100)]
+    frames = shape.get(0x0008, b"1").strip(b"\0 ")
+    if any(len(side) != 2 for side in sides) or not (frames.isdigit() and len(frames) < 8):
+        return b""
+    bits = math.prod(short.unpack(side)[0] for side in sides)
+    size = -(-bits * int(frames) // 8)
+    return value[size:] if len(value) - size < bits // 8 else b""
 
 
 def _take_fragments(content: bytes, place: int, long: struct.Struct, tokens: Tokens) -> int:

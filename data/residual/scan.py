@@ -27,6 +27,7 @@ import numpy as np
 
 from phantomset.data.errors import ResidualHit
 from phantomset.data.residual.files import batches, members, sizes, take
+from phantomset.data.residual.headers import take_png
 from phantomset.data.residual.tokens import SHORTEST, Tokens
 from phantomset.data.residual.vocabulary import program_texts, program_words, words_of
 
@@ -216,12 +217,21 @@ def _areas(path: Path, name: str) -> Iterator[Area]:
         yield Area(name, _texts(path), "text")
         yield Area(name, path.read_bytes(), "packed")
     elif path.suffix in _PACKED:
+        if path.suffix == ".png":
+            yield Area(name, _told(path), "text")
         for start in range(0, path.stat().st_size, _PIECE):
             with path.open("rb") as stream:
                 stream.seek(start)
                 yield Area(name, stream.read(_PIECE + _OVERLAP), "packed")
     else:
         yield Area(name, path.read_bytes(), "text", has_clock=name.startswith(("runs/", "prefect/")))
+
+
+def _told(path: Path) -> bytes:
+    """Return every text of a picture's header, unpacked."""
+    told = Tokens()
+    take_png(path.read_bytes(), told)
+    return "\n".join([*told.values, *told.words]).encode("utf-8", "surrogateescape")
 
 
 def _texts(path: Path) -> bytes:

@@ -193,7 +193,7 @@ def patched(content: bytes, tag: Any, vr: str) -> bytes:
 
 
 def after_pixels(it: Plant) -> None:
-    it.data.PixelData = stored(it.number).tobytes() + it.word.encode() * 2
+    it.data.PixelData = stored(it.number).tobytes() + (it.word.encode() + b" ") * 2
     it.say(it.word)
 
 

@@ -1,4 +1,4 @@
-"""Files seen before are not decoded again; a run killed between files goes on and ends with the same digest."""
+"""Files seen before are not decoded again; a run killed between two files goes on to the same digest."""
 
 import os
 import signal

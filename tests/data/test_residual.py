@@ -26,8 +26,6 @@ from phantomset.data.residual.scan import Area, Hit, prove, scan, search
 from phantomset.data.residual.tokens import Tokens
 from phantomset.data.residual.vocabulary import program_words, words_of
 
-from .planted_places import corpus
-
 Make = Callable[..., bytes]
 
 
@@ -42,24 +40,10 @@ def _found(tokens: Tokens, content: bytes, **options: object) -> list[Hit]:
     return search(tokens, [area], words_of([str(options.get("known", ""))]))
 
 
-def test_every_planted_text_would_be_found() -> None:
-    """Of the 89 planted places each that carries text is found by this reader, which knows no dictionary.
-
-    Bytes after the pixels, inside the element of the pixels, are left to the rewriting of pixels.
-    """
-    blind = []
-    for plant, content, _ in corpus():
-        tokens = _tokens(content, plant.name)
-        tokens.add(plant.name, "file name")
-        if plant.tokens and not any(_found(tokens, token) for token in plant.tokens):
-            blind.append(plant.place)
-    assert blind == ["extra bytes after pixels"]
-
-
 def test_it_proves_itself() -> None:
-    """Eighty places, in up to five forms each, all found: headers, names, tables, pictures, volumes."""
+    """A hundred places, in up to five forms each, all found: headers, names, tables, pictures, volumes."""
     prove()
-    assert len({place for place, *_ in canaries.planted()}) >= 80
+    assert len({place for place, *_ in canaries.planted()}) >= 100
 
 
 def test_a_blind_scan_lets_nothing_through(monkeypatch: pytest.MonkeyPatch) -> None:

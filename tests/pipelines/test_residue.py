@@ -1,13 +1,17 @@
 """The residual scan within a run: what is clean passes; a writer that leaks ends with exit code 2."""
 
+import json
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from phantomset.data import catalogue
 from phantomset.data import ingest as ingesting
@@ -16,6 +20,7 @@ from phantomset.data.keys import pseudonym
 from phantomset.data.residual import scan as residual
 from phantomset.data.residual.vocabulary import program_words, words_of
 from phantomset.data.splitting.split import split
+from phantomset.data.store.archive import Store
 from phantomset.pipelines import residue
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.report import review
@@ -74,6 +79,102 @@ def test_a_writer_that_leaks_is_caught(
     hits = made.workspace.restricted("review", HITS)
     assert set((made.workspace.root / "restricted").rglob("*")) - before == {hits}
     assert "records.parquet" in hits.read_text()
+    assert NAME not in hits.read_text()
+
+
+def _into_the_page(job: Job, page: Path) -> None:
+    page.write_text(page.read_text().replace("</body>", f"<p>{NAME}</p></body>"))
+
+
+def _into_the_log(job: Job, _: Path) -> None:
+    job.ledger._open()
+    job.ledger.log("note", said=NAME)
+
+
+def _into_prefect(job: Job, _: Path) -> None:
+    """Prefect keeps its artifacts in a table of this file (`compute.quiet_prefect`, tests/end_to_end)."""
+    with closing(sqlite3.connect(job.workspace.root / "prefect" / "prefect.db")) as connection:
+        connection.execute("create table artifact (key text, data json)")
+        connection.execute("insert into artifact values ('report', ?)", (json.dumps({"of": NAME}),))
+        connection.commit()
+
+
+def _into_pixels(job: Job, ground: np.ndarray) -> bytes:
+    """Store a picture with the name in its pixels; return its pack."""
+    place = np.frombuffer(NAME.encode(), dtype=np.uint8)
+    ground[0, 9, 9 : 9 + len(place)] = place
+    objects = job.workspace.restricted("objects")
+    before = set(objects.iterdir())
+    Store(job.workspace).put(ground[None])
+    (pack,) = (path for path in set(objects.iterdir()) - before if path.suffix == ".pack")
+    return pack.read_bytes()
+
+
+def _into_pixels_that_do_not_pack(job: Job, _: Path) -> None:
+    noise = np.random.default_rng(7).integers(0, 256, (1, 64, 64), dtype=np.uint8)
+    assert NAME.encode() in _into_pixels(job, noise)
+
+
+def _into_packed_pixels(job: Job, _: Path) -> None:
+    letters = np.random.default_rng(7).integers(97, 123, (1, 64, 64), dtype=np.uint8)
+    assert NAME.encode() not in _into_pixels(job, letters)
+
+
+def _into_the_sheet(job: Job, page: Path, packed: bool = False) -> None:
+    sheet, note = page.with_suffix(".png"), PngInfo()
+    note.add_text("Comment", f"of {NAME}", zip=packed)
+    Image.open(sheet).save(sheet, pnginfo=note)
+    assert (NAME.encode() in sheet.read_bytes()) != packed
+
+
+def _into_a_packed_chunk(job: Job, page: Path) -> None:
+    _into_the_sheet(job, page, packed=True)
+
+
+def _into_a_file_name(job: Job, page: Path) -> None:
+    page.with_name(f"{NAME}.txt").write_text("")
+
+
+LEAKS = {
+    _into_the_page: r"restricted/review/\w+\.html",
+    _into_the_log: r"runs/[^/]+/log\.jsonl",
+    _into_prefect: r"prefect/prefect\.db",
+    _into_pixels_that_do_not_pack: r"pixels|restricted/objects/\w+\.pack",
+    _into_packed_pixels: "pixels",
+    _into_the_sheet: r"restricted/review/\w+\.png",
+    _into_a_packed_chunk: r"restricted/review/\w+\.png",
+    _into_a_file_name: "file names",
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.__name__.strip("_"))
+def test_a_leak_is_caught_wherever_it_stands(
+    leak: Callable[[Job, Path], None],
+    recipe: Recipe,
+    job: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name in a page, a log, Prefect's database, an object of the store, a picture's chunk or the name of a
+    file: RESIDUAL_HIT, exit code 2, and the list says where it stands and never what.
+    """
+    honest, made = review.write, job(recipe)
+
+    def leaky(*arguments: Any) -> Path:
+        page = honest(*arguments)
+        leak(made, page)
+        return page
+
+    monkeypatch.setattr(review, "write", leaky)
+    before = set((made.workspace.root / "restricted").rglob("*"))
+    with pytest.raises(ResidualHit, match=r"RESIDUAL_HIT: .*column in ") as caught:
+        run(made, until="ingest")
+    assert caught.value.exit_code == BAD_INPUT
+    assert NAME not in str(caught.value)
+    hits = made.workspace.restricted("review", HITS)
+    assert set((made.workspace.root / "restricted").rglob("*")) - before == {hits}
+    places = {line.split(",")[1] for line in hits.read_text().splitlines()[1:]}
+    assert places
+    assert all(re.fullmatch(LEAKS[leak], place) for place in places)
     assert NAME not in hits.read_text()
 
 
