@@ -1,10 +1,16 @@
 """Fixtures that every room's tests share."""
 
+import base64
+import hashlib
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from phantomset.data import keys
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +49,51 @@ def own_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("PHANTOMSET_KEY_FILE", str(home / "config" / "key"))
     monkeypatch.setenv("PHANTOMSET_WORKSPACE", str(home / "workspace"))
     return home
+
+
+@pytest.fixture
+def key_forms() -> dict[str, bytes]:
+    """The project key as it could have been written: as it stands in its file, or what is made of it.
+
+    Base64 of a longer text shows one of three forms, by where the key stands in it.
+    """
+    keys.key_folder()  # made now, where it was not
+    text = keys.key_file().read_text().strip()
+    found = {"as it stands": text.encode()}
+    secrets = {"the key": bytes.fromhex(text), "its text": text.encode()}
+    secrets["the HMAC's"] = hashlib.sha256(text.encode()).digest()
+    for name, secret in secrets.items():
+        found[f"{name}, bytes"] = secret
+        found[f"{name}, hex"] = secret.hex().encode()
+        found[f"{name}, HEX"] = secret.hex().upper().encode()
+        for shift, unsure in ((0, 0), (1, 2), (2, 3)):
+            packed = base64.b64encode(bytes(shift) + secret)[unsure:-4]
+            found[f"{name}, base64 after {shift}"] = packed
+            found[f"{name}, base64 of addresses after {shift}"] = packed.translate(
+                bytes.maketrans(b"+/", b"-_")
+            )
+    return found
+
+
+@pytest.fixture
+def key_in(key_forms: dict[str, bytes]) -> Callable[[Path | str], list[tuple[str, str]]]:
+    """Return a search for the project key in a text, or in a folder's files and their names: form and place.
+
+    A packed table is searched unpacked as well.
+    """
+
+    def seek(where: Path | str) -> list[tuple[str, str]]:
+        texts = {"": where.encode()} if isinstance(where, str) else {}
+        for path in where.rglob("*") if isinstance(where, Path) else ():
+            content = path.read_bytes() if path.is_file() else b""
+            if path.suffix == ".parquet":
+                content += pd.read_parquet(path).to_csv().encode()
+            texts[str(path)] = str(path).encode() + b"\n" + content
+        return [
+            (form, place) for place, text in texts.items() for form, key in key_forms.items() if key in text
+        ]
+
+    return seek
 
 
 @pytest.fixture(autouse=True)

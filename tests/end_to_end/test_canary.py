@@ -1,11 +1,13 @@
-"""A name planted in the source is found nowhere that others read, with Prefect and without."""
+"""A name planted in the source, or the project key, is found nowhere that others read, Prefect or not."""
 
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from phantomset.data import errors
 from phantomset.data.residual.vocabulary import prefect_words, program_words, words_of
+
+KeyIn = Callable[[Path | str], list[tuple[str, str]]]
 
 CANARY = "Kanarienvogel"
 RECIPE = {
@@ -91,18 +95,21 @@ def digests(done: "subprocess.CompletedProcess[str]") -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_canary_stays_in_its_ward(recipe: Path, tmp_path: Path) -> None:
-    """Neither in the whole workspace, restricted part included, nor in what is printed."""
+def test_the_canary_stays_in_its_ward(recipe: Path, tmp_path: Path, key_in: KeyIn) -> None:
+    """Neither in the whole workspace, restricted part included, nor in what is printed; nor is the key."""
     done = run(recipe, tmp_path / "workspace", "--plain")
     assert done.returncode in (3, 4), done.stderr
     assert holders(tmp_path / "workspace") == []
     assert CANARY not in done.stdout + done.stderr
     assert len(holders(tmp_path / "ward")) == 122, "the search finds it where it is"
+    assert key_in(tmp_path / "workspace") == key_in(done.stdout + done.stderr) == []
 
 
 @pytest.mark.slow
-def test_the_canary_is_unknown_to_prefect(recipe: Path, tmp_path: Path) -> None:
-    """Nor in Prefect's database; and the digests are those of a run without Prefect.
+def test_the_canary_is_unknown_to_prefect(
+    recipe: Path, tmp_path: Path, key_in: KeyIn, key_forms: dict[str, bytes]
+) -> None:
+    """Nor in Prefect's database, and the key neither; and the digests are those of a run without Prefect.
 
     The second run fails inside ingest on purpose: what an exception says does not reach the database either.
     """
@@ -114,13 +121,35 @@ def test_the_canary_is_unknown_to_prefect(recipe: Path, tmp_path: Path) -> None:
     assert spoiled.returncode == 2, spoiled.stderr
     for answer in (done, spoiled):
         assert CANARY not in answer.stdout + answer.stderr
+        assert key_in(answer.stdout + answer.stderr) == []
         assert "Traceback" not in answer.stderr
     assert (place / "prefect" / "prefect.db").exists()
-    assert holders(place) == []
+    assert holders(place) == key_in(place) == []
     assert str(tmp_path / "ward").encode() not in (place / "prefect" / "prefect.db").read_bytes()
     assert digests(done) == digests(run(recipe, tmp_path / "plain", "--json", "--plain"))
     check_record(place / "prefect" / "prefect.db")
     assert unknown_words(place) == set()
+    hold_that_the_key_would_be_found(place, key_in, key_forms)
+
+
+def hold_that_the_key_would_be_found(place: Path, key_in: KeyIn, key_forms: dict[str, bytes]) -> None:
+    """In a copy of the workspace: in a row of Prefect's database, and in any form in a log and in a name."""
+    copy = place.with_name("copy")
+    shutil.copytree(place, copy)
+    with sqlite3.connect(copy / "prefect" / "prefect.db") as connection:
+        connection.execute("update artifact set description = ?", (key_forms["as it stands"].decode(),))
+    connection.close()
+    assert {form for form, found in key_in(copy) if Path(found).name.startswith("prefect.db")}
+    shutil.rmtree(copy / "prefect")
+    assert key_in(copy) == []
+    log = next((copy / "runs").glob("*/log.jsonl"))
+    honest = log.read_bytes()
+    for form, key in key_forms.items():
+        log.write_bytes(honest + b'{"event": "' + key + b'"}\n')
+        assert (form, str(log)) in key_in(log.parent)
+    log.write_bytes(honest)
+    (copy / "blocked" / key_forms["as it stands"].decode()).mkdir()
+    assert key_in(copy)
 
 
 def unknown_words(place: Path) -> set[str]:

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
@@ -35,8 +35,11 @@ def holders(root: Path, words: list[bytes]) -> list[Path]:
     return [path for path in files if any(word in path.read_bytes() for word in words)]
 
 
-def test_the_demo_publishes_and_names_nobody(tmp_path: Path) -> None:
-    """Exit 0 and a release that holds to its checksums; no patient is found outside the incoming files.
+def test_the_demo_publishes_and_names_nobody(
+    tmp_path: Path, key_in: Callable[[Path | str], list[tuple[str, str]]]
+) -> None:
+    """Exit 0 and a release that holds to its checksums; no patient is found outside the incoming files, and
+    the project key nowhere.
 
     Looked through are the release, the runs, Prefect's database and all that is restricted.
     """
@@ -54,6 +57,7 @@ def test_the_demo_publishes_and_names_nobody(tmp_path: Path) -> None:
     shutil.rmtree(incoming)
     assert (tmp_path / "workspace" / "prefect" / "prefect.db").exists()
     assert holders(tmp_path / "workspace", words) == []
+    assert key_in(tmp_path / "workspace") == key_in(done.stdout + done.stderr) == []
 
 
 def test_the_leaky_demo_is_blocked(tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ def files(root: Path) -> set[Path]:
     return {path.relative_to(root) for path in root.rglob("*")}
 
 
-def test_a_whole_run_publishes(job: Callable[..., Job], judges: Any) -> None:
-    """From images to a release; the run's folder holds recipe, ledger, statistics and events."""
+def test_a_whole_run_publishes(job: Callable[..., Job], judges: Any, key_in: Callable[..., Any]) -> None:
+    """From images to a release; the run's folder holds recipe, ledger, statistics and events. The project key
+    is in no file.
+    """
     work = job()
     outcome = stages.run(work)
     assert outcome.released is not None
@@ -45,6 +47,7 @@ def test_a_whole_run_publishes(job: Callable[..., Job], judges: Any) -> None:
     lines = [json.loads(line) for line in (work.ledger.folder / "ledger.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in lines] == list(stages.STAGES)
     assert all(line["made"] for line in lines)
+    assert key_in(outcome.released) == key_in(work.workspace.root) == []
 
 
 def test_what_happened_in_training_is_told(
