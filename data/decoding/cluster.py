@@ -130,12 +130,18 @@ def _client(where: str) -> Generator[Any]:
         with client:
             yield client
         return
-    settings = {"distributed.worker.daemon": False}
+    settings = {
+        "distributed.worker.daemon": False,
+        # Dask serves pages about its work, on port 8787 where that is free, whatever is said of the dashboard
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+    }
     options = {
         "n_workers": workers.default_workers(),
         "threads_per_worker": 1,
         "host": "127.0.0.1",
         "dashboard_address": None,
+        "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
         "memory_limit": None,  # with a limit, Dask would write answers to disk outside the workspace
         "silence_logs": logging.CRITICAL,
     }

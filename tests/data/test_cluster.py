@@ -78,12 +78,20 @@ def test_a_cluster_gives_the_same_cohort_and_may_lose_a_worker(
 def test_the_word_dask_is_a_cluster_of_this_machine(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--workers dask` decodes on two processes of this machine: the same cohort, and no process is left."""
+    """`--workers dask` decodes on two processes of this machine: the same cohort, nothing that another
+    machine could ask, and no process left.
+    """
     monkeypatch.setattr(workers, "default_workers", lambda: 2)
     expected = _ingest(folder, tmp_path / "one", 0)
-    before, during = _descendants(), set[psutil.Process]()
-    found = _ingest(folder, tmp_path / "two", cluster.LOCAL, lambda _: during.update(_descendants()))
-    assert found == expected
+    before, during, hosts = _descendants(), set[psutil.Process](), set[str]()
+
+    def look(_: int) -> None:
+        during.update(_descendants())
+        listening = [each for each in psutil.Process().net_connections("tcp") if each.status == "LISTEN"]
+        hosts.update(each.laddr.ip for each in listening)
+
+    assert _ingest(folder, tmp_path / "two", cluster.LOCAL, look) == expected
+    assert hosts == {"127.0.0.1"}
     started = during - before
     assert len(started) >= 2
     _, alive = psutil.wait_procs(list(started | (_descendants() - before)), timeout=60)

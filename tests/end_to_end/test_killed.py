@@ -167,10 +167,11 @@ def test_killed_at_twenty_moments(recipe: Path, tmp_path: Path) -> None:
 
     An undisturbed run says how long each step takes. A moment is a random share of that time after the step
     was seen to begin, so that short steps are hit too, and on one workspace one kill follows the other, from
-    step to step. Where a run ends before its moment came, the next begins in a new workspace, and that step
-    is taken to last half as long. At each end the cohort, the split, the review page and the journal are
-    equal to the bit to the undisturbed run's, the store holds the same images and is sound, and no file is
-    there, half-written or other, that the undisturbed run did not leave.
+    step to step. A run that ended, or was killed in a later step, before its moment came goes through to its
+    end; then that step is taken to last half as long and the next run begins in a new workspace. At each end
+    the cohort, the split, the review page and the journal are equal to the bit to the undisturbed run's, the
+    store holds the same images and is sound, and no file is there, half-written or other, that the
+    undisturbed run did not leave.
     """
     assert FILES * SIDE**2 > SYNC_BYTES
     undisturbed = Run(recipe, tmp_path / "undisturbed")
@@ -182,17 +183,19 @@ def test_killed_at_twenty_moments(recipe: Path, tmp_path: Path) -> None:
     place, ends = tmp_path / "killed-0", 0
     while moments:
         run, (step, share) = Run(recipe, place), moments[0]
-        if run.comes_to(step) and run.is_killed_after(share * seconds[step]):
+        is_killed = run.comes_to(step) and run.is_killed_after(share * seconds[step])
+        if is_killed:
             hits[list(STEPS)[run.step]] += 1
+        if is_killed and run.step == step:
             moments.pop(0)
             continue
+        _hold_equal(Run(recipe, place) if is_killed else run, place, digest, expected)
         ends, seconds[step] = ends + 1, seconds[step] / 2  # the machine has more time now than it had
-        _hold_equal(run, place, digest, expected)
+        assert ends < 30
         place = tmp_path / f"killed-{ends}"
     _hold_equal(Run(recipe, place), place, digest, expected)
     print(f"killed in {dict(hits)}, {ends + 1} workspaces")
-    assert hits.total() == 20
-    assert hits.keys() == STEPS.keys()
+    assert all(hits[name] >= kills for name, kills in STEPS.items())
 
 
 def _hold_equal(run: Run, place: Path, digest: str, expected: object) -> None:
