@@ -35,12 +35,14 @@ SIGN_TARGET = 0.6
 ADAPTIVE_IMAGES = 500_000
 """Images over which the adaptive share can go from 0 to 1, in a run that is as long; else the whole run."""
 
+TOO_LATE = "too little of the run is left to go back: it ends as it is"
+
 ADVICE = {
     "skipped-batch": "Usually a passing accident. If it comes again, lower the learning rate.",
     "divergence": "The engine went back to the last good state with a smaller learning rate. If it comes "
     "again, set a smaller one in model.settings.",
-    "collapse": "The generator repeats itself; the engine went back. If it comes again, use family r3gan "
-    "with its defaults, or give more images for each class.",
+    "collapse": "The generator repeats itself; the engine went back, if enough of the run was left. If it "
+    "comes again, use family r3gan with its defaults, or give more images for each class.",
     "steep-critic": "The critic grew too steep; the engine went back, with smaller steps and a stronger "
     "penalty. If it comes again, give more images, a smaller budget, or a larger gamma_start.",
     "late-blow-up": "Late in the run the critic got away; the engine went back, holds the penalty where it "

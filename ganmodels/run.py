@@ -174,7 +174,10 @@ class Run:
         curable = [code for code in acting if code not in STRENGTHENED]
         if curable:
             why = self._narrow_classes() if curable[0] == "collapse" else ""
-            self._roll_back(curable[0], gap, why)
+            if curable[0] == "collapse" and self._is_too_late():
+                self._tell_once("collapse", recovery.TOO_LATE, why)
+            else:
+                self._roll_back(curable[0], gap, why)
         elif gentle and counters.augment_share < recovery.LARGEST_SHARE:
             self._tell(gentle[0], recovery.strengthen(counters))
 
@@ -209,6 +212,12 @@ class Run:
         if is_last and best and (self._held_out is not None or not counters.good_step):
             return best
         return counters.good_step
+
+    def _is_too_late(self) -> bool:
+        """Whether less than half of what going back throws away could be trained again before the end."""
+        counters = self._state.counters
+        begun = max(self._way_back() * self._plan.batch_size, counters.restarted_images)
+        return (self._plan.steps - counters.step) * self._plan.batch_size < (self._seen - begun) / 2
 
     def _narrow_classes(self) -> str:
         """Return in words which classes repeat themselves; nothing where none does."""
@@ -321,6 +330,10 @@ class Run:
         made = self._translator.images(source, shown.labels, self._plan.seed, self._crew)
         rows = [part.reshape(-1, GRID_COLUMNS, *made.shape[1:]) for part in (source, made)]
         return made, source, np.stack(rows, axis=1).reshape(-1, *made.shape[1:])
+
+    def _tell_once(self, code: str, message: str, why: str) -> None:
+        if not any(message in told["message"] for told in self._state.counters.events):
+            self._tell(code, f"{why}; {message}" if why else message)
 
     def _tell(self, code: str, message: str) -> None:
         self._state.counters.events.append(recovery.event(code, self._seen, message))

@@ -16,7 +16,7 @@ from phantomset.ganmodels import checkpoint, stability, step
 from phantomset.ganmodels.engine import images_per_second, train
 from phantomset.ganmodels.families import cgan, r3gan, vanilla
 from phantomset.ganmodels.plan import Progress, TrainingPlan
-from phantomset.ganmodels.recovery import adapt, climb, is_careful, strengthen
+from phantomset.ganmodels.recovery import TOO_LATE, adapt, climb, is_careful, strengthen
 from phantomset.ganmodels.state import Counters
 from phantomset.ganmodels.step import Stepper
 
@@ -57,13 +57,23 @@ def test_a_critic_far_too_strong(small: ImageSet, tmp_path: Path, monkeypatch: p
     assert _is_finite(tmp_path)
 
 
-@pytest.mark.parametrize(("wide_from", "collapses"), [(5_000, []), (10**9, [6_720, 13_440])])
+@pytest.mark.parametrize(
+    ("wide_from", "budget", "collapses", "roll_backs"),
+    [(5_000, 16_000, [], 0), (10**9, 17_600, [6_720, 13_440], 2), (10**9, 16_000, [6_720, 13_440], 1)],
+)
 def test_a_slow_starter_is_told_from_a_collapse(
-    small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide_from: int, collapses: list[int]
+    small: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wide_from: int,
+    budget: int,
+    collapses: list[int],
+    roll_backs: int,
 ) -> None:
     """Fakes alike for 5,000 images are left alone; alike for ever, they are met after every 3 x 2,000.
 
     Collapse acts at the third check, each of 320 images, past the warm-up: at 6,000, and at 6,720 + 6,000.
+    Where less than half of the 6,720 is left after it, a fresh start could not come as far: it is told alone.
     """
     seen = iter(range(320, 10**6, 320))
 
@@ -73,9 +83,16 @@ def test_a_slow_starter_is_told_from_a_collapse(
 
     monkeypatch.setattr(stability, "WARM_UP_IMAGES", 2_000)
     monkeypatch.setattr(step, "look", look)
-    plan = TrainingPlan(16_000, batch_size=16, threads=1)
+    plan = TrainingPlan(budget, batch_size=16, threads=1)
     events = _events(train(small, "vanilla", vanilla.Settings(), plan, tmp_path))
-    assert [event["images"] for event in events if event["code"] == "collapse"] == collapses
+    met = [event for event in events if event["code"] == "collapse"]
+    assert [event["images"] for event in met] == collapses
+    assert [TOO_LATE in event["message"] for event in met] == [
+        number >= roll_backs for number in range(len(met))
+    ]
+    saved, _ = checkpoint.newest(tmp_path)
+    assert saved is not None
+    assert saved.counters["roll_backs"] == roll_backs
 
 
 def _noise(count: int, seed: int) -> ImageSet:
