@@ -67,6 +67,8 @@ def generate(
     """
     run, saved = checkpoint.finished(folder)
     target = device_of(device)
+    if not np.issubdtype(np.asarray(labels).dtype, np.integer) and len(labels):
+        raise ModelError(f"generate: labels must be whole numbers; found {np.asarray(labels).dtype}.")
     labels = np.asarray(labels, np.int64)
     if labels.ndim != 1 or (len(labels) and not 0 <= labels.min() <= labels.max() < run["class_count"]):
         raise ModelError(f"generate: labels must be a list of numbers from 0 to {run['class_count'] - 1}.")
@@ -85,7 +87,11 @@ def generate(
 def load_averages(
     run: Mapping[str, Any], tensors: Mapping[str, Tensor], device: torch.device
 ) -> tuple[Family, Any, dict[str, nn.Module]]:
-    """Return the family, its settings and the averaged networks of one member of a finished run."""
+    """Return the family, its settings and the averaged networks of one member of a finished run.
+
+    Raises:
+        ModelError: the tensors are not those of its networks.
+    """
     family: Family = load("phantomset.ganmodels.families", run["family"])
     settings = family.Settings.model_validate(run["settings"])
     with torch.random.fork_rng(devices=[]):
@@ -93,9 +99,14 @@ def load_averages(
     networks = {name: built[name] for name in family.averaged if name in built}
     for name, network in networks.items():
         prefix = f"average.{name}."
-        network.load_state_dict(
-            {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        )
+        own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        try:
+            network.load_state_dict(own)
+        except RuntimeError:
+            raise ModelError(
+                f"checkpoint: its tensors do not fit {run['family']}, which its folder was made for. It was "
+                "put there from elsewhere, or is of another version: remove the folder to train anew."
+            ) from None
         network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return family, settings, networks
 
@@ -145,6 +156,8 @@ class Sampler:
             raise ModelError("generate: no labels were given; at least one image must be asked for.")
         if not 0 < look.truncation <= 1:
             raise ModelError(f"generate: truncation is over 0 and at most 1; found {look.truncation:g}.")
+        if not 0 <= look.share <= 1:
+            raise ModelError(f"generate: a share of the way lies between 0 and 1; found {look.share:g}.")
         if look.fine_seed is not None and not self._family.mixes_styles:
             raise ModelError(f"generate: {self._family.name} mixes no styles. Use model.family stylegan2.")
         return self._family.sample

@@ -34,7 +34,7 @@ def scan(q: Mapping[str, np.ndarray], is_train: np.ndarray) -> Scan:
     """Return the copy scan of patients' least calibrated distances ``(P,)``, by space.
 
     Raises:
-        EvidenceError: there is one holdout patient, and so no tail.
+        EvidenceError: there is one holdout patient, and so no tail; or a distance is not a number.
     """
     train = int(is_train.sum())
     holdout = len(is_train) - train
@@ -45,6 +45,8 @@ def scan(q: Mapping[str, np.ndarray], is_train: np.ndarray) -> Scan:
         )
     p, alarm, train_below, holdout_below = {}, {}, {}, {}
     for name, values in q.items():
+        if np.isnan(values).any():  # a least value would pass over it, and over the copy beside it
+            raise EvidenceError(f"{name}: a distance is not a number; look for damaged images.")
         tail = fit_tail(values[~is_train])
         p[name] = tail.p_value(float(values[is_train].min()), train)
         alarm[name] = tail.alarm_distance(train)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phantomset.data.errors import RecipeError, WorkspaceError
+from phantomset.data.errors import ModelError, RecipeError, WorkspaceError
 from phantomset.data.seeds import seed_of
 from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.recipe import Recipe
@@ -58,11 +58,24 @@ class Drawing:
     towards: int | None = None
     fine: int | None = None
 
+    def require(self, recipe: Recipe) -> None:
+        """Hold, before anything is trained, that the family can do what is to be drawn.
+
+        Raises:
+            ModelError: it mixes no styles.
+        """
+        from phantomset.data import catalogue
+
+        family = recipe.model.family
+        if self.fine is not None and not catalogue.load("phantomset.ganmodels.families", family).mixes_styles:
+            raise ModelError(
+                f"--fine: {family} mixes no styles. Leave it out, or use model.family stylegan2."
+            )
+
     def draw(self, recipe: Recipe, workspace: Workspace, outcome: Outcome) -> list[Path]:
         """Return the pictures drawn: in the restricted part, since no gate has seen them.
 
         Raises:
-            ModelError: the family mixes no styles.
             WorkspaceError: they cannot be written.
         """
         if outcome.synthetic is None or outcome.checkpoint_folder is None:

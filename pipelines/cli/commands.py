@@ -214,6 +214,8 @@ def _run(
     machinery = Machinery(*machine)
     with console.watching() as watch:
         chosen = read(machinery)
+        if drawing:
+            drawing.require(chosen.recipe)
         outcome, workspace, ledger = launch(chosen, machinery, watch, until)
     pictures = drawing.draw(chosen.recipe, workspace, outcome) if drawing else []
     if as_json:

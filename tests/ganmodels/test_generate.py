@@ -10,7 +10,7 @@ import torch
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet
 from phantomset.ganmodels.engine import train
-from phantomset.ganmodels.families import stylegan2
+from phantomset.ganmodels.families import stylegan2, vanilla
 from phantomset.ganmodels.generate import CHUNK, Look, between, generate
 from phantomset.ganmodels.plan import Progress, TrainingPlan
 
@@ -42,6 +42,32 @@ def test_labels_out_of_range(finished: Path, device: str, labels: list) -> None:
     """A class that the generator never saw is refused, with the range."""
     with pytest.raises(ModelError, match="from 0 to 1"):
         generate(finished, np.array(labels), 0, device)
+
+
+def test_labels_that_are_no_whole_numbers(finished: Path, device: str) -> None:
+    """0.7 is no class: it is not cut to 0 in silence."""
+    with pytest.raises(ModelError, match="whole numbers; found float64"):
+        generate(finished, np.array([0.7, 1.2]), 0, device)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_of_the_way(finished: Path, device: str, share: float) -> None:
+    """Neither before the one seed nor beyond the other."""
+    with pytest.raises(ModelError, match="between 0 and 1"):
+        generate(finished, np.array([0]), 0, device, Look(towards=1, share=share))
+
+
+def test_the_weights_of_another_family(
+    small: ImageSet, run: Run, finished: Path, tmp_path: Path, device: str
+) -> None:
+    """A finished checkpoint that was copied in from elsewhere: refused by name, with what to do."""
+    other = tmp_path / "other"
+    for _ in train(small, "vanilla", vanilla.Settings(), TrainingPlan(64, batch_size=16, threads=1), other):
+        pass
+    foreign, own = (max(place.glob("checkpoint-*.safetensors")) for place in (other, finished))
+    own.write_bytes(foreign.read_bytes())
+    with pytest.raises(ModelError, match="do not fit r3gan"):
+        generate(finished, np.array([0]), 0, device)
 
 
 def test_nothing_asked_for(finished: Path, device: str) -> None:

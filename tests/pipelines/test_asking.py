@@ -1,8 +1,6 @@
 """Pictures that `phantomset generate` draws: the set by class, the way to another seed, other fine styles."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -86,9 +84,9 @@ def test_fine_styles_alone(
         assert len({image.tobytes() for image in row}) == COLUMNS
 
 
-def test_fine_styles_need_a_family_that_mixes(job: Callable[..., Job], judges: Any, tmp_path: Path) -> None:
-    """Another family is refused by name."""
-    work = job()
-    outcome = stages.run(work, "generate")
+def test_fine_styles_need_a_family_that_mixes(small: Callable[..., Recipe]) -> None:
+    """Another family is refused by name, from the recipe alone."""
+    Drawing(fine=9).require(small(model=STYLED))
+    Drawing(grid=True).require(small())
     with pytest.raises(ModelError, match="r3gan mixes no styles"):
-        Drawing(fine=9).draw(work.recipe, work.workspace, outcome)
+        Drawing(fine=9).require(small())

@@ -129,6 +129,7 @@ def test_releases_are_listed_shown_and_verified(
         (["run", "digits", "--device", "tpu"], "choose one of auto, cpu, cuda"),
         (["run", "digits", "--threads", "many"], "--threads"),
         (["run", "digits", "--threads", "0"], "between 1 and"),
+        (["generate", "digits", "--fine", "9"], "r3gan mixes no styles"),
         (["releases", "show", "none"], "there is none at"),
         (["releases", "list"], "there is none at"),
         (["explain", "TRUNCATE"], "did you mean 'TRUNCATED'?"),

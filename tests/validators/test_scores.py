@@ -6,7 +6,7 @@ import torch
 
 from phantomset.validators.context import Context
 from phantomset.validators.distances import Candidates, Table
-from phantomset.validators.finding import Evidence, Rules
+from phantomset.validators.finding import Evidence, EvidenceError, Rules
 from phantomset.validators.measures.permutation import min_p
 from phantomset.validators.scan import alarms, scan
 from phantomset.validators.scores import (
@@ -147,6 +147,15 @@ def test_scan_counts_who_is_below_the_alarm_distance() -> None:
     assert found.p < 1e-6
     assert (found.train_below, found.holdout_below) == ({"a": 1, "b": 0}, {"a": 0, "b": 0})
     assert found.p == pytest.approx(2 * found.p_by_space["a"])
+
+
+@pytest.mark.parametrize("place", [3, 700])
+def test_a_distance_that_is_no_number_hides_no_copy(place: int) -> None:
+    """Beside an exact copy one distance, in T or in H, is not a number: no p at all."""
+    q = {"a": np.random.default_rng(2).weibull(20, 1000)}
+    q["a"][7], q["a"][place] = 0.0, np.nan
+    with pytest.raises(EvidenceError, match="a: a distance is not a number"):
+        scan(q, np.arange(1000) < 500)
 
 
 def test_the_closest_of_head_and_tail_is_found() -> None:
