@@ -1,6 +1,6 @@
 """Judge a synthetic set: every check, the controls and the gate. No recipe, no training, no Prefect."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,7 +48,7 @@ def judge(
         evidence: T, H, R and S. Images uint8 ``(N, C, H, W)`` of one shape.
         rules: the privacy policy and the fidelity profile.
         seed: of every random step; the same inputs and seed give the same verdict.
-        report: told the outcome of each step, in words that name no patient and no p-value.
+        report: told which step is done, and of none how it ended (`outcomes` tells that afterwards).
         earlier: sets of the same patients that were let out before. Whoever has the new set has them too,
             so privacy is judged once more on all of them together.
         leave_out: classes that S shall be without. Privacy is judged against all patients as before,
@@ -162,11 +162,19 @@ def _guarded(
                 check=name, metric="could not be evaluated", axis=axis, status="INCONCLUSIVE", advice=advice
             )
         )
+    report(f"{name}: done")
+    return findings
+
+
+def outcomes(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield what each check that decides came to, in words that name no patient and no p-value.
+
+    For the time after a verdict is on the record: who saw an alarm before could stop the judgement.
+    """
     for finding in findings:
         if finding.status != "REPORTED":
             group = "" if finding.group == "all" else f", {finding.group}"
-            report(f"{name}: {finding.metric}{group}: {finding.status}")
-    return findings
+            yield f"{finding.check}: {finding.metric}{group}: {finding.status}"
 
 
 def unfit(evidence: Evidence) -> list[Finding]:

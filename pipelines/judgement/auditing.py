@@ -81,6 +81,8 @@ def audit(request: Request, out: Path, say: Callable[[str], None]) -> Audited:
     from phantomset.validators import gate
 
     judged = validators.judge(evidence, request.rules, request.seed, say)
+    for outcome in validators.outcomes(judged.findings):
+        say(outcome)
     verdict = gate.decide((*judged.findings, *faults), request.rules, judged.digest) if faults else judged
     draft = _draft(request, evidence, verdict, sets, notes)
     page = report.restricted_html(draft, evidence)

@@ -110,10 +110,15 @@ def judge(
         )
         judged = _unless_given_up(judged, material.checkpoint)
         judged = _unless_forgotten(judged, sum(part is None for part in known.values()))
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _write_verdict(folder / "judged.json", judged)
     anchors = _anchors(workspace)
     settled = book.settle(case, judged, anchors)
+    if made:  # nobody learns how it ended before the ledger has it: a judgement that is killed told nothing
+        from phantomset.validators.audit import outcomes
+
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _write_verdict(folder / "judged.json", judged)
+        for outcome in outcomes(judged.findings):
+            say(outcome)
     if settled.entry:
         write_json(folder / "entry.json", {"hash": settled.entry}, mode=0o600)
     found = _judgement(recipe, workspace, material, curve, folder, settled, case)

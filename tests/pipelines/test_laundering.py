@@ -1,8 +1,10 @@
 """Ways around a FAIL, tried through the stages: none of them leads to a release."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from phantomset.pipelines import stages
 from phantomset.pipelines.judgement import judging, let_out
 from phantomset.pipelines.judgement.lineage import Lineage
 from phantomset.pipelines.recipe import Recipe
-from phantomset.pipelines.stages import Job, Outcome
+from phantomset.pipelines.stages import Job, Outcome, Watch
 from phantomset.pipelines.synthesis import making
 from phantomset.validators import audit
 from phantomset.validators.finding import Finding
@@ -39,6 +41,22 @@ def hospital(tmp_path: Path) -> dict[str, object]:
 def status(outcome: Outcome) -> str:
     assert outcome.judgement is not None
     return outcome.judgement.verdict.status
+
+
+def test_a_killed_judgement_told_nothing(
+    job: Callable[..., Job], judges: Any, hospital: dict[str, Any], small: Callable[..., Recipe]
+) -> None:
+    """Killed before the ledger has its outcome: nobody was told, and no file of the workspace tells."""
+    judges.answer, told = "FAIL", list[str]()
+    work = replace(job(small(source=hospital)), watch=Watch(say=told.append))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lineage, "settle", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stages.run(work)
+    assert not [*work.workspace.root.rglob("judged.json")]
+    assert "FAIL" not in " ".join(told)
+    assert status(stages.run(work)) == "FAIL"
+    assert told[-1] == "copies: copies: FAIL"
 
 
 def test_eight_ways_to_launder_a_fail(
