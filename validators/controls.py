@@ -183,18 +183,17 @@ def family_control(context: Context) -> Sequence[Finding]:
     pool = np.arange(len(LADDER) * _copies(context), context.view(PLANTED).size)
     exposed = min(context.exposed, context.synthetic_tail, len(pool))
     hits = {k: _family_hits(context, pool, k) for k in (0, exposed)}
-    again = hits[exposed]
-    if hits[exposed] >= POWER * SEARCH_REPEATS:
-        low, high = 1, exposed  # bisection: noticing grows with k
-        while low < high:
-            k = (low + high) // 2
+    again, k95, enough = hits[exposed], None, POWER * SEARCH_REPEATS
+    if again >= enough:
+        low, k95 = 1, exposed  # bisection: noticing grows with k
+        while low < k95:
+            k = (low + k95) // 2
             hits[k] = hits[k] if k in hits else _family_hits(context, pool, k)
-            low, high = (low, k) if hits[k] >= POWER * SEARCH_REPEATS else (k + 1, high)
-        k95: int | None = high
-        if high < exposed:  # the least that a search finds had luck: its power is measured on fresh draws
-            again = _family_hits(context, pool, high, "again")
-    else:
-        k95 = None
+            low, k95 = (low, k) if hits[k] >= enough else (k + 1, k95)
+        # The least that a search finds had luck: fresh draws must notice as many, or one more is asked for.
+        while k95 < exposed and (again := _family_hits(context, pool, k95, "again")) < enough:
+            k95 += 1
+        again = again if k95 < exposed else hits[exposed]
     return [_family_finding(context, exposed, hits, k95, again)]
 
 

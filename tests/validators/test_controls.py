@@ -66,16 +66,33 @@ def test_the_power_statement_proves_what_it_says() -> None:
 def test_the_power_of_k95_is_measured_on_draws_that_did_not_choose_it(
     clean: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A search whose k had luck: the sentence has the fresh draws' hits, and what these prove."""
+    """A search whose k had luck: the least k of which fresh draws are noticed as often counts, with what
+    these prove, for the sentence and for the public share alike.
+    """
 
     def lucky(_context: Context, _pool: np.ndarray, k: int, *names: str) -> int:
-        return 55 if names else (59 if k >= 4 else 0)
+        return {4: 40, 5: 56, 6: 58}[k] if names else (59 if k >= 4 else 0)
 
     monkeypatch.setattr(controls, "_family_hits", lucky)
     (finding,) = CONTROLS["family_control"](clean)
-    assert (finding.status, finding.value) == ("PASS", 4)
-    assert "4 exposed patients of 300" in finding.details["power"]
-    assert "in at least 85% (55 of 59) of cases, with 95% confidence" in finding.details["power"]
+    assert (finding.status, finding.value) == ("PASS", 6)
+    assert finding.details["k95_share"] == 6 / 300
+    assert "6 exposed patients of 300" in finding.details["power"]
+    assert "in at least 92% (58 of 59) of cases, with 95% confidence" in finding.details["power"]
+
+
+def test_where_no_fresh_draws_confirm_all_that_may_be_exposed_count(
+    clean: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No k below 3% of T holds on fresh draws: the k that was asked for first stands, by its own draws."""
+
+    def lucky(_context: Context, _pool: np.ndarray, k: int, *names: str) -> int:
+        return 40 if names else (59 if k >= 4 else 0)
+
+    monkeypatch.setattr(controls, "_family_hits", lucky)
+    (finding,) = CONTROLS["family_control"](clean)
+    assert (finding.status, finding.value) == ("PASS", 9)
+    assert "(59 of 59)" in finding.details["power"]
 
 
 def test_k95_of_three_hundredths_was_not_searched(clean: Context, monkeypatch: pytest.MonkeyPatch) -> None:
