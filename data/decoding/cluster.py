@@ -130,7 +130,7 @@ def _client(where: str) -> Generator[Any]:
         with client:
             yield client
         return
-    settings = {
+    settings: dict[str, Any] = {
         "distributed.worker.daemon": False,
         # Dask serves pages about its work, on port 8787 where that is free, whatever is said of the dashboard
         "distributed.scheduler.http.routes": [],
