@@ -113,12 +113,7 @@ def judge(
     anchors = _anchors(workspace)
     settled = book.settle(case, judged, anchors)
     if made:  # nobody learns how it ended before the ledger has it: a judgement that is killed told nothing
-        from phantomset.validators.audit import outcomes
-
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _write_verdict(folder / "judged.json", judged)
-        for outcome in outcomes(judged.findings):
-            say(outcome)
+        _keep_and_tell(folder, judged, say)
     if settled.entry:
         write_json(folder / "entry.json", {"hash": settled.entry}, mode=0o600)
     found = _judgement(recipe, workspace, material, curve, folder, settled, case)
@@ -129,6 +124,15 @@ def judge(
         and book.clears(case, settled.verdict, anchors)
     )
     return dataclasses.replace(found, is_waivable=is_waivable, earlier=tuple(known)), made
+
+
+def _keep_and_tell(folder: Path, judged: Verdict, say: Callable[[str], None]) -> None:
+    from phantomset.validators.audit import outcomes
+
+    folder.mkdir(mode=0o700, exist_ok=True)
+    _write_verdict(folder / "judged.json", judged)
+    for outcome in outcomes(judged.findings):
+        say(outcome)
 
 
 def judgements(workspace: Workspace) -> dict[str, Verdict]:

@@ -305,31 +305,6 @@ def test_what_makes_no_sense_is_quarantined(make_dicom: Make, elements: dict[str
 
 
 @pytest.mark.parametrize(
-    ("keyword", "code"),
-    [
-        ("RescaleSlope", "LUT_INVALID"),
-        ("RescaleIntercept", "LUT_INVALID"),
-        ("WindowCenter", "LUT_INVALID"),
-        ("WindowWidth", "LUT_INVALID"),
-        ("PixelSpacing", "SPACING_INVALID"),
-    ],
-)
-@pytest.mark.parametrize("value", [b"nan", b"inf", b"1e999"])
-def test_numbers_that_are_none(make_dicom: Make, keyword: str, code: str, value: bytes) -> None:
-    """Not a number, infinite, or beyond what a float holds, in the text of a header: a code each."""
-    sound: dict[str, Any] = {
-        "RescaleSlope": "1",
-        "RescaleIntercept": "0",
-        "PixelSpacing": ["1", "1"],
-        **WINDOW,
-    }
-    marked = ["1.25000", "1"] if keyword == "PixelSpacing" else "1.25000"
-    content = make_dicom(**(sound | {keyword: marked}))
-    with pytest.raises(Unfit, match=code):
-        _unit(content.replace(b"1.25000", value.ljust(7)))
-
-
-@pytest.mark.parametrize(
     "syntax",
     [
         "1.2.840.10008.1.2.4.100",

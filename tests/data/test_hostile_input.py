@@ -17,6 +17,8 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1
 
+from phantomset.data.dicom.header import parse
+from phantomset.data.dicom.pixels import unit_images
 from phantomset.data.errors import RecipeError
 from phantomset.data.quarantine.ledger import CODES, Unfit
 from phantomset.data.reading import tree
@@ -295,3 +297,29 @@ def test_a_recipe_runs_nothing(tmp_path: Path) -> None:
     with pytest.raises(RecipeError):
         recipe_file.read(str(tmp_path / "r.yaml"), [])
     assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "code"),
+    [
+        ("RescaleSlope", "LUT_INVALID"),
+        ("RescaleIntercept", "LUT_INVALID"),
+        ("WindowCenter", "LUT_INVALID"),
+        ("WindowWidth", "LUT_INVALID"),
+        ("PixelSpacing", "SPACING_INVALID"),
+    ],
+)
+@pytest.mark.parametrize("value", [b"nan", b"inf", b"1e999"])
+def test_numbers_that_are_none(make_dicom: Make, keyword: str, code: str, value: bytes) -> None:
+    """Not a number, infinite, or beyond what a float holds, in the text of a header: a code each."""
+    sound: dict[str, Any] = {
+        "RescaleSlope": "1",
+        "RescaleIntercept": "0",
+        "PixelSpacing": ["1", "1"],
+        "WindowCenter": 32,
+        "WindowWidth": 41,
+    }
+    marked = ["1.25000", "1"] if keyword == "PixelSpacing" else "1.25000"
+    content = make_dicom(**(sound | {keyword: marked}))
+    with pytest.raises(Unfit, match=code):
+        list(unit_images(parse(content.replace(b"1.25000", value.ljust(7)), Limits()), "auto", Limits()))
