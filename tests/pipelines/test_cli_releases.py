@@ -147,7 +147,7 @@ def test_what_failed_since_is_told_until_it_is_taken_back(
     later = job(small(seed=1))
     stages.run(replace(later, watch=replace(later.watch, say=said.append)))
     take_back = "phantomset releases retract small/v1"
-    assert [take_back in sentence for sentence in said] == [True]
+    assert [take_back in sentence for sentence in said].count(True) == 1
     code, told, err = call("releases", "verify", "small", *at)
     assert (code, told["problems"], bool(told["failed_since"])) == (3, [], True)
     assert cli.call(["releases", "verify", "small", *map(str, at)]) == 3
