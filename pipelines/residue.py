@@ -12,6 +12,7 @@ from phantomset.data import cohorts
 from phantomset.data.errors import ResidualHit
 from phantomset.data.records import Cohort
 from phantomset.data.residual import scan as residual
+from phantomset.data.residual.areas import written
 from phantomset.data.residual.vocabulary import prefect_words
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace, write_atomically
@@ -56,7 +57,7 @@ def hold_clean(recipe: Recipe, workspace: Workspace, cohort: Cohort, key: str) -
 def _hits(recipe: Recipe, workspace: Workspace, cohort: Cohort, source: Path) -> list[residual.Hit]:
     return residual.scan(
         source,
-        lambda: residual.written(workspace.root, _objects(Store(workspace)), _not_ours(workspace, source)),
+        lambda: written(workspace.root, _objects(Store(workspace)), _not_ours(workspace, source)),
         [*_known(recipe, workspace, cohort), *prefect_words(workspace.root)],
         recipe.source.kept_columns,
         _SHIFTED if "modified-dates" in recipe.deidentify.retain else (),

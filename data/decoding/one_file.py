@@ -23,7 +23,7 @@ from phantomset.data.records import RawImage, Rejected
 from phantomset.data.source import ReadContext, SourceSettings
 from phantomset.data.splitting.duplicates import thumbnail
 
-FORMAT = 6
+FORMAT = 7
 """Version of what is remembered of an image; an older cohort or journal is made anew."""
 
 _TEXT = "BURNED_IN_TEXT"

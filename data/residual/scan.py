@@ -8,8 +8,8 @@ number of tokens.
 
 What is no evidence: a word that this program writes itself, alone (a name made of two such words is sought as
 a whole), or the beginning of one, where that whole word stands; a number of up to five digits; the size of a
-file in the ledger; digits or hexadecimal letters inside a digest; a date with a clock time after it, in the
-run's own log. In pixels and packed bytes short tokens occur by chance: there a token
+file in the ledger; digits or hexadecimal letters inside a digest or a UUID; a date with a clock time after
+it, in the run's own log. In pixels and packed bytes short tokens occur by chance: there a token
 must be so long that one run in a hundred would meet any by chance.
 """
 
@@ -18,27 +18,23 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 
 from phantomset.data.errors import ResidualHit
+from phantomset.data.residual.areas import Area
 from phantomset.data.residual.files import batches, members, sizes, take
-from phantomset.data.residual.headers import take_png
 from phantomset.data.residual.tokens import SHORTEST, Tokens
 from phantomset.data.residual.vocabulary import program_texts, program_words, words_of
-
-Kind = Literal["text", "packed"]
 
 _BATCH = 200_000
 """Tokens that are sought in one pass; an input of any size is sought in several."""
 
 _PIECE = 1 << 24
-_OVERLAP = 512
-_PACKED = frozenset({".npy", ".npz", ".png", ".pack", ".zst", ".safetensors", ".data", ".objects"})
 _MAP_BITS = 22
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _BITS_OF_CHANCE = 4.0
@@ -46,6 +42,7 @@ _BITS_OF_CHANCE = 4.0
 
 _FOLD = np.array([byte + 32 if 65 <= byte <= 90 else byte for byte in range(256)], dtype=np.uint8)
 _HEXADECIMAL = re.compile(rb"[0-9a-f]+")
+_UUID, _UUID_LETTERS = re.compile(rb"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), 36
 _NUMBER = re.compile(r"[+-]?\d*\.?\d*")
 _CLOCK = re.compile(rb"[t ]?\d\d:?\d\d")
 _HEAD, _TAIL = re.compile(rb"[a-z0-9]*\Z"), re.compile(rb"[a-z0-9]*")
@@ -53,23 +50,6 @@ _LEDGER = "quarantine.parquet"
 """The only table that holds the sizes of files, as a manifest beside them may."""
 
 _DIGITS_ALONE = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Area:
-    """Something that was written.
-
-    Attributes:
-        name: where it lies, relative to the workspace.
-        content: its bytes, unpacked.
-        kind: "text" where every token is evidence; "packed" where chance has a say.
-        has_clock: True for logs, which carry the time of the run.
-    """
-
-    name: str
-    content: bytes
-    kind: Kind
-    has_clock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,61 +169,6 @@ def _opened(name: str, content: bytes, tokens: Tokens) -> Iterable[tuple[str, by
     if not name.endswith(".zip"):
         return [(name, content)]
     return members(zipfile.ZipFile(io.BytesIO(content)), tokens)
-
-
-def written(root: Path, objects: Iterable[np.ndarray], skip: Sequence[Path] = ()) -> Iterator[Area]:
-    """Yield what a workspace holds after ingest: names, tables unpacked, logs, Prefect's database, pixels.
-
-    Args:
-        root: the workspace.
-        objects: the pixels that were stored, unpacked, in batches.
-        skip: paths that are not the ingest stage's work, such as a source that lies in the workspace.
-    """
-    names: list[str] = []
-    for path in sorted(root.rglob("*")):
-        if any(path.is_relative_to(other) for other in skip):
-            continue
-        name = path.relative_to(root).as_posix()
-        names.append(name)
-        if path.is_file() and not path.is_symlink():
-            yield from _areas(path, name)
-    yield Area("file names", "\n".join(names).encode("utf-8", "surrogateescape"), "text", has_clock=True)
-    for batch in objects:
-        yield Area("pixels", batch.tobytes(), "packed")
-
-
-def _areas(path: Path, name: str) -> Iterator[Area]:
-    if path.suffix == ".parquet":
-        yield Area(name, _texts(path), "text")
-        yield Area(name, path.read_bytes(), "packed")
-    elif path.suffix in _PACKED:
-        if path.suffix == ".png":
-            yield Area(name, _told(path), "text")
-        for start in range(0, path.stat().st_size, _PIECE):
-            with path.open("rb") as stream:
-                stream.seek(start)
-                yield Area(name, stream.read(_PIECE + _OVERLAP), "packed")
-    else:
-        yield Area(name, path.read_bytes(), "text", has_clock=name.startswith(("runs/", "prefect/")))
-
-
-def _told(path: Path) -> bytes:
-    """Return every text of a picture's header, unpacked."""
-    told = Tokens()
-    take_png(path.read_bytes(), told)
-    return "\n".join([*told.values, *told.words]).encode("utf-8", "surrogateescape")
-
-
-def _texts(path: Path) -> bytes:
-    """Return every text of a table, each once."""
-    import pyarrow.parquet as parquet  # pyright: ignore[reportMissingTypeStubs]
-
-    try:
-        table: Any = cast(Any, parquet).read_table(path)
-    except Exception:  # damaged: its raw bytes are still searched
-        return b""
-    cells = {str(cell) for name in table.column_names for cell in table[name].unique().to_pylist()}
-    return "\n".join([*table.column_names, *sorted(cells)]).encode()
 
 
 def _needles(tokens: Tokens, vocabulary: frozenset[str], phrases: str) -> _Needles:
@@ -383,9 +308,23 @@ def _is_evidence(needle: bytes, place: int, area: Area, is_day: bool, vocabulary
         right = len(after) - len(after.lstrip(b"0123456789abcdef"))
         if left + len(letters) + right >= 16 and left + right > 0:
             return False
+        if _is_in_uuid(content, place, end):
+            return False
     if letters.isdigit() and (
         before[-1:].isdigit() or after[:1].isdigit() or b"." in (before[-1:], after[:1])
     ):
         return False
     whole = len(letters) >= 8 or not letters.isascii() or area.kind == "packed"
     return whole or not (before[-1:].isalnum() or after[:1].isalnum())
+
+
+def _is_in_uuid(content: bytes, place: int, end: int) -> bool:
+    """Return whether what stands there is a part of a UUID, by which Prefect names its runs and events."""
+    first = max(0, place - _UUID_LETTERS)
+    around = content[first : end + _UUID_LETTERS].lower()
+    return any(
+        first + found.start() <= place
+        and end <= first + found.end()
+        and found.end() - found.start() > end - place
+        for found in _UUID.finditer(around)
+    )

@@ -23,6 +23,7 @@ _ANY_RUN = re.compile(rb"[\x20-\x7e\x80-\xff]{6,}")
 _WIDE_RUN = re.compile(rb"(?:[\x20-\x7e]\0){4,}")
 _ESCAPES = re.compile(rb"\x1b\$?[()-]?[@-Z]")
 _WORDS = re.compile(r"[^\W_]+")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -71,6 +72,8 @@ class Tokens:
                 self.values.setdefault(stripped, where)
                 if is_person:
                     self.names.setdefault(stripped, where)
+            for uuid in _UUID.findall(stripped):  # its parts alone may be those of another by chance
+                self.values.setdefault(uuid, where)
             for word in _WORDS.findall(stripped):
                 if len(word) >= SHORTEST:
                     self.words.setdefault(word, where)

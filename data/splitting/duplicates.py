@@ -79,9 +79,12 @@ def thumbnail(image: np.ndarray, picture: Image.Image | None = None) -> np.ndarr
     ``picture`` is what `picture_of` makes of a grey image, where it was made already.
     """
     picture = picture or picture_of(image[0] if len(image) == 1 else image.mean(axis=0))
-    shrinks = min(picture.size) >= THUMB_PX
-    kind = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-    small = np.asarray(picture.resize((THUMB_PX, THUMB_PX), kind))
+    across, down = picture.width // THUMB_PX, picture.height // THUMB_PX
+    if picture.size == (across * THUMB_PX, down * THUMB_PX):
+        small = np.asarray(picture.reduce((across, down)))  # the same means of blocks, in half the time
+    else:
+        kind = Image.Resampling.BOX if across and down else Image.Resampling.BILINEAR
+        small = np.asarray(picture.resize((THUMB_PX, THUMB_PX), kind))
     white = 255 if image.dtype.kind == "f" else 1
     return np.rint(np.clip(small * white, 0, 255)).astype(np.uint8)
 

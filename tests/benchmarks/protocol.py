@@ -7,6 +7,8 @@
   (clf), local binary patterns and Haar energies (tex), 2 x 2 means of pixels (pix).
 - Nearest-neighbour ratio: median over samples of the distance to the nearest of the train images over that
   to the nearest of equally many withheld ones; 1 is no preference, under .95 is copying.
+- Membership, on request: the greatest AUC and TPR of the attacks that `phantomset audit` makes, and
+  their joint upper bounds (P4); of the withheld patients two thirds are the holdout, a third the reference.
 - Noise drift: log10 excess of power in the highest frequency bands; 0 is real.
 """
 
@@ -28,6 +30,9 @@ from phantomset.data.workspace import Workspace
 from phantomset.ganmodels import stability
 from phantomset.ganmodels.plan import is_bf16
 from phantomset.pipelines.recipes import recipe_file
+from phantomset.validators.checks import strength
+from phantomset.validators.context import Context
+from phantomset.validators.finding import Evidence, Rules
 from phantomset.validators.measures.frechet import frechet
 from phantomset.validators.measures.neighbours import nearest
 from phantomset.validators.measures.prdc import prdc
@@ -66,8 +71,8 @@ def _pooled(path: Path) -> ImageSet:
     return ImageSet(np.ascontiguousarray(images[first]), labels[first], np.arange(len(first)), names)
 
 
-def split(images: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """Return the patients to train on, 70% of each class, and the withheld 30%."""
+def split(images: ImageSet, share: float = 0.7) -> tuple[ImageSet, ImageSet]:
+    """Return the patients to train on, 70% of each class, and the withheld 30%; or other shares."""
     rng = np.random.default_rng(0)
     own: dict[int, list[int]] = {}
     for place, patient in enumerate(images.patients.tolist()):
@@ -76,7 +81,7 @@ def split(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     parts: tuple[list[int], list[int]] = [], []
     for label in range(len(images.label_names)):
         members = rng.permutation(firsts[images.labels[firsts] == label])
-        cut = int(0.7 * len(members))
+        cut = int(share * len(members))
         for part, chosen in zip(parts, (members[:cut], members[cut:]), strict=True):
             part += [place for first in chosen for place in own[images.patients[first]]]
     train, withheld = (images.take(np.array(part)) for part in parts)
@@ -269,6 +274,21 @@ def measure(made: ImageSet, train: ImageSet, withheld: ImageSet, spaces: Spaces)
         "nearest_ratio": round(float(np.median(to_train / np.maximum(to_withheld, 1e-9))), 4),
         "nearer_to_train": round(float((to_train < to_withheld).mean()), 4),
         "noise_drift": round(stability.drift(made.images[:512], shuffled(train).images[:512]), 3),
+    }
+
+
+def membership(made: ImageSet, train: ImageSet, withheld: ImageSet) -> dict[str, dict[str, Any]]:
+    """Return how strong the strongest attack on who was trained on is: point and joint upper 95% bound."""
+    holdout, reference = split(withheld, 2 / 3)
+    context = Context(Evidence(train, holdout, reference, made), Rules(), seed=0)
+    bounded = [finding for finding in strength.CHECK.run(context) if finding.limit]
+    return {
+        finding.metric: {
+            "point": round(finding.value, 4),
+            "bound": round(finding.high, 4),
+            "limit": finding.limit,
+        }
+        for finding in bounded
     }
 
 

@@ -9,6 +9,8 @@ The file's parts are pooled and exact duplicates dropped; within each class, see
 train; all figures are against the withheld 30%. Training sees the 70% alone. As many samples a class as it
 has training images. ``--families all`` are those that make images from nothing.
 
+With ``--membership`` the attacks of the privacy validators are made on the samples as well.
+
 With ``--epsilon`` the generator is trained with differential privacy, one image a patient, delta 1e-5.
 
 Results are added to the output after each seed, and the samples are drawn beside it; a stopped run goes on
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from protocol import Spaces, load, measure, shuffled, split, wanted
+from protocol import Spaces, load, measure, membership, shuffled, split, wanted
 
 from phantomset.data.catalogue import load as family_of
 from phantomset.data.catalogue import names
@@ -119,6 +121,7 @@ def asked_for() -> argparse.Namespace:
         "--members", type=int, help="generators that share the budget; default: by the budget"
     )
     parser.add_argument("--samples", type=int, help="default: as many as there are training images")
+    parser.add_argument("--membership", action="store_true", help="attack the samples too (P4)")
     parser.add_argument("--epsilon", type=float, help="train with differential privacy, delta 1e-5")
     parser.add_argument("--clip-norm", type=float, default=1.0)
     parser.add_argument("--critic-steps", type=int, default=5)
@@ -168,6 +171,8 @@ def main() -> None:
                 made, cost = train_and_sample(train, folder, family, seed, options)
                 draw(made, folder.with_suffix(".png"))
                 results[key] = {"asked": asked, **cost, **measure(made, train, withheld, spaces)}
+                if options.membership:
+                    results[key]["membership"] = membership(made, train, withheld)
             options.out.write_text(json.dumps(results, indent=2) + "\n")
         print(key, json.dumps(results[key], indent=1))
 

@@ -71,6 +71,13 @@ def test_likeness_by_hand(correlation: float, agreeing: int, is_small: bool, exp
     assert found == pytest.approx([expected])
 
 
+def test_a_thumbnail_holds_the_means_of_blocks() -> None:
+    """Where the sides are multiples of 32 each of its pixels is the mean of a block, to the bit."""
+    plane = np.random.default_rng(3).random((64, 96), dtype=np.float32)
+    means = plane.astype(np.float64).reshape(32, 2, 32, 3).mean(axis=(1, 3))
+    assert np.array_equal(thumbnail(plane[None]), np.rint(means * 255))
+
+
 def test_a_thumbnail_of_floats_is_that_of_bytes(pictures: np.ndarray) -> None:
     """A picture in [0, 1] and the same one in 0 to 255, but for the rounding of halves."""
     floats = thumbnail(pictures[:1].astype(np.float32) / 255).astype(int)

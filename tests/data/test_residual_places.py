@@ -1,9 +1,12 @@
 """The residual scan over the places where an identifier may stand, and those that it cannot reach."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from phantomset.data.residual.areas import written
 from phantomset.data.residual.files import read
 from phantomset.data.residual.scan import Area, search
 from phantomset.data.residual.tokens import Tokens
@@ -57,3 +60,51 @@ def test_pixels_are_no_text_however_many_frames(make_dicom: Make) -> None:
         longer = (size + len(extra)).to_bytes(4, "little") + content[-size:] + extra
         assert _tokens(content[: -size - 4] + longer).words.keys() - plain == expected
     assert "Winterhalter" not in plain
+
+
+def test_places_in_a_pack_are_no_dates(tmp_path: Path) -> None:
+    """In a pack of 64 MB some object begins at the byte whose number is a patient's day of birth. As long as
+    the places run from the pack's first byte to its last they are no evidence; one that does not fit is.
+    """
+    tokens = Tokens()
+    tokens.add_days(b"19541122", "birth date")
+    lengths = [10_000_000, 9_541_122, 3_000]
+    pack = tmp_path / "objects.pack"
+    with pack.open("wb") as stream:
+        stream.truncate(sum(lengths))
+    places = pd.DataFrame(
+        {"digest": ["a", "b", "c"], "offset": [0, 10_000_000, 19_541_122], "length": lengths}
+    )
+
+    def hits(table: pd.DataFrame) -> int:
+        table.to_parquet(tmp_path / "objects.pack.parquet")
+        return len(search(tokens, written(tmp_path, [], [pack]), frozenset()))
+
+    assert hits(places) == 0
+    for changed in (
+        places.iloc[1:],
+        places.assign(length=[*lengths[:2], 19541122]),
+        places.assign(day=19541122),
+    ):
+        assert hits(changed) == 1
+    pack.unlink()
+    assert hits(places) == 1
+
+
+def test_parts_of_a_uuid_are_chance() -> None:
+    """Eight digits that are a part of a UUID are no date, and four letters of one no part of a file's name, as
+    archives name their files; beside a UUID they are, and the whole name is found.
+    """
+    tokens = Tokens()
+    tokens.add_days(b"19541122", "birth date")
+    tokens.add("deadbeef-0a1b-4c2d-8e3f-001122334455.dcm", "file name")
+
+    def origins(text: bytes) -> set[str]:
+        return {hit.origin for hit in search(tokens, [Area("prefect.db", text, "text")], frozenset())}
+
+    assert origins(b"19541122-7777-4c2d-9999-001122334466") == set()
+    assert origins(b"19541122-7777") == {"birth date"}
+    assert origins(b"id-19541122-7777-4444-9999-00112233446") == {"birth date"}
+    assert origins(b"of 4c2d") == {"file name"}
+    assert origins(b"deadbeef-0a1b-4c2d-8e3f-001122334455.dcm") == {"file name"}
+    assert origins(b"deadbeef-0a1b-4c2d-8e3f-001122334455") == {"file name"}

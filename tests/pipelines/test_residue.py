@@ -17,7 +17,7 @@ from phantomset.data import catalogue
 from phantomset.data import ingest as ingesting
 from phantomset.data.errors import BAD_INPUT, ResidualHit
 from phantomset.data.keys import pseudonym
-from phantomset.data.residual import scan as residual
+from phantomset.data.residual.areas import written
 from phantomset.data.residual.vocabulary import program_words, words_of
 from phantomset.data.splitting.split import split
 from phantomset.data.store.archive import Store
@@ -273,7 +273,7 @@ def test_all_words_that_a_run_writes_are_known(recipe: Recipe, job: Callable[...
     made = job(recipe)
     cohort = run(made, until="ingest").cohort
     assert cohort is not None
-    areas = residual.written(made.workspace.root, [], residue._not_ours(made.workspace, recipe.source.path))
+    areas = written(made.workspace.root, [], residue._not_ours(made.workspace, recipe.source.path))
     texts = [area.content.decode(errors="ignore") for area in areas if area.kind == "text"]
     known = program_words() | words_of(residue._known(recipe, made.workspace, cohort))
     strange = {word for word in words_of(texts) - known if not re.fullmatch(r"[0-9a-f]+|\d.*", word)}
