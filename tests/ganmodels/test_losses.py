@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.families import cgan, dcgan, diffusion, r3gan, stylegan2, vae, vanilla
-from phantomset.ganmodels.family import Batch, Family, FamilySettings
+from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings
 
 
 class Scale(nn.Module):
@@ -70,8 +71,6 @@ def test_gamma_by_size(side: int, gamma: float) -> None:
 def test_default_recipe() -> None:
     """28 px in one channel: 526 k and 128 k weights; 1e-3 to 2.5e-4; beta2 0.9 to 0.99, no momentum."""
     torch.manual_seed(0)
-    from phantomset.data.records import ImageSpec
-
     networks = r3gan.build(r3gan.Settings(), ImageSpec(1, 28, 28), 2)
     sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()}
     assert sizes == {"generator": 526_465, "critic": 127_760}
@@ -83,8 +82,6 @@ def test_default_recipe() -> None:
 
 def test_critic_scores_in_float32_inside_mixed_precision() -> None:
     """The head is outside autocast: scores come as float32 though the blocks compute in bfloat16."""
-    from phantomset.data.records import ImageSpec
-
     critic = r3gan.Critic(r3gan.Settings(), ImageSpec(1, 28, 28), 2)
     with torch.autocast("cpu", torch.bfloat16):
         scores = critic(torch.zeros(3, 1, 28, 28), torch.zeros(3, dtype=torch.int64))
@@ -120,6 +117,36 @@ def test_hinge() -> None:
     assert generator.item() == pytest.approx(-sum(fakes) / 6 + 0.5 * 3, rel=1e-5)
 
 
+def test_the_auxiliary_head() -> None:
+    """Logits log 1, log 2 and log 5: labels cost log 8, log 4 and log 8/5; the critic pays for those of real
+    images, the generator for those that were asked of it. The classifier's slope, ``(p - one-hot) phi``, is
+    that of real images alone, and the score knows no label."""
+    settings = cgan.Settings(head="auxiliary", auxiliary_weight=0.5)
+    torch.manual_seed(0)
+    networks = cgan.build(settings, ImageSpec(1, 8, 8), 3)
+    critic = networks["critic"]
+    assert isinstance(critic, cgan.Critic)
+    critic.classes.weight.data.zero_()
+    critic.classes.bias.data = torch.tensor([1.0, 2.0, 5.0]).log()
+    labels = torch.tensor([0, 0, 1, 2, 2, 2])
+    batch, shared = Batch(torch.rand(6, 1, 8, 8), labels, progress=0.0, step=0), dict[str, Tensor]()
+    first, second = cgan.players(settings)
+    lost = first.loss(networks, batch, torch.Generator().manual_seed(0), shared)["loss"]
+    answered = second.loss(networks, batch, torch.Generator(), shared)["loss"]
+    real, fake = shared["real_scores"].tolist(), shared["fake_scores"].tolist()
+    hinge = sum(max(0.0, 1 - score) for score in real) / 6 + sum(max(0.0, 1 + score) for score in fake) / 6
+    told = (2 * math.log(8) + math.log(4) + 3 * math.log(8 / 5)) / 6
+    assert lost.item() == pytest.approx(hinge + 0.5 * told, rel=1e-5)
+    assert answered.item() == pytest.approx(-sum(fake) / 6 + 0.5 * told, rel=1e-5)
+
+    with torch.no_grad():
+        phi = torch.nn.functional.leaky_relu(critic.features(critic.tower(batch.images)), 0.2)
+    errors = torch.tensor([1.0, 2.0, 5.0]) / 8 - torch.eye(3)[labels]
+    (slope,) = torch.autograd.grad(lost, critic.classes.weight)
+    assert torch.allclose(slope, 0.5 * errors.T @ phi / 6, atol=1e-6)
+    assert torch.equal(critic(batch.images, labels), critic(batch.images, 2 - labels))
+
+
 @pytest.mark.parametrize("family", [vanilla.FAMILY, dcgan.FAMILY], ids=lambda family: family.name)
 def test_non_saturating(family: Family) -> None:
     """Critic: E f(-D(x)) + E f(D(G)); generator: E f(-D(G)); f(t) = log(1 + e^t)."""
@@ -140,6 +167,34 @@ def test_modulation_is_that_of_the_paper() -> None:
         own = own / (own.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()
         expected = torch.nn.functional.conv2d(image[None], own, padding=1)[0]
         assert torch.allclose(made, expected, atol=1e-5)
+
+
+def test_truncation_in_the_space_of_styles() -> None:
+    """At a half each style lies half-way to one point a class: the mean of its class's styles, as twenty
+    times as many others show it."""
+    torch.manual_seed(0)
+    settings = stylegan2.Settings(latent=32)
+    generator = stylegan2.build(settings, ImageSpec(1, 8, 8), 2)["generator"]
+    assert isinstance(generator, stylegan2.Generator)
+    seen: list[Tensor] = []
+    generator.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    labels, rng = torch.tensor([0, 1, 1, 0]), torch.Generator().manual_seed(1)
+    noise = torch.randn(4, 32, generator=rng)
+    with torch.no_grad():
+        for truncation in (1.0, 0.5):
+            draw = Draw(labels, noise, torch.Generator().manual_seed(2), truncation)
+            stylegan2.sample({"generator": generator}, settings, draw)
+        others = torch.randn(20 * stylegan2.MEAN_STYLES, 32, generator=rng)
+        classes = [generator.mapping(others, torch.full((len(others),), label)) for label in (0, 1)]
+    full, half = seen
+    assert full.shape == half.shape == (len(generator.firsts), 4, 32)
+    centres = 2 * half - full
+    for label, styles in enumerate(classes):
+        found = centres[:, labels == label].flatten(0, 1)
+        assert torch.allclose(found, found[:1].expand_as(found), atol=1e-5)
+        error = styles.std(dim=0) / stylegan2.MEAN_STYLES**0.5  # of the mean of so many
+        assert ((found[0] - styles.mean(dim=0)).abs() < 5 * error).all()
+        assert ((found[0] - classes[1 - label].mean(dim=0)).abs() > 5 * error).any()
 
 
 def test_the_spread_plane_looks_at_four_images() -> None:
