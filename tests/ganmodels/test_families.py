@@ -24,6 +24,7 @@ from .conftest import draw_bars
 
 Bars = Callable[..., ImageSet]
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 60, 80), (1, 8, 8), (1, 33, 21)]
+LARGE = [(3, 256, 256), (1, 200, 256)]
 
 SLOW_LEARNERS = {"cyclegan", "diffusion", "pix2pix", "stylegan2"}
 """Families whose training test takes over 10 CPU-seconds."""
@@ -101,6 +102,14 @@ def _plays(case: Case, images: ImageSet, shape: tuple[int, int, int], device: st
 def test_samples_and_losses(case: Case, bars: Bars, shape: tuple[int, int, int], device: str) -> None:
     """Grey and RGB, square and not, even and odd: samples have the image's shape, every loss is finite."""
     _plays(case, bars(8, _stacked(case.family, shape)), shape, device)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+@pytest.mark.parametrize("case", DEFAULTS, ids=str)
+def test_the_largest_sizes(case: Case, bars: Bars, shape: tuple[int, int, int], device: str) -> None:
+    """The same at 256 px, in colour and not square."""
+    _plays(case, bars(4, _stacked(case.family, shape)), shape, device)
 
 
 def test_impossible_sizes_are_refused(family: Family, settings: FamilySettings) -> None:
