@@ -135,6 +135,8 @@ def check(images: ImageSet, family: str, settings: FamilySettings, plan: Trainin
     """
     chosen: Family = load("phantomset.ganmodels.families", family)
     classes = len(images.label_names)
+    if not np.issubdtype(images.labels.dtype, np.integer):
+        raise ModelError(f"{family}: labels must be whole numbers; found {images.labels.dtype}.")
     if len(images.labels) == 0 or images.labels.min() < 0 or images.labels.max() >= classes:
         raise ModelError(
             f"{family}: labels must be numbers from 0 to {classes - 1}, at least one image each."

@@ -34,7 +34,7 @@ def translate(
 
     Raises:
         ModelError: the run is not finished or damaged, its family does not translate, there is no such
-            device, or the images have another shape than those of the run.
+            device, labels are no whole numbers, or the images have another shape than those of the run.
     """
     run, saved = checkpoint.finished(folder)
     target = device_of(device)
@@ -43,6 +43,8 @@ def translate(
     shape = (channels // family.stacks, height, width)
     if images.shape[1:] != shape:
         raise ModelError(f"translate: images of shape {shape} expected, found {images.shape[1:]}.")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ModelError(f"translate: labels must be whole numbers; found {labels.dtype}.")
     with Crew(torch.get_num_threads()) as crew:
         return Translator(family, settings, networks, target).images(images, labels, seed, crew)
 
