@@ -63,8 +63,9 @@ class Player:
     statistics; all are means over the batch. ``shared`` is a dictionary that lives for one step: what one
     player leaves there (the fakes of the critic's step), the next may use. The engine's detectors read
     ``shared["fakes"]`` (B, C, H, W), ``shared["real_scores"]`` and ``shared["fake_scores"]`` (B,), where
-    there are any; the statistic "penalty", gamma times ``||dD/dx||^2``; and "real_sign", the mean sign of
-    D(x), where the zero of the scores means something: the adaptive augmentation follows it.
+    there are any, with fakes of the classes that `Family.becomes` tells; the statistic "penalty", gamma times
+    ``||dD/dx||^2``; and "real_sign", the mean sign of D(x), where the zero of the scores means something: the
+    adaptive augmentation follows it.
 
     The engine computes parts of a batch side by side and averages their gradients. So a loss changes nothing
     but ``shared``: no weights, and no buffers of the networks, as batch norm's running means would be.
@@ -125,6 +126,11 @@ def not_private(settings: Any) -> PrivateGame | None:  # noqa: ARG001 - the cont
     return None
 
 
+def own_class(settings: Any, labels: Any) -> Any:  # noqa: ARG001 - the contract's form
+    """Return the labels themselves: what is made for a class should be like its real images."""
+    return labels
+
+
 def no_noise(settings: Any, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001 - the contract's form
     """Return the shape of no noise at all: a family that translates draws none."""
     return ()
@@ -155,6 +161,8 @@ class Family:
         prepare: ``(networks) -> None``: called before each step, alone: here buffers may change.
         looks_at: how many images of a batch the critic sees together; 1 where each is scored alone.
         mixes_styles: ``sample`` heeds ``fine_noise``.
+        becomes: ``(settings, labels (B,), tensor or array) -> labels``: the class that what is made for, or
+            from, each should be of; -1 where nothing is made.
         stacks: how many images lie in the channels of one: 2 for pairs, the source first.
         classes: how many classes it takes; None: any number. What takes one uses no labels.
         augments: its losses heed ``batch.augment``.
@@ -175,6 +183,7 @@ class Family:
     prepare: Callable[[Networks], None] = nothing
     looks_at: int = 1
     mixes_styles: bool = False
+    becomes: Callable[[Any, Any], Any] = own_class
     stacks: int = 1
     classes: int | None = None
     augments: bool = True
@@ -183,3 +192,7 @@ class Family:
     def source(self, images: Any) -> Any:
         """Return of images ``(B, C, H, W)``, tensor or array, the channels that are translated."""
         return images[:, : images.shape[1] // self.stacks]
+
+    def target(self, images: Any) -> Any:
+        """Return of images ``(B, C, H, W)``, tensor or array, the channels that are made."""
+        return images[:, -(images.shape[1] // self.stacks) :]

@@ -304,32 +304,39 @@ class Run:
     def _draw(self) -> float:
         """Draw a contact sheet from fixed noise; return the samples' spread over the real images'."""
         rows = min(len(self._images.label_names), 12)
-        members = [np.flatnonzero(self._images.labels == row) for row in range(rows)]
-        shown = self._images.take(np.concatenate([np.resize(each, GRID_COLUMNS) for each in members]))
+        shown = self._shown(np.repeat(np.arange(rows), GRID_COLUMNS))
         if self._sampler is not None:
             made = self._sampler.images(shown.labels, self._plan.seed, self._crew, purpose="grid")
-            sheet, real = made, shown.images
+            sheet = made
         else:
-            made, real, sheet = self._translations(shown)
+            made, sheet = self._translations(shown)
         grids = self._folder / "grids"
         grids.mkdir(mode=0o700, exist_ok=True)
         write_atomically(grids / f"{self._seen:09d}.png", contact_sheet(sheet, GRID_COLUMNS), mode=0o600)
         if self._plan.privacy is not None:  # what compares with real images would tell of them
             return 1.0
-        counters, row = self._state.counters, stability.sketch(made, real)
+        wanted = self._family.becomes(self._settings, shown.labels)
+        real = self._family.target(self._shown(wanted[wanted >= 0]).images)
+        counters, row = self._state.counters, stability.sketch(made[wanted >= 0], real)
         had_stalled = stability.has_stalled(counters)
         counters.sketches = [*counters.sketches, row][-stability.SKETCHES :]
         if stability.has_stalled(counters) and not had_stalled:
             self._tell("stall", f"samples lie {row[0]:.2f} times as far apart as real images, unchanged")
         return row[0]
 
-    def _translations(self, shown: ImageSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return translations, their sources, and a sheet that shows a row of these above one of those."""
+    def _shown(self, labels: np.ndarray) -> ImageSet:
+        """Return the first images of each class, as many as it has labels, in the order of the classes."""
+        classes, counts = np.unique(labels, return_counts=True)
+        members = [np.flatnonzero(self._images.labels == each) for each in classes]
+        return self._images.take(np.concatenate(list(map(np.resize, members, counts))))
+
+    def _translations(self, shown: ImageSet) -> tuple[np.ndarray, np.ndarray]:
+        """Return translations, and a sheet that shows a row of their sources above one of them."""
         assert self._translator is not None  # noqa: S101 - a family samples or translates
         source = self._family.source(shown.images)
         made = self._translator.images(source, shown.labels, self._plan.seed, self._crew)
         rows = [part.reshape(-1, GRID_COLUMNS, *made.shape[1:]) for part in (source, made)]
-        return made, source, np.stack(rows, axis=1).reshape(-1, *made.shape[1:])
+        return made, np.stack(rows, axis=1).reshape(-1, *made.shape[1:])
 
     def _tell_once(self, code: str, message: str, why: str) -> None:
         if not any(message in told["message"] for told in self._state.counters.events):

@@ -90,21 +90,46 @@ class Check:
 
 
 @torch.no_grad()
-def look(real: Tensor, labels: Tensor, shared: dict[str, Tensor], counters: Counters) -> Check:
-    """Return the check of one step, from real images ``(B, C, H, W)`` and what the losses left.
+def look(
+    real: Tensor,
+    labels: Tensor,
+    shared: dict[str, Tensor],
+    counters: Counters,
+    wanted: Tensor | None = None,
+) -> Check:
+    """Return the check of one step; remembers in ``counters`` how far apart the images of each class lay.
 
-    Remembers in ``counters`` how far apart the images of each class lay.
+    Fakes are compared with real images of the class that they should be like, equally many of each class.
+
+    Args:
+        real: images ``(B, C, H, W)``.
+        labels: their classes ``(B,)``.
+        shared: what the losses left.
+        counters: of the run.
+        wanted: ``(B,)`` the class that each fake should be of, -1 where none is made; None: ``labels``.
     """
+    wanted = labels if wanted is None else wanted
+    reals, fakes = _also_in(labels, wanted), _also_in(wanted, labels)
+    if int(reals.sum()) < 2:  # a batch by chance of one domain
+        return Check()
     gap = accuracy = spread = class_spread = None
     if "real_scores" in shared:
-        difference = shared["real_scores"].float() - shared["fake_scores"].float()
+        difference = shared["real_scores"][reals].float() - shared["fake_scores"][fakes].float()
         gap, accuracy = float(difference.abs().mean()), float((difference > 0).float().mean())
     if "fakes" in shared:
-        real_rows, fake_rows = real.flatten(1).float(), shared["fakes"].flatten(1).float()
+        real_rows, fake_rows = real[reals].flatten(1).float(), shared["fakes"][fakes].flatten(1).float()
         spread = _mean_distance(fake_rows) / max(_mean_distance(real_rows), 1e-12)
-        counters.class_pairs = _add_pairs(counters.class_pairs, real_rows, fake_rows, labels)
+        counters.class_pairs = _add_pairs(
+            counters.class_pairs, (real_rows, labels[reals]), (fake_rows, wanted[fakes])
+        )
         class_spread = min(class_spreads(counters).values(), default=None)
     return Check(gap, accuracy, spread, class_spread)
+
+
+def _also_in(labels: Tensor, others: Tensor) -> Tensor:
+    """Return which labels ``(B,)`` have a partner: the n-th of a class where ``others`` have n of it."""
+    number = (labels[:, None] == labels).tril().sum(dim=1)
+    return number <= (labels[:, None] == others).sum(dim=1)
 
 
 def class_spreads(counters: Counters) -> dict[int, float]:
@@ -117,18 +142,19 @@ def class_spreads(counters: Counters) -> dict[int, float]:
 
 
 def _add_pairs(
-    before: dict[str, list[float]], real_rows: Tensor, fake_rows: Tensor, labels: Tensor
+    before: dict[str, list[float]], real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor]
 ) -> dict[str, list[float]]:
     """Return ``before`` with the pairs of a batch, each only with others of its batch and class.
+
+    Real images and fakes are rows and their classes, equally many of each class.
 
     A batch with enough pairs of a class speaks for itself. One with fewer is filled up from those before:
     all of them lose weight evenly, so the sums forget exponentially. A class of 5% has some 5 pairs in a
     batch of 64, and is judged on its last 17 checks.
     """
     kept = dict(before)
-    for label in labels.unique().tolist():
-        members = labels == label
-        fakes, reals = torch.pdist(fake_rows[members]), torch.pdist(real_rows[members])
+    for label in real[1].unique().tolist():
+        fakes, reals = (torch.pdist(rows[labels == label]) for rows, labels in (fake, real))
         sums, count = (float(fakes.sum()), float(reals.sum())), float(len(fakes))
         if not all(map(math.isfinite, sums)):
             continue

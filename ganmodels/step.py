@@ -60,7 +60,8 @@ class Stepper:
     ) -> None:
         self._spec = ImageSpec(*images.images.shape[1:])
         self.state = State(family, settings, self._spec, len(images.label_names), plan.seed, device)
-        self._family, self._plan, self._device, self._crew = family, plan, device, crew
+        self._family, self._settings = family, settings
+        self._plan, self._device, self._crew = plan, device, crew
         self._shards = shards
         self._is_bf16 = is_bf16(plan.precision, device)
         self._feed = Feed(images, plan.batch_size, plan.seed, plan.class_sampling, device)
@@ -224,7 +225,10 @@ class Stepper:
         shared = {name: self._whole(name, shards, sizes) for name in WATCHED if name in shards[0].shared}
         if self._held_out is not None and "fakes" in shared and "critic" in self.state.networks:
             numbers |= self._compare(self._held_out, images, labels, shared["fakes"])
-        return numbers, look(images, labels, shared, self.state.counters)
+        if "fakes" in shared:
+            shared["fakes"] = self._family.target(shared["fakes"])
+        wanted = self._family.becomes(self._settings, labels)
+        return numbers, look(self._family.target(images), labels, shared, self.state.counters, wanted)
 
     def _whole(self, name: str, shards: list[Shard], sizes: list[int]) -> Tensor:
         """Return what the parts of the last batch left under a name, in the order of its images."""

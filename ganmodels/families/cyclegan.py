@@ -16,7 +16,7 @@ in them: labels are NOT preserved. The translation of a patient's image is that 
 """
 
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field
@@ -209,12 +209,17 @@ def cycle_generator_loss(
 def contrastive_critic_loss(
     networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return ``E (D(b) - 1)^2 / 2 + E D(G(a))^2 / 2``."""
+    """Return ``E (D(b) - 1)^2 / 2 + E D(G(a))^2 / 2``.
+
+    Each image is scored once: one of B as it is, as real; one of A as what it became, as fake.
+    """
     translated = networks["generator_ab"](batch.images)
     shared["fakes"] = translated
     is_b = batch.labels == 1
     seen = torch.where(is_b[:, None, None, None], batch.images, translated.detach())
-    error = _critic(networks, "b").patches(batch.augment(seen)) - is_b.float()[:, None, None, None]
+    patches = _critic(networks, "b").patches(batch.augment(seen))
+    shared["real_scores"] = shared["fake_scores"] = patches.detach().mean(dim=(1, 2, 3))
+    error = patches - is_b.float()[:, None, None, None]
     return {"loss": error.square().mean() / 2}
 
 
@@ -280,6 +285,11 @@ def translate(
     return made
 
 
+def becomes(settings: Settings, labels: Any) -> Any:
+    """Return the other domain of each label; with CUT, -1 for B, of which nothing is made."""
+    return 1 - labels if settings.mode == "cycle" else 1 - 2 * labels
+
+
 def _translated(translator: nn.Module, images: Tensor) -> Tensor:
     return translator(images) if len(images) else images
 
@@ -295,5 +305,6 @@ FAMILY = Family(
     "networks', ICCV 2017; Park, Efros, Zhang & Zhu, 'Contrastive learning for unpaired image-to-image "
     "translation', ECCV 2020",
     translate=translate,
+    becomes=becomes,
     classes=2,
 )

@@ -8,11 +8,11 @@ import pytest
 
 from phantomset.data.records import ImageSet
 from phantomset.ganmodels import checkpoint, engine, stability
-from phantomset.ganmodels.family import FamilySettings
+from phantomset.ganmodels.family import Family, FamilySettings
 from phantomset.ganmodels.plan import TrainingPlan
 from phantomset.ganmodels.step import Stepper
 
-from .toy import Faults, toy, waves
+from .toy import Faults, domains, toy, translator, waves
 
 Train = Callable[..., list[dict[str, Any]]]
 
@@ -22,12 +22,17 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     """Train the toy with its faults; return all events."""
 
     def start(
-        faults: Faults, counts: tuple[int, ...], budget_images: int, held_out: ImageSet | None = None
+        chosen: Faults | Family,
+        images: tuple[int, ...] | ImageSet,
+        budget_images: int,
+        held_out: ImageSet | None = None,
     ) -> list[dict[str, Any]]:
-        monkeypatch.setattr(engine, "load", lambda *_: toy(faults))
+        family = toy(chosen) if isinstance(chosen, Faults) else chosen
+        learn = waves(images) if isinstance(images, tuple) else images
+        monkeypatch.setattr(engine, "load", lambda *_: family)
         monkeypatch.setattr(stability, "WARM_UP_IMAGES", 2_000)
         plan = TrainingPlan(budget_images, threads=1)
-        progress = engine.train(waves(counts), "toy", FamilySettings(), plan, tmp_path, held_out=held_out)
+        progress = engine.train(learn, "toy", FamilySettings(), plan, tmp_path, held_out=held_out)
         return [event for report in progress for event in report.events]
 
     return start
@@ -48,6 +53,25 @@ def test_a_small_class_that_repeats_itself_is_named(train: Train) -> None:
 def test_a_small_class_that_varies_is_left_alone(train: Train) -> None:
     """The same sizes of classes in health: no event at all."""
     assert train(Faults(), (190, 190, 20), 30_000) == []
+
+
+@pytest.mark.parametrize("is_both_ways", [True, False])
+@pytest.mark.parametrize("counts", [(300, 60), (60, 300)])
+def test_a_perfect_translator_is_left_alone(
+    train: Train, is_both_ways: bool, counts: tuple[int, int]
+) -> None:
+    """Between domains whose variety differs four times, the larger or the smaller five times the other."""
+    assert train(translator(Faults(), is_both_ways), domains(counts), 16_000) == []
+
+
+@pytest.mark.parametrize("is_both_ways", [True, False])
+def test_a_translator_that_repeats_itself_is_told(train: Train, is_both_ways: bool) -> None:
+    """From step 300 on nearly one image is made of all of domain 0, so domain 1 is what lacks variety."""
+    family = translator(Faults(repeats=0, repeats_from=300), is_both_ways)
+    events = train(family, domains((200, 200)), 25_000)
+    assert [event["code"] for event in events] == ["collapse"]
+    assert events[0]["message"].startswith("spread of class 'class 1' 0.")
+    assert 19_200 < events[0]["images"] <= 19_200 + 3 * 1_280
 
 
 @pytest.mark.parametrize(("is_held_out", "steps"), [(True, (20, 40, 60)), (False, (240,))])

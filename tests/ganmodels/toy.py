@@ -1,10 +1,12 @@
-"""A toy family whose failures are set by hand: one class that repeats itself, grain that grows.
+"""Toy families whose failures are set by hand: one class that repeats itself, grain that grows.
 
-Its images are three smooth waves of random size; the generator is the right one from the start. So what a
-detector says of it is known before.
+Their images are three smooth waves of random size; the generator, or translator, is the right one from the
+start. So what a detector says of it is known before.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,10 +48,18 @@ def _waves(sizes: Tensor) -> Tensor:
 
 def waves(counts: tuple[int, ...]) -> ImageSet:
     """Return real images, so many of each class."""
-    rng = torch.Generator().manual_seed(0)
+    return _image_set(counts, torch.randn(sum(counts), 3, generator=torch.Generator().manual_seed(0)))
+
+
+def domains(counts: tuple[int, int]) -> ImageSet:
+    """Return real images of two domains: the same waves, in the second a quarter as large."""
+    sizes = torch.randn(max(counts), 3, generator=torch.Generator().manual_seed(0))
+    return _image_set(counts, torch.cat([sizes[: counts[0]], 0.25 * sizes[: counts[1]]]))
+
+
+def _image_set(counts: tuple[int, ...], sizes: Tensor) -> ImageSet:
     labels = np.repeat(np.arange(len(counts)), counts)
-    signal = _waves(torch.randn(len(labels), 3, generator=rng))
-    pixels = signal.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    pixels = _waves(sizes).add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     return ImageSet(pixels, labels, np.arange(len(labels)), tuple(f"class {k}" for k in range(len(counts))))
 
 
@@ -59,9 +69,12 @@ class _Generator(nn.Module):
         self.grain = nn.Parameter(torch.zeros(1))
 
     def forward(self, z: Tensor) -> Tensor:
+        return self.grained(_waves(z))
+
+    def grained(self, images: Tensor) -> Tensor:
         checks = torch.ones(SIDE, SIDE)
         checks[::2, 1::2] = checks[1::2, ::2] = -1  # the highest frequency that there is
-        return _waves(z) + self.grain * checks
+        return images + self.grain * checks
 
 
 class _Critic(nn.Module):
@@ -73,13 +86,17 @@ class _Critic(nn.Module):
         return images.mean(dim=(1, 2, 3)) + self.zero
 
 
-def toy(faults: Faults) -> Family:
-    """Return the family that fails so."""
+def _drawn(networks: Networks, batch: Batch, rng: torch.Generator) -> Tensor:
+    return networks["generator"](torch.randn(len(batch.images), 3, generator=rng))
 
+
+def _players(
+    faults: Faults, make: Callable[[Networks, Batch, torch.Generator], Tensor]
+) -> Callable[[FamilySettings], tuple[Player, ...]]:
     def critic_loss(
         networks: Networks, batch: Batch, rng: torch.Generator, shared: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        fakes = networks["generator"](torch.randn(len(batch.images), 3, generator=rng))
+        fakes = make(networks, batch, rng)
         if batch.step >= faults.repeats_from:
             is_repeated = (batch.labels == faults.repeats)[:, None, None, None]
             fakes = torch.where(is_repeated, 0.05 * fakes, fakes)
@@ -101,6 +118,12 @@ def toy(faults: Faults) -> Family:
             Player("generator", ("generator",), generator_loss, lambda _: rate, lambda _: (0.0, 0.9)),
         )
 
+    return players
+
+
+def toy(faults: Faults) -> Family:
+    """Return the family that fails so."""
+
     def sample(networks: Networks, _: FamilySettings, draw: Draw) -> Tensor:
         return networks["generator"](draw.noise)
 
@@ -108,12 +131,44 @@ def toy(faults: Faults) -> Family:
         name="toy",
         Settings=FamilySettings,
         build=lambda settings, spec, count: {"generator": _Generator(), "critic": _Critic()},
-        players=players,
+        players=_players(faults, _drawn),
         averaged=("generator",),
         check=lambda settings, spec: None,
         paper="none",
         noise_shape=_three,
         sample=sample,
+    )
+
+
+FACTORS = (0.25, 4.0)
+"""What a translator multiplies an image of each domain by, to make it one of the other's."""
+
+
+def translator(faults: Faults, is_both_ways: bool) -> Family:
+    """Return a family that translates between `domains`, and fails so."""
+
+    def factors(labels: Tensor) -> Tensor:
+        both = torch.tensor(FACTORS if is_both_ways else (FACTORS[0], 1.0))
+        return both[labels][:, None, None, None]
+
+    def make(networks: Networks, batch: Batch, _: torch.Generator) -> Tensor:
+        return networks["generator"].grained(factors(batch.labels) * batch.images)  # type: ignore[operator]
+
+    def translate(
+        networks: Networks, _: FamilySettings, images: Tensor, labels: Tensor, __: torch.Generator
+    ) -> Tensor:
+        return networks["generator"].grained(factors(labels) * images)  # type: ignore[operator]
+
+    def becomes(_: FamilySettings, labels: Any) -> Any:
+        return 1 - labels if is_both_ways else 1 - 2 * labels
+
+    return replace(
+        toy(faults),
+        players=_players(faults, make),
+        sample=None,
+        translate=translate,
+        becomes=becomes,
+        classes=2,
     )
 
 
