@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load
 
 from phantomset.data.records import ImageSet
 from phantomset.ganmodels import checkpoint, engine, stability
@@ -26,12 +28,13 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
         images: tuple[int, ...] | ImageSet,
         budget_images: int,
         held_out: ImageSet | None = None,
+        batch_size: int = 64,
     ) -> list[dict[str, Any]]:
         family = toy(chosen) if isinstance(chosen, Faults) else chosen
         learn = waves(images) if isinstance(images, tuple) else images
         monkeypatch.setattr(engine, "load", lambda *_: family)
         monkeypatch.setattr(stability, "WARM_UP_IMAGES", 2_000)
-        plan = TrainingPlan(budget_images, threads=1)
+        plan = TrainingPlan(budget_images, batch_size, threads=1)
         progress = engine.train(learn, "toy", FamilySettings(), plan, tmp_path, held_out=held_out)
         return [event for report in progress for event in report.events]
 
@@ -114,3 +117,47 @@ def test_grain_that_stays_is_met_once_and_told_at_the_end(
     assert "roll-back 1" in events[0]["message"]
     assert (events[1]["images"], "roll-back" in events[1]["message"]) == (64 * 400, False)
     assert checkpoint.read_statistics(tmp_path)[-1]["noise_drift"] > stability.DRIFT_LIMIT
+
+
+def test_a_critic_that_wins_is_made_to_work_harder(train: Train) -> None:
+    """It tells all pairs apart, and from step 300 on fakes grow alike: met by rung 1, and they recover."""
+    (event,) = train(Faults(shrinks_from=300, is_won=True), (100, 100), 64 * 500)
+    assert event["code"] == "critic-wins"
+    assert event["message"] == "augmentation + 0.1, penalty x 2"
+    assert 64 * 380 <= event["images"] <= 64 * 440
+
+
+@pytest.mark.parametrize("faults", [Faults(shrinks_from=300), Faults(is_won=True)])
+def test_a_fair_critic_is_left_alone(train: Train, faults: Faults) -> None:
+    """Fakes that grow alike by as much under a critic that guesses, and a lucky critic: no event at all."""
+    assert train(faults, (100, 100), 64 * 500) == []
+
+
+def test_a_steep_critic_is_met_by_a_stronger_penalty(train: Train) -> None:
+    """A penalty of .3 from step 300 on: back at the third check, and with twice the penalty it is .15."""
+    (event,) = train(Faults(steep_from=300), (100, 100), 64 * 500)
+    assert (event["code"], event["images"]) == ("steep-critic", 64 * 360)
+    assert event["message"].startswith("roll-back 1 to step 300: ")
+    assert "penalty x 2" in event["message"]
+
+
+def test_a_late_blow_up_is_met_by_penalties_at_every_step(train: Train) -> None:
+    """At seven tenths of 1,600 steps the penalty is a hundred times its past and fakes are more alike."""
+    (event,) = train(Faults(blows_up_from=1_120), (100, 100), 32 * 1_600, batch_size=32)
+    assert (event["code"], event["images"]) == ("late-blow-up", 32 * 1_180)
+    assert "roll-back 1 to step " in event["message"]
+    assert "penalty at every step" in event["message"]
+
+
+def test_a_damaged_checkpoint_is_told_and_gone_behind(train: Train, tmp_path: Path) -> None:
+    """The newest is cut off: the run goes on from the one before, says so, and ends where it would have."""
+    train(Faults(grain_rate=1e-3), (100, 100), 64 * 100)
+    done, before = sorted(tmp_path.glob("checkpoint-*.safetensors"), reverse=True)[:2]
+    end = load(done.read_bytes())
+    done.write_bytes(done.read_bytes()[:-5])
+    (event,) = train(Faults(grain_rate=1e-3), (100, 100), 64 * 100)
+    step = int(before.stem.removeprefix("checkpoint-"))
+    assert (event["code"], event["images"]) == ("damaged-checkpoint", 64 * step)
+    assert f"goes on from step {step}" in event["message"]
+    assert event["advice"] == "Check the disk."
+    assert all(torch.equal(tensor, end[name]) for name, tensor in load(done.read_bytes()).items())

@@ -1,4 +1,4 @@
-"""Toy families whose failures are set by hand: one class that repeats itself, grain that grows.
+"""Toy families whose failures are set by hand: a class that repeats itself, grain, a critic that gets away.
 
 Their images are three smooth waves of random size; the generator, or translator, is the right one from the
 start. So what a detector says of it is known before.
@@ -17,6 +17,7 @@ from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings, Net
 
 SIDE = 8
 NEVER = 10**9
+SMALL = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,12 @@ class Faults:
         grain_rate: how much grain the generator learns in a step, unless penalties come at every step.
         grain_from: the step from which it does.
         is_stubborn: it learns grain with penalties at every step too.
+        shrinks_from: the step from which all fakes grow alike, by a hundredth in each, down to .7 of their
+            size; until the penalty is stronger.
+        is_won: the critic tells all pairs apart; until the penalty is stronger.
+        steep_from: the step from which the gradient penalty is .3, over the factor on the penalty; else .001.
+        blows_up_from: the step from which it is .1 and the fakes have .7 of their size, unless penalties come
+            at every step.
     """
 
     repeats: int = 0
@@ -36,6 +43,24 @@ class Faults:
     grain_rate: float = 0.0
     grain_from: int = 0
     is_stubborn: bool = False
+    shrinks_from: int = NEVER
+    is_won: bool = False
+    steep_from: int = NEVER
+    blows_up_from: int = NEVER
+
+    def size(self, batch: Batch) -> float:
+        """Return how large fakes are in a step."""
+        if batch.step >= self.blows_up_from and not batch.is_careful:
+            return SMALL
+        if batch.penalty_scale > 1:
+            return 1.0
+        return max(SMALL, 0.99 ** max(0, batch.step - self.shrinks_from))
+
+    def penalty(self, batch: Batch) -> float:
+        """Return the gradient penalty of a step."""
+        if batch.step >= self.blows_up_from and not batch.is_careful:
+            return 0.1
+        return 0.3 / batch.penalty_scale if batch.step >= self.steep_from else 0.001
 
 
 def _waves(sizes: Tensor) -> Tensor:
@@ -96,13 +121,16 @@ def _players(
     def critic_loss(
         networks: Networks, batch: Batch, rng: torch.Generator, shared: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        fakes = make(networks, batch, rng)
+        fakes = faults.size(batch) * make(networks, batch, rng)
         if batch.step >= faults.repeats_from:
             is_repeated = (batch.labels == faults.repeats)[:, None, None, None]
             fakes = torch.where(is_repeated, 0.05 * fakes, fakes)
         real, fake = (networks["critic"](each, batch.labels) for each in (batch.images, fakes.detach()))
+        if faults.is_won and batch.penalty_scale == 1:
+            real = real + 10
         shared["fakes"], shared["real_scores"], shared["fake_scores"] = fakes, real.detach(), fake.detach()
-        return {"loss": networks["critic"].zero.square().sum()}  # type: ignore[operator, union-attr]
+        loss = networks["critic"].zero.square().sum()  # type: ignore[operator, union-attr]
+        return {"loss": loss, "penalty": torch.tensor(faults.penalty(batch))}
 
     def generator_loss(
         networks: Networks, batch: Batch, _: torch.Generator, __: dict[str, Tensor]
