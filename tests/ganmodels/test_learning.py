@@ -87,7 +87,9 @@ def test_pairs_are_learned(datasets: Path, device: str, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["cycle", "contrastive"])
 def test_domains_are_learned(mode: str, datasets: Path, device: str, tmp_path: Path) -> None:
-    """Radiographs to negatives without pairs: what it makes of dark images is nearer to the bright domain."""
+    """Dark radiographs to bright ones without pairs: each comes nearer to its own brightened self than any
+    one image, a constant grey too, is to all of them.
+    """
     with np.load(datasets / "pneumoniamnist.npz", allow_pickle=False) as stored:
         images = stored["train_images"][:800, None]
     dark, bright = images[:400] // 2, 128 + images[400:] // 2
@@ -97,5 +99,10 @@ def test_domains_are_learned(mode: str, datasets: Path, device: str, tmp_path: P
     for _ in train(learn, "cyclegan", settings, TrainingPlan(6_400, 16, threads=1), tmp_path, device):
         pass
     made = translate(tmp_path, dark[:100], np.zeros(100, np.int64), 0, device)
-    before, after = (abs(float(each.mean()) - float(bright.mean())) for each in (dark, made))
-    assert after < before / 2
+    answer = 128.0 + dark[:100]
+    nearest = np.median(answer, axis=0)  # of all single images that with the least mean absolute error
+
+    def error(images: np.ndarray) -> float:
+        return float(np.abs(images - answer).mean())
+
+    assert error(made) < error(nearest)
