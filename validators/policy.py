@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from phantomset.validators.finding import FidelityProfile, PrivacyPolicy
+from phantomset.validators.finding import FidelityProfile, PrivacyPolicy, Rules
 
 ALPHA_SCAN = 0.001
 """P1, after Bonferroni over representations."""
@@ -66,6 +66,20 @@ MARGINS: dict[PrivacyPolicy, Margins] = {
     # No margin forgives an alarm; the bounds themselves are never weaker than the standard ones.
     "zero-signal": Margins(0.60, 0.06, False, 600, 1100),
 }
+
+
+def is_as_strict(rules: Rules, other: Rules) -> bool:
+    """Say whether rules ask of privacy all that others ask: the margins, the groups, the same draws.
+
+    A set that did not pass under the others cannot pass under such rules for want of a question. `strict` and
+    `zero-signal` each ask what the other does not.
+
+    >>> is_as_strict(Rules("strict"), Rules("standard")), is_as_strict(Rules("strict"), Rules("zero-signal"))
+    (True, False)
+    """
+    own, its = MARGINS[rules.privacy], MARGINS[other.privacy]
+    margins = own.auc <= its.auc and own.tpr <= its.tpr and own.forgives_auc_alarm <= its.forgives_auc_alarm
+    return margins and set(rules.conclusive) >= set(other.conclusive) and rules.cross_fit == other.cross_fit
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ section; leaving it needs a changed one and a written reason, and it stays on th
 found in single classes may be left, once, by releasing without these classes: the rest is judged again. Was
 it found beyond these classes too, the rest of that very set must pass first: whether the classes were its
 cause nothing else can tell. Of one judgement that came out twice the worse holds. A FAIL of fidelity or
-utility alone blocks its set and marks nobody: trying again for better pictures exposes no patient. A set
-that was let out stays on the record too: the next one from this cohort is judged together with it.
+utility alone blocks its set and marks nobody: trying again for better pictures exposes no patient. The rules
+that judged stand on the record: what did not pass under them passes under laxer ones for no set that the same
+model section makes. After three sets that told nothing a PASS needs a written reason. A set that was let out
+stays on the record too: the next one from this cohort is judged together with it.
 
 Not to be confused with `ledger`, which says what ran.
 """
@@ -19,54 +21,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from phantomset.data.digest import digest_of
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.keys import pseudonym
 from phantomset.pipelines.judgement.chain import Broken, Chain, Line
-from phantomset.pipelines.judgement.record import Judged, People, Status, everybody, gravity, judged, released
+from phantomset.pipelines.judgement.record import Case, everybody, gravity, judged, policy_of, released
+from phantomset.pipelines.judgement.settling import (
+    as_recorded,
+    decide,
+    fails,
+    is_left,
+    notes,
+    otherwise,
+    privacy_of,
+    untrusted,
+)
 from phantomset.validators.finding import Verdict
-
-MOST_INCONCLUSIVE = 3
-"""Judgements of different sets of one model section that may end INCONCLUSIVE; the next is a FAIL."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What is judged: who was trained on, by which model section, giving which set.
-
-    Attributes:
-        patients: everybody in the cohort, their pseudonyms hashed again (`hashed`): another split of the same
-            patients is no way around a judgement.
-        section: digest of the recipe's model and image sections, without any seed.
-        made: digest of the synthetic set.
-        rules: digest of the gate's rules and of the suite that judges.
-        recipe: the recipe's name, for the reader of the ledger.
-        reason: the written reason for leaving an earlier FAIL.
-        left_out: classes that the set is without.
-        images: every image of the cohort (`named`): the same patients under another name are the same.
-        whole: digest of the set before classes were left out; empty where none were.
-    """
-
-    patients: frozenset[str]
-    section: str
-    made: str
-    rules: str
-    recipe: str
-    reason: str | None = None
-    left_out: tuple[str, ...] = ()
-    images: frozenset[str] = frozenset()
-    whole: str = ""
-
-    @property
-    def people(self) -> People:
-        """Whose images went in."""
-        return People(self.patients, self.images)
-
-    @property
-    def key(self) -> str:
-        """Names the judgement: the same key is the same judgement again."""
-        left_out = sorted(self.left_out)
-        return digest_of(sorted(self.patients), self.section, self.made, self.rules, self.reason, left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +87,16 @@ class Lineage:
                     raise Broken("judgements of this workspace are missing from it")
                 record = judged(lines, case.people)
             except Broken as broken:
-                return Settled(_inconclusive(verdict, str(broken)), (), "")
+                return Settled(untrusted(verdict, str(broken)), (), "")
             own = [entry for entry in record if entry.key == case.key]
             worst = max(own, key=lambda entry: entry.gravity, default=None)
             # The same judgement may come out worse, on another machine; then that is news, and holds.
-            if worst is not None and worst.gravity >= gravity(verdict.status, _privacy(verdict)):
-                settled, entry = _as_recorded(verdict, worst), worst.hash
+            if worst is not None and worst.gravity >= gravity(verdict.status, privacy_of(verdict)):
+                settled, entry = as_recorded(verdict, worst), worst.hash
             else:
-                settled, cause = _decide(record, case, verdict)
+                settled, cause = decide(record, case, verdict)
                 entry = self._write(lines, case, verdict, settled, cause)
-            return Settled(settled, (*_notes(record, case), *_otherwise(own, settled)), entry)
+            return Settled(settled, (*notes(record, case, verdict.rules), *otherwise(own, settled)), entry)
 
     def clears(self, case: Case, verdict: Verdict, anchors: Iterable[str] = ()) -> bool:
         """Say whether the record would let this very set pass, had its own judgement passed."""
@@ -136,7 +105,7 @@ class Lineage:
             record = judged(lines, case.people)
             is_whole = set(anchors) <= {line["hash"] for line in lines}
             was_open = any(entry.key == case.key and entry.privacy != "PASS" for entry in record)
-            settled, _ = _decide(record, case, replace(verdict, status="PASS"))
+            settled, _ = decide(record, case, replace(verdict, status="PASS"))
             return is_whole and not was_open and settled.status == "PASS"
         return False
 
@@ -187,8 +156,8 @@ class Lineage:
             sections = {entry.section for entry in own}
             days = [
                 entry.day
-                for entry in _fails(record)
-                if entry.section in sections and not _is_left(entry, record, own[0])
+                for entry in fails(record)
+                if entry.section in sections and not is_left(entry, record, own[0])
             ]
             found.update({made: min(days)} if days else {})
         return found
@@ -215,7 +184,8 @@ class Lineage:
             recipe=case.recipe,
             reason=case.reason,
             judged=verdict.status,
-            privacy=_privacy(verdict),
+            privacy=privacy_of(verdict),
+            policy=policy_of(verdict.rules),
             status=settled.status,
             marks=cause == "limit" or (cause == "judged" and _marks(verdict)),
             classes=_failed_classes(verdict),
@@ -226,21 +196,10 @@ class Lineage:
         )
 
 
-def _fails(record: list[Judged]) -> list[Judged]:
-    """The FAILs that mark the lineage; one that was only inherited marks nothing anew."""
-    return [entry for entry in record if entry.marks]
-
-
 def _marks(verdict: Verdict) -> bool:
     """Say whether a fresh verdict is a FAIL that sticks: any but one of fidelity or utility alone."""
     failed = {axis for axis, status in verdict.axes.items() if status == "FAIL"}
     return verdict.status == "FAIL" and not (failed and failed <= {"fidelity", "utility"})
-
-
-def _privacy(verdict: Verdict) -> str:
-    """Return what a fresh verdict says of privacy and its controls, whatever else failed beside it."""
-    outcomes = [verdict.axes[axis] for axis in ("privacy", "controls") if axis in verdict.axes]
-    return next((word for word in ("FAIL", "INCONCLUSIVE") if word in outcomes), "PASS")
 
 
 def _failed_classes(verdict: Verdict) -> list[str]:
@@ -253,110 +212,3 @@ def _fails_beyond_classes(verdict: Verdict) -> bool:
     """Say whether others than the patients of single classes were found exposed, or a control failed."""
     failed = (f for f in verdict.findings if f.status == "FAIL" and f.axis in ("privacy", "controls"))
     return any(f.details.get("class") is None for f in failed)
-
-
-def _is_left(entry: Judged, record: list[Judged], case: Case | Judged) -> bool:
-    """Say whether the set is without the classes that a FAIL was found in. Once: a second one sticks.
-
-    Where it was found beyond them too, it has another cause until the rest of that very set has passed:
-    another seed would be another try.
-    """
-    if not entry.classes or entry.left_out or not entry.classes <= set(case.left_out):
-        return False
-    passed = (
-        other.whole == entry.made
-        and entry.classes <= other.left_out <= set(case.left_out)
-        and other.privacy == "PASS"
-        and other.is_own
-        for other in record
-    )
-    return not entry.is_wider or case.whole == entry.made or any(passed)
-
-
-def _decide(record: list[Judged], case: Case, verdict: Verdict) -> tuple[Verdict, str]:
-    """Return the settled verdict and its cause: "judged", "inherited" or "limit"."""
-    if verdict.status != "FAIL":
-        inherited = _inherited(record, case)
-        if inherited:
-            return _failed(verdict, inherited), "inherited"
-    # A FAIL of quality hides no open question of privacy: such a set is a try like any other.
-    if "INCONCLUSIVE" in (verdict.status, _privacy(verdict)):
-        section = [entry for entry in record if entry.section == case.section]
-        tried = {entry.made for entry in section if entry.is_open} - {case.made}
-        if len(tried) >= MOST_INCONCLUSIVE:
-            return _failed(
-                verdict,
-                f"{len(tried)} other sets of this model section and these patients were INCONCLUSIVE; trying "
-                "on until one passes is not evidence. More patients or another model section would be.",
-            ), "limit"
-    return verdict, "judged"
-
-
-def _inherited(record: list[Judged], case: Case) -> str:
-    """Return why an earlier FAIL holds for this set, or nothing where none does."""
-    fails = [entry for entry in _fails(record) if not _is_left(entry, record, case)]
-    same = next((entry for entry in fails if entry.section == case.section), None)
-    if same is not None:
-        return (
-            f"a set made by this model section from these patients ended FAIL on {same.day}; "
-            f"another seed, name, subset or workspace does not clear it. {_ways_out(same)}"
-        )
-    if fails and case.reason is None:
-        return (
-            f"a set made from these patients ended FAIL on {fails[-1].day}. The recipe has changed since; "
-            "write down in gate.reason why the change removes the cause, and judge again."
-        )
-    return ""
-
-
-def _ways_out(entry: Judged) -> str:
-    change = "Change the model or image section, and write gate.reason"
-    if not entry.classes or entry.left_out:
-        return f"{change}."
-    # The report of the data office names the classes; this sentence may become public.
-    same = ", of this same set" if entry.is_wider else ""
-    return f"{change}; or release without the classes that failed{same}, with gate.leave_out."
-
-
-def _notes(record: list[Judged], case: Case) -> tuple[str, ...]:
-    """Say, for every later release, which FAILs are on the record and why they were left."""
-    left = f" Reason given for going on: {case.reason}" if case.reason else ""
-    days = sorted({entry.day for entry in _fails(record) if entry.key != case.key})
-    return tuple(f"An earlier set made from the same patients ended FAIL on {day}.{left}" for day in days)
-
-
-def _otherwise(own: list[Judged], settled: Verdict) -> tuple[str, ...]:
-    """Say where this very judgement came out better before: a set may have been let out on it."""
-    better = sorted({(entry.day, entry.status) for entry in own if entry.status != settled.status})
-    return tuple(
-        f"The same judgement of this set came out {status} on {day}; the worst holds."
-        for day, status in better
-    )
-
-
-def _as_recorded(verdict: Verdict, entry: Judged) -> Verdict:
-    if verdict.status == entry.status and not entry.why:
-        return verdict
-    why = entry.why or f"this judgement is on the record as {entry.status}"
-    return _changed(verdict, entry.status, why)
-
-
-def _failed(verdict: Verdict, why: str) -> Verdict:
-    return _changed(verdict, "FAIL", why)
-
-
-def _inconclusive(verdict: Verdict, why: str) -> Verdict:
-    if verdict.status == "FAIL":
-        return verdict
-    reason = (
-        f"the ledger of judgements beside the key cannot be trusted: {why}. "
-        "Restore from one backup what lies there (judgements.jsonl, judgements.head and the key); without "
-        "the ledger nobody knows what was judged before."
-    )
-    return _changed(verdict, "INCONCLUSIVE", reason)
-
-
-def _changed(verdict: Verdict, status: Status, why: str) -> Verdict:
-    """Return another verdict, under another digest, with the reason in front."""
-    digest = digest_of("settled", verdict.digest, status, why)
-    return replace(verdict, status=status, reasons=(why, *verdict.reasons), digest=digest)

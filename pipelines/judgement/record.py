@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from phantomset.data.digest import digest_of
 from phantomset.pipelines.judgement.chain import Broken, Line
+from phantomset.validators.finding import Rules
+from phantomset.validators.policy import MARGINS
 
 Status = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
@@ -47,6 +49,45 @@ def related(one: frozenset[str], other: frozenset[str]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """What is judged: who was trained on, by which model section, giving which set.
+
+    Attributes:
+        patients: everybody in the cohort, their pseudonyms hashed again (`hashed`): another split of the same
+            patients is no way around a judgement.
+        section: digest of the recipe's model and image sections, without any seed.
+        made: digest of the synthetic set.
+        rules: digest of the gate's rules and of the suite that judges.
+        recipe: the recipe's name, for the reader of the ledger.
+        reason: the written reason for leaving an earlier FAIL.
+        left_out: classes that the set is without.
+        images: every image of the cohort (`named`): the same patients under another name are the same.
+        whole: digest of the set before classes were left out; empty where none were.
+    """
+
+    patients: frozenset[str]
+    section: str
+    made: str
+    rules: str
+    recipe: str
+    reason: str | None = None
+    left_out: tuple[str, ...] = ()
+    images: frozenset[str] = frozenset()
+    whole: str = ""
+
+    @property
+    def people(self) -> People:
+        """Whose images went in."""
+        return People(self.patients, self.images)
+
+    @property
+    def key(self) -> str:
+        """Names the judgement: the same key is the same judgement again."""
+        left_out = sorted(self.left_out)
+        return digest_of(sorted(self.patients), self.section, self.made, self.rules, self.reason, left_out)
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """One judgement on the ledger.
 
@@ -69,6 +110,7 @@ class Judged:
         classes: classes whose own patients were found exposed.
         is_wider: a FAIL was found among others than the patients of single classes too.
         left_out: classes that the set was without.
+        rules: what the judges asked of privacy.
     """
 
     people: People
@@ -89,6 +131,7 @@ class Judged:
     classes: frozenset[str]
     is_wider: bool
     left_out: frozenset[str]
+    rules: Rules
 
 
 def gravity(status: str, privacy: str) -> tuple[int, int]:
@@ -149,6 +192,24 @@ def _people(lines: list[Line]) -> dict[str, People]:
     }
 
 
+def policy_of(rules: Rules) -> dict[str, Any]:
+    """Return what rules ask of privacy, as a line keeps it."""
+    return {
+        "privacy": rules.privacy,
+        "conclusive": sorted(rules.conclusive),
+        "cross_fit": rules.cross_fit,
+    }
+
+
+def _rules(policy: dict[str, Any]) -> Rules:
+    """Return the rules that a line keeps; those of the shipped recipes where it is of an earlier version."""
+    privacy = policy.get("privacy", "standard")
+    if privacy not in MARGINS:
+        raise ValueError(f"no privacy policy: {privacy!r}")
+    conclusive = tuple(policy.get("conclusive", ()))
+    return Rules(privacy, conclusive=conclusive, cross_fit=bool(policy.get("cross_fit", False)))
+
+
 def _judged(line: Line, people: People) -> Judged:
     """Return a line's judgement; what a line of an earlier version does not say is taken at its worst."""
     fields = ("key", "section", "made", "status", "why", "reason", "hash")
@@ -165,5 +226,6 @@ def _judged(line: Line, people: People) -> Judged:
         classes=frozenset(line.get("classes", ())),
         is_wider=bool(line.get("wider", True)),
         left_out=frozenset(line.get("left_out", ())),
+        rules=_rules(line.get("policy", {})),
         **{name: line[name] for name in fields},
     )

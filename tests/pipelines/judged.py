@@ -13,10 +13,9 @@ def case(**changes: object) -> Case:
     return replace(made, **changes)
 
 
-def verdict(status: str = "PASS") -> Verdict:
-    return Verdict(
-        status, (f"judged {status}",), (), {"privacy": status}, "power", "suite", Rules(), "digest"
-    )
+def verdict(status: str = "PASS", rules: Rules | None = None) -> Verdict:
+    axes = {"privacy": status}
+    return Verdict(status, (f"judged {status}",), (), axes, "power", "suite", rules or Rules(), "digest")
 
 
 def exposing(*classes: str | None) -> Verdict:
@@ -29,3 +28,8 @@ def exposing(*classes: str | None) -> Verdict:
 
 def judged(book: Lineage, status: str, **changes: object) -> Settled:
     return book.settle(case(**changes), verdict(status))
+
+
+def by(book: Lineage, status: str, rules: Rules, **changes: object) -> Settled:
+    """Settle what judges said under these rules; the case names them, as a run's does."""
+    return book.settle(case(rules=repr(rules), **changes), verdict(status, rules))

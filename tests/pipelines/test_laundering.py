@@ -93,6 +93,29 @@ def test_eight_ways_to_launder_a_fail(
     assert fewer.released is None
 
 
+def test_a_policy_that_is_relaxed_after_a_look_launders_nothing(
+    job: Callable[..., Job], judges: Any, small: Callable[..., Recipe], hospital: dict[str, Any]
+) -> None:
+    """INCONCLUSIVE under `strict`, then PASS under `standard`: the same set, another seed, a fresh workspace,
+    with a reason. None is let out; by the policy that was fixed first another seed may be.
+    """
+    strict = {"privacy": "strict", "conclusive": ["class: class1"]}
+    judges.answer = "INCONCLUSIVE"
+    assert status(stages.run(job(small(source=hospital, gate=strict)))) == "INCONCLUSIVE"
+    judges.answer = "PASS"
+    tries = {
+        "standard": job(small(source=hospital)),
+        "no group": job(small(source=hospital, gate={"privacy": "strict"})),
+        "another seed": job(small(source=hospital, seed=4)),
+        "a reason": job(small(source=hospital, gate={"reason": "strict was a mistake"})),
+        "fresh workspace": job(small(source=hospital, name="another"), place="fresh"),
+    }
+    outcomes = {way: stages.run(work) for way, work in tries.items()}
+    assert {way: status(outcome) for way, outcome in outcomes.items()} == dict.fromkeys(tries, "INCONCLUSIVE")
+    assert [way for way, outcome in outcomes.items() if outcome.released] == []
+    assert stages.run(job(small(source=hospital, gate=strict, seed=5))).released is not None
+
+
 LONGER = {"patient": {"regex": r"(p\d+)\.png"}}
 """Reads p007 where the hospital's own rule reads 007."""
 
