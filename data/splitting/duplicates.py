@@ -338,20 +338,22 @@ def _common(way: float) -> tuple[int, int]:
     return margin if way > 0 else 1, THUMB_PX - (margin if way < 0 else 1)
 
 
-def told_apart(
-    thumbnails: np.ndarray, owners: Sequence[str], sides: Sequence[int] | None = None
-) -> list[Pair] | None:
-    """Return the `near_duplicates`; None where they cannot be told in this kind of image.
+def can_be_told(thumbnails: np.ndarray, owners: Sequence[str], sides: Sequence[int] | None = None) -> bool:
+    """Say whether near-duplicates can be told in this kind of image.
 
     Drawings and digits are so alike that strangers pass for copies: of some 600 images, each compared with
     all, at most 5% (or four) may be joined to an image of another owner.
     """
-    every = -(-len(thumbnails) // 600)
-    found = near_duplicates(thumbnails, sides, every)
-    pairs = [pair[:2] for pair in found if pair.score >= DUPLICATE]
+    every = max(1, -(-len(thumbnails) // 600))
+    pairs = [p[:2] for p in near_duplicates(thumbnails, sides, every) if p.score >= DUPLICATE]
     joined = {
         row for pair in pairs for row in pair if owners[pair[0]] != owners[pair[1]] and row % every == 0
     }
-    if len(joined) > max(4, 0.05 * len(thumbnails) / every):
-        return None
-    return found if every == 1 else near_duplicates(thumbnails, sides)
+    return len(joined) <= max(4, 0.05 * len(thumbnails) / every)
+
+
+def told_apart(
+    thumbnails: np.ndarray, owners: Sequence[str], sides: Sequence[int] | None = None
+) -> list[Pair] | None:
+    """Return the `near_duplicates`; None where they cannot be told (`can_be_told`)."""
+    return near_duplicates(thumbnails, sides) if can_be_told(thumbnails, owners, sides) else None

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from phantomset.data.pixels.canonical import ImageSettings, canonical
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.seeds import stream
-from phantomset.data.splitting.duplicates import DUPLICATE, thumbnail, told_apart
+from phantomset.data.splitting.duplicates import DUPLICATE, can_be_told, near_duplicates, thumbnail
 from phantomset.data.workspace import write_atomically, write_json
 from phantomset.pipelines.draft import Counts, Draft
 from phantomset.pipelines.versions import versions
@@ -28,6 +28,7 @@ NO_PATIENTS = (
     "The real sets name no patients: images count as patients, after near-duplicates were grouped. If some "
     "people have several images, every privacy figure is too favourable."
 )
+TOO_ALIKE = "These images are so alike that near-duplicates cannot be told from strangers."
 REFERENCE_SHARE = 1 / 3
 """Of the holdout's patients, where no reference set is given."""
 
@@ -205,39 +206,54 @@ def _as_it_is(image: np.ndarray, spec: ImageSpec) -> np.ndarray:
 def _patients(
     sets: dict[str, OutsideSet], images: dict[str, np.ndarray], faults: list[Finding], notes: list[str]
 ) -> dict[str, np.ndarray]:
-    """Return patient codes ``(N,)`` of each real part: by name, or, without names, by near-duplicates."""
+    """Return patient codes ``(N,)`` of each real part: by name, or, without names, by near-duplicates.
+
+    Whatever the names say, no picture may lie in two parts, nor nearly the same one.
+    """
     real = [part for part in REAL if part in sets]
-    ends = np.cumsum([len(images[part]) for part in real])[:-1]
-    if _has_patients(sets):
-        named = [name for part in real for name in sets[part].patients or ()]
-        return dict(zip(real, np.split(np.unique(named, return_inverse=True)[1], ends), strict=True))
-    notes.append(NO_PATIENTS)
-    codes = np.split(_grouped(np.concatenate([images[part] for part in real]), notes), ends)
-    pairs = itertools.combinations(codes, 2)
-    crossing = sum(len(np.intersect1d(one, other)) for one, other in pairs)
+    ends = np.cumsum([len(images[part]) for part in real])
+    has_patients = _has_patients(sets)
+    named = np.array([name for part in real for name in sets[part].patients or ()])
+    own = np.split(named if has_patients else np.arange(ends[-1]).astype(str), ends[:-1])
+    found = _grouped([images[part] for part in real], own)
+    codes = np.split(np.arange(ends[-1]) if found is None else found, ends[:-1])
+    crossing = sum(len(np.intersect1d(one, other)) for one, other in itertools.combinations(codes, 2))
     if crossing:
         faults.append(
             _fault(
-                f"{crossing:,} near-duplicates lie in two of the real sets: they are no split by patient. "
-                "Put all images of a person into one set, and train anew."
+                f"{crossing:,} near-duplicates lie in two of the real sets: they are no split by patient, "
+                "whatever the patients are called. Put all images of a person into one set, and train anew."
             )
         )
+    if has_patients:
+        if found is None:
+            notes.append(f"{TOO_ALIKE} Pictures in two of the real sets were sought among equal ones alone.")
+        codes = np.split(np.unique(named, return_inverse=True)[1], ends[:-1])
+        return dict(zip(real, codes, strict=True))
+    notes.append(NO_PATIENTS)
+    if found is None:
+        faults.append(_fault(f"{TOO_ALIKE} So nobody knows which are of one person: name the patients."))
     # A picture that lies in two sets is a patient of each here: the finding above is what it says.
     total = sum(map(len, codes))
     return {part: own + total * place for place, (part, own) in enumerate(zip(real, codes, strict=True))}
 
 
-def _grouped(images: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Return a code ``(N,)`` for each image; near-duplicates, joined in chains, have one."""
-    small = np.stack([thumbnail(image) for image in images])
-    sides = [min(images.shape[2:])] * len(images)
-    found = told_apart(small, [str(row) for row in range(len(small))], sides)
-    if found is None:
-        notes.append("These images are so alike that near-duplicates cannot be told: none were grouped.")
-        return np.arange(len(images))
+def _grouped(parts: Sequence[np.ndarray], owners: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return a code ``(N,)`` for each image of all parts; near-duplicates, joined in chains, have one.
+
+    None where near-duplicates cannot be told. That is asked within each part: of a holdout that is a copy of
+    the training set every picture has a twin, and this says nothing about the kind.
+    """
+    small = [np.stack([thumbnail(image) for image in images]) for images in parts if len(images)]
+    side = min(parts[0].shape[2:])
+    by_part = zip(small, (names for names in owners if len(names)), strict=True)
+    if not all(can_be_told(part, names.tolist(), [side] * len(part)) for part, names in by_part):
+        return None
+    everything = np.concatenate(small)
+    found = near_duplicates(everything, [side] * len(everything))
     pairs = [pair[:2] for pair in found if pair.score >= DUPLICATE]
     first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    links = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(images), len(images)))
+    links = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(everything),) * 2)
     return sparse.csgraph.connected_components(links, directed=False)[1]
 
 

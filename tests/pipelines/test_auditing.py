@@ -1,8 +1,7 @@
 """`phantomset audit`: sets made anywhere, judged as a run's are; bad input is exit 2 or INCONCLUSIVE."""
 
-import io
 import json
-import zipfile
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +121,40 @@ def test_without_patients_near_duplicates_are_one(places: dict[str, Path], judge
     assert auditing.NO_PATIENTS in done.draft.notes
 
 
-def test_a_holdout_that_is_the_training_set_is_inconclusive(places: dict[str, Path], judges: Any) -> None:
-    """H a copy of T, without patients: near-duplicates on both sides are found, and nothing passes."""
-    write(places["train"], grains(60, 1))
-    write(places["holdout"], np.concatenate([grains(60, 1)[:1], grains(60, 9)]))
+@pytest.mark.parametrize("shared", [1, 60], ids=["one picture", "all of it"])
+@pytest.mark.parametrize("first", [None, 500], ids=["no patients", "other names"])
+def test_a_holdout_that_is_the_training_set_is_inconclusive(
+    places: dict[str, Path], judges: Any, first: int | None, shared: int
+) -> None:
+    """H a noisy copy of T, one picture of it or all, without patients or under other names: the twins on
+    both sides are found, told with what to do, and nothing passes.
+    """
+    train, noise = grains(60, 1), np.random.default_rng(6).normal(0, 4, (shared, SIDE, SIDE))
+    twins = np.clip(np.rint(train[:shared] + noise), 0, 255).astype(np.uint8)
+    assert not (twins == train[:shared]).all(axis=(1, 2)).any()
+    write(places["train"], train, None if first is None else 0)
+    write(places["holdout"], np.concatenate([twins, grains(60, 9)]), first)
     verdict = audited(places).verdict
     assert verdict.status == "INCONCLUSIVE"
-    assert any("1 near-duplicates lie in two" in reason for reason in verdict.reasons)
+    (reason,) = (reason for reason in verdict.reasons if "near-duplicates lie in two" in reason)
+    assert f"{shared} near-duplicates" in reason
+    assert "Put all images of a person into one set" in reason
+
+
+def test_images_of_a_kind_that_cannot_be_told_apart(places: dict[str, Path], judges: Any) -> None:
+    """One picture with a little noise, sixty times: without patients nobody knows who is who, and nothing
+    passes; where somebody says who is who, the report says what was not looked for.
+    """
+    noise = np.random.default_rng(6).normal(0, 4, (60, SIDE, SIDE))
+    alike = np.clip(np.rint(grains(1, 1) + noise), 0, 255).astype(np.uint8)
+    write(places["train"], alike)
+    verdict = audited(places).verdict
+    assert verdict.status == "INCONCLUSIVE"
+    assert any("name the patients" in reason for reason in verdict.reasons)
+    write(places["train"], alike, 0)
+    done = audited(places)
+    assert done.verdict.status == "PASS"
+    assert any("among equal ones alone" in note for note in done.draft.notes)
 
 
 def test_a_patient_on_both_sides_is_inconclusive(places: dict[str, Path]) -> None:
@@ -150,22 +176,27 @@ def test_a_set_that_was_not_seen_whole_never_passes(places: dict[str, Path], jud
     assert len(judges.evidence.train) == 59
 
 
-def test_one_corrupt_file_among_ten_thousand(places: dict[str, Path], judges: Any) -> None:
-    """A ZIP file with an index, 10,000 pictures, one cut short: the others are judged, and nothing passes."""
-    places["train"] = places["train"].with_suffix(".zip")
+@pytest.mark.parametrize(("form", "count"), [("folder", 10_000), ("zip", 200)])
+def test_one_corrupt_file_among_many(places: dict[str, Path], judges: Any, form: str, count: int) -> None:
+    """Pictures with an index, one cut short: the others are judged, and nothing passes."""
+    folder = places["train"].with_suffix("")
+    folder.mkdir()
     rows = ["file_name,label,patient"]
-    with zipfile.ZipFile(places["train"], "w") as archive:
-        for number, image in enumerate(grains(10_000, 7)):
-            stream = io.BytesIO()
-            Image.fromarray(image).save(stream, format="PNG")
-            content = stream.getvalue()
-            archive.writestr(f"{number}.png", content[:60] if number == 5000 else content)
-            rows.append(f"{number}.png,{'xy'[number % 2]},p{number}")
-        archive.writestr("index.csv", "\n".join(rows))
+    for number, image in enumerate(grains(count, 7)):
+        Image.fromarray(image).save(folder / f"{number}.png", compress_level=0)
+        rows.append(f"{number}.png,{'xy'[number % 2]},p{number}")
+    (folder / "index.csv").write_text("\n".join(rows))
+    broken = folder / f"{count // 2}.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    places["train"] = folder
+    if form == "zip":
+        places["train"] = Path(shutil.make_archive(str(folder), "zip", folder))
     verdict = audited(places).verdict
     assert verdict.status == "INCONCLUSIVE"
-    assert any("1 files of the train set could not be read" in reason for reason in verdict.reasons)
-    assert len(judges.evidence.train) == 9999
+    (reason,) = (reason for reason in verdict.reasons if "could not be read" in reason)
+    assert "1 files of the train set could not be read" in reason
+    assert "Mend or remove" in reason
+    assert len(judges.evidence.train) == count - 1
 
 
 def test_real_images_are_brought_to_the_size_of_the_set(places: dict[str, Path], judges: Any) -> None:
