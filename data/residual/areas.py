@@ -13,7 +13,9 @@ from phantomset.data.residual.tokens import Tokens
 Kind = Literal["text", "packed"]
 
 _PIECE = 1 << 24
-_OVERLAP = 512
+_OVERLAP = 1 << 16
+"""Bytes that two pieces of a file share: no text up to this length is cut in both."""
+
 _PLACES = ("offset", "length")
 _PACKED = frozenset({".npy", ".npz", ".png", ".pack", ".zst", ".safetensors", ".data", ".objects"})
 
@@ -27,12 +29,14 @@ class Area:
         content: its bytes, unpacked.
         kind: "text" where every token is evidence; "packed" where chance has a say.
         has_clock: True for logs, which carry the time of the run.
+        start: where in it these bytes begin; a large file comes in pieces that overlap.
     """
 
     name: str
     content: bytes
     kind: Kind
     has_clock: bool = False
+    start: int = 0
 
 
 def written(root: Path, objects: Iterable[np.ndarray], skip: Sequence[Path] = ()) -> Iterator[Area]:
@@ -60,15 +64,15 @@ def _areas(path: Path, name: str) -> Iterator[Area]:
     if path.suffix == ".parquet":
         yield Area(name, _texts(path), "text")
         yield Area(name, path.read_bytes(), "packed")
-    elif path.suffix in _PACKED:
+    else:
+        kind: Kind = "packed" if path.suffix in _PACKED else "text"
+        has_clock = kind == "text" and name.startswith(("runs/", "prefect/"))
         if path.suffix == ".png":
             yield Area(name, _told(path), "text")
-        for start in range(0, path.stat().st_size, _PIECE):
-            with path.open("rb") as stream:
+        with path.open("rb") as stream:
+            for start in range(0, max(1, path.stat().st_size), _PIECE):
                 stream.seek(start)
-                yield Area(name, stream.read(_PIECE + _OVERLAP), "packed")
-    else:
-        yield Area(name, path.read_bytes(), "text", has_clock=name.startswith(("runs/", "prefect/")))
+                yield Area(name, stream.read(_PIECE + _OVERLAP), kind, has_clock, start)
 
 
 def _told(path: Path) -> bytes:

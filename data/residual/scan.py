@@ -31,10 +31,10 @@ from phantomset.data.residual.files import batches, members, sizes, take
 from phantomset.data.residual.tokens import SHORTEST, Tokens
 from phantomset.data.residual.vocabulary import program_texts, program_words, words_of
 
-_BATCH = 200_000
+_BATCH = 100_000
 """Tokens that are sought in one pass; an input of any size is sought in several."""
 
-_PIECE = 1 << 24
+_PIECE = 1 << 22
 _MAP_BITS = 22
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _BITS_OF_CHANCE = 4.0
@@ -125,17 +125,19 @@ def search(
         return []
     short = _Filter(everything, 4)
     found: list[Hit] = []
+    long, built_for = short, SHORTEST
     for area in areas:
         least = _least_by_chance(len(area.content), len(everything)) if area.kind == "packed" else SHORTEST
-        chosen = _Filter({n: w for n, w in everything.items() if len(n) >= least}, 8) if least >= 8 else short
-        for needle, place in chosen.matches(area.content):
+        if least > SHORTEST and least != built_for:  # areas of one length follow one another
+            long, built_for = _Filter({n: w for n, w in everything.items() if len(n) >= least}, 8), least
+        for needle, place in (long if least > SHORTEST else short).matches(area.content):
             is_day = needle in needles.days
             if is_day and area.name.startswith(dates_in or ("\0",)):
                 continue
             if needle in sizes_of_files and area.name.endswith(_LEDGER):
                 continue
             if _is_evidence(needle, place, area, is_day, vocabulary):
-                found.append(Hit(everything[needle], area.name, place))
+                found.append(Hit(everything[needle], area.name, area.start + place))
     return found
 
 
