@@ -211,12 +211,12 @@ def _patients(
     Whatever the names say, no picture may lie in two parts, nor nearly the same one.
     """
     real = [part for part in REAL if part in sets]
-    ends = np.cumsum([len(images[part]) for part in real])
+    sizes = [len(images[part]) for part in real]
+    ends, rows = np.cumsum(sizes)[:-1], np.arange(sum(sizes))
     has_patients = _has_patients(sets)
-    named = np.array([name for part in real for name in sets[part].patients or ()])
-    own = np.split(named if has_patients else np.arange(ends[-1]).astype(str), ends[:-1])
-    found = _grouped([images[part] for part in real], own)
-    codes = np.split(np.arange(ends[-1]) if found is None else found, ends[:-1])
+    named = np.array([name for part in real for name in sets[part].patients or ()], dtype=np.str_)
+    found = _grouped([images[part] for part in real], np.split(named if has_patients else rows, ends))
+    codes = np.split(rows if found is None else found, ends)
     crossing = sum(len(np.intersect1d(one, other)) for one, other in itertools.combinations(codes, 2))
     if crossing:
         faults.append(
@@ -228,7 +228,7 @@ def _patients(
     if has_patients:
         if found is None:
             notes.append(f"{TOO_ALIKE} Pictures in two of the real sets were sought among equal ones alone.")
-        codes = np.split(np.unique(named, return_inverse=True)[1], ends[:-1])
+        codes = np.split(np.unique(named, return_inverse=True)[1], ends)
         return dict(zip(real, codes, strict=True))
     notes.append(NO_PATIENTS)
     if found is None:
@@ -247,7 +247,7 @@ def _grouped(parts: Sequence[np.ndarray], owners: Sequence[np.ndarray]) -> np.nd
     small = [np.stack([thumbnail(image) for image in images]) for images in parts if len(images)]
     side = min(parts[0].shape[2:])
     by_part = zip(small, (names for names in owners if len(names)), strict=True)
-    if not all(can_be_told(part, names.tolist(), [side] * len(part)) for part, names in by_part):
+    if not all(can_be_told(part, list(map(str, names)), [side] * len(part)) for part, names in by_part):
         return None
     everything = np.concatenate(small)
     found = near_duplicates(everything, [side] * len(everything))
