@@ -6,7 +6,7 @@ A GAN is trained on 64 training patients alone; 50 of its images stand among 950
 nobody of train or holdout. For each idea the p of one column of the attack family is told: for the mixture,
 for the clean set, and for 500 images of the GAN alone; medians over ``--draws``, in each of which train is
 drawn anew around the 64. Columns are made without a look at the labels, as in the family, whose least p needs
-about .0001.
+about .0001. Before them stands what an oracle would count that knows which images are the GAN's.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 from pools import OVERFITTED_PATIENTS, ask_for_data, divided, generated, load, overfitted
 from scipy import stats
 
+from phantomset.validators import gate
 from phantomset.validators.distances import Candidates, measure
 from phantomset.validators.features import fit_spaces
 
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--gan-images", type=int, default=40_000)
     parser.add_argument("--draws", type=int, default=5)
     options = parser.parse_args()
+    print(f"suite {gate.suite()}")
     train, holdout, reference, others = divided(load(options), options, 0)
     rng = np.random.default_rng([options.seed, 9])
     clean = generated(others.images, options.count, rng)
@@ -89,6 +91,11 @@ def main() -> None:
         closest = values[:, len(clean) :].argmin(0)
         shares = f"{known[closest].mean():.2f}, a training patient: {trained[closest].mean():.2f}"
         print(f"{name}: nearest to an image of the GAN is one of its {known.sum()} patients: {shares}")
+        votes = round(MIXED * trained[closest].mean())
+        p = stats.binom.sf(votes - 1, MIXED, trained.mean())
+        print(
+            f"{name}: an oracle that sees the mixture's {MIXED} alone would count {votes} votes, p = {p:.2g}"
+        )
     found = defaultdict(list)
     for _ in range(options.draws):
         is_train = known.copy()

@@ -7,6 +7,7 @@ import argparse
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from phantomset.data.digest import digest_of
 from phantomset.data.phantoms.cohort import phantoms
 from phantomset.data.records import ImageSet
-from phantomset.validators import controls
+from phantomset.validators import controls, gate
 from phantomset.validators.ladder import elastic, to_uint8
 
 PHANTOMS = ("a", "b", "c", "d")
@@ -40,12 +41,17 @@ def ask_for_data(parser: argparse.ArgumentParser) -> None:
 
 
 def go_on(out: Path, count: int, make: Callable[[int], dict]) -> list[dict]:
-    """Return ``make(0)`` to ``make(count - 1)``, kept as lines of JSON: those in the file stay."""
+    """Return ``make(0)`` to ``make(count - 1)``, kept as lines of JSON: those in the file stay.
+
+    Each line names the suite that judged; how many are of which is printed.
+    """
     results = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     for number in range(len(results), count):
-        results.append(make(number))
+        results.append({"suite": gate.suite(), **make(number)})
         with out.open("a") as stream:
             stream.write(json.dumps(results[-1]) + "\n")
+    for suite, lines in Counter(result.get("suite", "not recorded") for result in results).items():
+        print(f"suite {suite}: {lines} of {len(results)}")
     return results
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from pools import ask_for_data, divided, load
 
 from phantomset.data.records import ImageSet
+from phantomset.validators import gate
 from phantomset.validators.checks import reidentification
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Evidence, Rules
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     options = parser.parse_args()
     pool = load(options)
-    answer = qualification(pool, options)
+    answer = {"suite": gate.suite(), **qualification(pool, options)}
     if answer["mean"] is not None and answer["mean"] >= reidentification.LEAST_AUC:
         answer["shown again"] = {count: noticed(pool, options, count) for count in SHOWN_AGAIN}
     print(json.dumps(answer, indent=1))

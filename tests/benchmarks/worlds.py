@@ -4,6 +4,7 @@ Imported by the other benchmarks; runs nothing by itself.
 """
 
 import argparse
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ class World:
         candidates: images of which synthetic sets are drawn.
         kinds: which of the candidates are ``fresh`` patients, and which are from a ``generator``.
         spaces, verifier: fitted on R.
-        found: by space, distances of the population to all candidates: the tail of one table.
+        path: where its distances are kept.
     """
 
     population: ImageSet
@@ -44,11 +45,11 @@ class World:
     kinds: dict[str, np.ndarray]
     spaces: dict[str, Space]
     verifier: Verifier | None
-    found: dict[str, Measured]
+    path: Path
 
     @classmethod
     def open(cls, pool: ImageSet, options: argparse.Namespace, number: int) -> "World":
-        """Return the world of that number, from the cache where it was measured before."""
+        """Return the world of that number."""
         train, holdout, reference, others = divided(pool, options, number)
         rng = np.random.default_rng([options.seed, number, 1])
         fresh = others.take(rng.permutation(len(others))[:MOST_FRESH])
@@ -59,11 +60,18 @@ class World:
         sets = (population, reference, candidates)
         name = digest_of("world", *(part.images for part in sets), *code)[:16]
         path = options.cache / f"world-{name}.npz"
-        if not path.exists():
-            _measure(population, reference, candidates, spaces, path)
-        found = _read(path, spaces, len(candidates))
         kinds = {"fresh": np.arange(len(fresh)), "generator": np.arange(len(fresh), len(candidates))}
-        return cls(population, reference, candidates, kinds, spaces, fit_verifier(reference, rng), found)
+        return cls(population, reference, candidates, kinds, spaces, fit_verifier(reference, rng), path)
+
+    @functools.cached_property
+    def found(self) -> dict[str, Measured]:
+        """By space, distances of the population to all candidates, as the tail of one table.
+
+        Measured when they are first asked for, or from the cache: trials with controls ask for none.
+        """
+        if not self.path.exists():
+            _measure(self.population, self.reference, self.candidates, self.spaces, self.path)
+        return _read(self.path, self.spaces, len(self.candidates))
 
 
 def _joined(one: ImageSet, other: ImageSet) -> ImageSet:

@@ -1,6 +1,7 @@
 """How often the gate errs, in small: the benchmarks' machinery on invented patients."""
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from phantomset.data.records import ImageSet
+from phantomset.validators import gate
 from phantomset.validators.audit import examine
 from phantomset.validators.context import Context
 from phantomset.validators.finding import Rules
@@ -62,6 +64,7 @@ def test_what_is_remembered_is_what_is_measured(worlds: ModuleType, options, poo
     second time the world comes from the cache.
     """
     world = worlds.World.open(pool, options, 0)
+    assert world.found.keys() == world.spaces.keys()
     assert len(list(options.cache.glob("world-*.npz"))) == 1
     is_train = np.isin(world.population.patients, np.unique(world.population.patients)[::2])
     remembered = worlds.Remembered(
@@ -101,3 +104,20 @@ def test_leaks_are_noticed(worlds: ModuleType, options, pool: ImageSet) -> None:
     assert not loud(cells["clean", 0])
     leaks = [("exact", 1), ("mirror", 1), ("train", 0), ("kde 0.3", 0), ("kde 0.6", 0)]
     assert [name for name in leaks if not loud(cells[name])] == []
+
+
+def test_every_line_names_the_suite(
+    worlds: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job that goes on keeps the lines there are, names the suite on new ones, and counts both."""
+    import pools
+
+    out = tmp_path / "lines.jsonl"
+    out.write_text('{"trial": 0}\n')
+    pools.go_on(out, 3, lambda number: {"trial": number})
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["trial"] for line in lines] == [0, 1, 2]
+    assert [line.get("suite") for line in lines] == [None, gate.suite(), gate.suite()]
+    told = capsys.readouterr().out
+    assert "suite not recorded: 1 of 3" in told
+    assert f"suite {gate.suite()}: 2 of 3" in told
