@@ -1,16 +1,23 @@
 """Several attributes at once, and asking for content in words."""
 
+import io
+import zipfile
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from phantomset.data.errors import ModelError, RecipeError
 from phantomset.data.records import Cohort, ImageSpec, Record, Split
+from phantomset.pipelines import stages
 from phantomset.pipelines.cli import asking
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes import recipe_file
-from phantomset.pipelines.synthesis import wanted
+from phantomset.pipelines.stages import Job
+from phantomset.pipelines.synthesis import making, wanted
 from phantomset.pipelines.synthesis.conditions import chosen, conditioned
 from phantomset.pipelines.synthesis.making import learned_and_held_out
 
@@ -147,3 +154,46 @@ def test_held_out_patients_are_few_and_whole() -> None:
     assert not {records[each].group for each in learned} & {records[each].group for each in held}
     small = replace(split, train=tuple(range(100)))
     assert learned_and_held_out(recipe, cohort, small) == (small.train, ())
+
+
+def _films(archive: Path, place: Path) -> Path:
+    """Write the first 60 films of each combination of class, sex and view, and none of men without a finding
+    from the front, to a ZIP like the archive."""
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(place, "w") as made:
+        table = pd.read_csv(source.open("index.csv"))
+        kept = table.groupby(["label", "sex", "view"]).head(60)
+        kept = kept[(kept["label"] != "no_finding") | (kept["sex"] != "M") | (kept["view"] != "PA")]
+        for name in kept["file"]:
+            made.writestr(name, source.read(name))
+        text = io.StringIO()
+        kept.to_csv(text, index=False)
+        made.writestr("index.csv", text.getvalue())
+    return place
+
+
+@pytest.mark.slow
+def test_a_set_by_class_sex_and_view(datasets: Path, job: Callable[..., Job], tmp_path: Path) -> None:
+    """A combination that no patient had is refused before anything is trained; what is asked for in words is
+    made, of both sexes, and every image's labels fit."""
+    films = _films(datasets / "nih-cxr14-1000-96.zip", tmp_path / "films.zip")
+    changes = [f"source.path={films}", "source.attributes=[sex, view]", "model.conditions=[label, sex, view]"]
+    changes += ["image.size_px=8", "model.budget.images=320", "model.batch_size=32"]
+    changes += ["model.settings={latent: 4, widths: [8]}"]
+
+    def asked(words: str) -> Job:
+        return job(recipe_file.read("nih", [*changes, *asking.overrides(words, 24, None)]).recipe)
+
+    unseen = asked("label=no_finding, sex=M, view=PA")
+    with pytest.raises(ModelError, match="no image was seen with label=no_finding, sex=M, view=PA"):
+        stages.run(unseen, "generate")
+    assert not list(unseen.workspace.root.rglob("checkpoint-*"))
+
+    seen = asked("label=pneumonia, view=PA")
+    outcome = stages.run(seen, "generate")
+    assert outcome.cohort is not None
+    assert outcome.synthetic is not None
+    assert len(outcome.cohort.label_names) == 7
+    made = making.load_images(seen.workspace, outcome.synthetic)
+    names = [outcome.cohort.label_names[label] for label in made.labels]
+    assert len(names) == len(made.images) == 24
+    assert set(names) == {"pneumonia, sex: F, view: PA", "pneumonia, sex: M, view: PA"}
