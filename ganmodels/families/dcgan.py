@@ -2,7 +2,7 @@
 
 Radford, Metz & Chintala, "Unsupervised representation learning with deep convolutional generative adversarial
 networks", ICLR 2016. The class comes in as in Mirza & Osindero, "Conditional generative adversarial nets",
-2014: its embedding beside the noise, and as one more plane beside the image's channels.
+2014: its embedding beside the noise, and a plane for each class beside the image's channels.
 
 The critic has spectral norm (Miyato et al., ICLR 2018) where DCGAN has batch norm, which would let the images
 of a batch look at one another; with neither, the generator repeats itself. A step for each player and no
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
-from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
+from phantomset.ganmodels.blocks.latent import class_embedding, from_latent, latent_shape
 from phantomset.ganmodels.blocks.spectral import SpectralLinear, sharpen
 from phantomset.ganmodels.blocks.towers import DownTower, UpTower, spectral_halving, unfit_size
 from phantomset.ganmodels.family import Family, FamilySettings, Networks, Player
@@ -35,7 +35,7 @@ class Generator(nn.Module):
 
     def __init__(self, settings: Settings, spec: ImageSpec, class_count: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(class_count, settings.latent)
+        self.embedding = class_embedding(class_count, settings.latent)
         self.tower = UpTower(2 * settings.latent, spec)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
@@ -44,19 +44,19 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """``D(x, y)``: image and class plane, halved down to one score, the log-odds of being real."""
+    """``D(x, y)``: image and planes of its class, halved down to one score, the log-odds of being real."""
 
     def __init__(self, spec: ImageSpec, class_count: int) -> None:
         super().__init__()
-        self.plane = nn.Embedding(class_count, spec.height * spec.width)
-        nn.init.zeros_(self.plane.weight)  # noise as strong as the image would hide it at first
-        self.tower = DownTower(spec, spectral_halving, planes=1)
+        self.class_count = class_count
+        self.tower = DownTower(spec, spectral_halving, planes=class_count)
         self.score = SpectralLinear(self.tower.outputs, 1)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return scores ``(B,)`` float32."""
-        plane = self.plane(labels).unflatten(1, (1, *images.shape[2:]))
-        features = self.tower(torch.cat([images, plane.to(images.dtype)], dim=1))
+        is_own = labels[:, None] == torch.arange(self.class_count, device=labels.device)
+        planes = is_own.to(images.dtype)[:, :, None, None].expand(-1, -1, *images.shape[2:])
+        features = self.tower(torch.cat([images, planes], dim=1))
         with torch.autocast(images.device.type, enabled=False):
             return self.score(features.float()).squeeze(1)
 
