@@ -64,7 +64,6 @@ class Run:
 
     def go(self, differing: list[str]) -> Iterator[Progress]:
         """Yield until done, from the newest checkpoint or from the start."""
-        counters = self._state.counters
         if self._resume(differing):
             yield self._progress(done=True)
             return
@@ -72,22 +71,19 @@ class Run:
         # when the weights are half moved.
         kept = self._keep()
         try:
-            while counters.step < self._plan.steps and not counters.given_up:
-                if not self._stepped(kept):
+            is_done = False
+            while not is_done:
+                try:
+                    is_check, is_done = self._turn()
+                except (MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._make_room(kept)
                     continue
-                is_check = counters.step % CHECK_STEPS == 0
-                if is_check:
-                    self._check()
-                if counters.step % self._plan.checkpoint_steps == 0 and counters.step < self._plan.steps:
-                    spread = self._draw()
-                    self._meet_grain()
-                    self._rate(spread)
-                    self._save()
                 if is_check:
                     kept = self._keep()
-                if is_check or time.monotonic() - self._clock > REPORT_SECONDS:
+                if is_check or (not is_done and time.monotonic() - self._clock > REPORT_SECONDS):
                     yield self._progress()
-            self._finish()
         except OSError as error:
             raise WorkspaceError(
                 f"train: cannot write to {self._folder} ({error.strerror}). Free space there and run again: "
@@ -99,27 +95,37 @@ class Run:
             raise
         yield self._progress(done=True)
 
-    def _stepped(self, kept: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> bool:
-        """Step; where memory does not suffice, go back to the last check and halve the parts of a batch.
+    def _turn(self) -> tuple[bool, bool]:
+        """Step, check and save, each where it is time; return whether this was a check, and the end."""
+        counters, plan = self._state.counters, self._plan
+        if counters.step >= plan.steps or counters.given_up:
+            self._finish()
+            return False, True
+        self._stepper.step()
+        is_check = counters.step % CHECK_STEPS == 0
+        if is_check:
+            self._check()
+        if counters.step % plan.checkpoint_steps == 0 and counters.step < plan.steps:
+            spread = self._draw()
+            self._meet_grain()
+            self._rate(spread)
+            self._save()
+        return is_check, False
+
+    def _make_room(self, kept: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> None:
+        """Go back to the last check and halve the parts of a batch, for memory did not suffice.
 
         Gradients of parts add up to the batch's, so the run stays the same but for its last bits.
 
         Raises:
             ModelError: not even one image fits.
         """
-        try:
-            self._stepper.step()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-        else:
-            return True
         parts = self._stepper.more_parts()
         self._stepper.load(*kept)
+        checkpoint.rewind_statistics(self._folder, self._state.counters.step)
         self._state.counters.parts = parts
         size = -(-self._plan.batch_size // parts)
         self._tell("out-of-memory", f"a batch is computed in {parts} parts of {size} images from now on")
-        return False
 
     def _resume(self, differing: list[str]) -> bool:
         """Load the newest checkpoint, or write that of step 0; return whether the run is over already."""
@@ -328,7 +334,8 @@ class Run:
         """Return the first images of each class, as many as it has labels, in the order of the classes."""
         classes, counts = np.unique(labels, return_counts=True)
         members = [np.flatnonzero(self._images.labels == each) for each in classes]
-        return self._images.take(np.concatenate(list(map(np.resize, members, counts))))
+        picked = [np.resize(each, count) for each, count in zip(members, counts, strict=True)]
+        return self._images.take(np.concatenate(picked))
 
     def _translations(self, shown: ImageSet) -> tuple[np.ndarray, np.ndarray]:
         """Return translations, and a sheet that shows a row of their sources above one of them."""

@@ -249,14 +249,19 @@ class Stepper:
     @torch.no_grad()
     def _compare(self, held_out: Feed, images: Tensor, labels: Tensor, fakes: Tensor) -> dict[str, float]:
         """Return how far held-out images and fakes score below the training images of the last batch."""
-        critic = self.state.networks["critic"]
+        critic, parts = self.state.networks["critic"], self.state.counters.parts or 1
+
+        def scores(images: Tensor, labels: Tensor) -> Tensor:
+            pieces = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
+            return torch.cat([critic(*piece) for piece in pieces if len(piece[0])])
+
         others, other_labels = held_out.batch(self.state.counters.step)
-        train, held = critic(images, labels), critic(others, other_labels)
+        train, held = scores(images, labels), scores(others, other_labels)
         variance = train.var() / len(train) + held.var() / min(len(held), held_out.count)
         return {
             "held_out_gap": float(train.mean() - held.mean()),
             "held_out_error": float(variance.sqrt()),
-            "fake_gap": float(train.mean() - critic(fakes.float(), labels).mean()),
+            "fake_gap": float(train.mean() - scores(fakes.float(), labels).mean()),
         }
 
     def is_finite(self) -> bool:

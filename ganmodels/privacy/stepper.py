@@ -62,7 +62,7 @@ class PrivateStepper(Stepper):
         if game is None or privacy is None:
             raise ModelError(f"{family.name}: cannot be trained with model.privacy in this form.")
         self._game, self._privacy, self._secret = game, privacy, secret
-        self._settings, self._classes = settings, len(images.label_names)
+        self._classes = len(images.label_names)
         self._noise_shape = family.noise_shape(settings, self._spec)
         self._feed = PatientFeed(images, plan.batch_size, secret, device)
         self._is_bf16 = False
