@@ -180,10 +180,10 @@ class Run:
         curable = [code for code in acting if code not in STRENGTHENED]
         if curable:
             why = self._narrow_classes() if curable[0] == "collapse" else ""
-            if curable[0] == "collapse" and self._is_too_late():
-                self._tell_once("collapse", recovery.TOO_LATE, why)
-            else:
+            if curable[0] != "collapse" or not self._is_too_late():
                 self._roll_back(curable[0], gap, why)
+            elif not self._was_told(recovery.TOO_LATE):
+                self._tell("collapse", f"{why}; {recovery.TOO_LATE}" if why else recovery.TOO_LATE)
         elif gentle and counters.augment_share < recovery.LARGEST_SHARE:
             self._tell(gentle[0], recovery.strengthen(counters))
 
@@ -247,6 +247,8 @@ class Run:
         spread = self._draw()
         if spread < stability.NARROW:
             self._tell("narrow-samples", f"they lie {spread:.2f} times as far apart as real images")
+        if "collapse" in self._state.counters.streaks and self._was_told(recovery.TOO_LATE):
+            self._tell("given-up", "the run ends collapsed, with too little of it left to go back")
         self._save(done=True)
 
     def _meet_grain(self) -> None:
@@ -345,9 +347,8 @@ class Run:
         rows = [part.reshape(-1, GRID_COLUMNS, *made.shape[1:]) for part in (source, made)]
         return made, np.stack(rows, axis=1).reshape(-1, *made.shape[1:])
 
-    def _tell_once(self, code: str, message: str, why: str) -> None:
-        if not any(message in told["message"] for told in self._state.counters.events):
-            self._tell(code, f"{why}; {message}" if why else message)
+    def _was_told(self, message: str) -> bool:
+        return any(message in told["message"] for told in self._state.counters.events)
 
     def _tell(self, code: str, message: str) -> None:
         self._state.counters.events.append(recovery.event(code, self._seen, message))

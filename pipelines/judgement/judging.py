@@ -272,7 +272,7 @@ def _unless_given_up(verdict: Verdict, checkpoint: Checkpoint) -> Verdict:
     """Let no set out of a training that the engine gave up, whatever its figures say."""
     if verdict.status != "PASS" or not _given_up(checkpoint):
         return verdict
-    reason = "training was given up after it failed again and again; change the model section and train anew"
+    reason = "training failed and was given up; change the model section and train anew"
     return dataclasses.replace(verdict, status="INCONCLUSIVE", reasons=(reason, *verdict.reasons))
 
 

@@ -33,7 +33,9 @@ def _is_finite(folder: Path) -> bool:
 
 
 def test_a_learning_rate_a_hundred_times_too_high(small: ImageSet, run: Run, tmp_path: Path) -> None:
-    """0.1 for 0.001: the run rolls back to smaller steps, ends with finite weights, and advises."""
+    """0.1 for 0.001: the run rolls back to smaller steps, ends with samples as varied as real images, and
+    advises.
+    """
     settings = r3gan.Settings(learning_rate_start=0.1, learning_rate_end=0.1, warm_up_share=0)
     events = _events(run(small, settings=settings, budget_images=1_600))
     first = next(event for event in events if event["code"] == "divergence")
@@ -43,10 +45,15 @@ def test_a_learning_rate_a_hundred_times_too_high(small: ImageSet, run: Run, tmp
     assert saved is not None
     assert saved.counters["learning_rate_scale"] < 1
     assert _is_finite(tmp_path)
+    assert 0.5 < checkpoint.read_statistics(tmp_path)[-1]["spread"] < 2
 
 
 def test_a_critic_far_too_strong(small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A critic that learns a thousand times faster than the generator is met, and the run ends finite."""
+    """A critic that learns a thousand times faster than the generator is met, and the run ends finite.
+
+    So slow a generator is met as collapsed under a fair critic too; one that wins is told from a fair one
+    in `test_provoked`.
+    """
     monkeypatch.setattr(stability, "WARM_UP_IMAGES", 200)
     settings = cgan.Settings(learning_rate_critic=0.02, learning_rate_generator=2e-5)
     plan = TrainingPlan(4_800, batch_size=16, threads=1)
@@ -58,8 +65,13 @@ def test_a_critic_far_too_strong(small: ImageSet, tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("wide_from", "budget", "collapses", "roll_backs"),
-    [(5_000, 16_000, [], 0), (10**9, 17_600, [6_720, 13_440], 2), (10**9, 16_000, [6_720, 13_440], 1)],
+    ("wide_from", "budget", "collapses", "roll_backs", "is_given_up"),
+    [
+        (5_000, 16_000, [], 0, False),
+        (10**9, 17_600, [6_720, 13_440], 2, False),
+        (10**9, 16_000, [6_720, 13_440], 1, True),
+        (15_000, 16_000, [6_720, 13_440], 1, False),
+    ],
 )
 def test_a_slow_starter_is_told_from_a_collapse(
     small: ImageSet,
@@ -69,11 +81,13 @@ def test_a_slow_starter_is_told_from_a_collapse(
     budget: int,
     collapses: list[int],
     roll_backs: int,
+    is_given_up: bool,
 ) -> None:
     """Fakes alike for 5,000 images are left alone; alike for ever, they are met after every 3 x 2,000.
 
     Collapse acts at the third check, each of 320 images, past the warm-up: at 6,000, and at 6,720 + 6,000.
-    Where less than half of the 6,720 is left after it, a fresh start could not come as far: it is told alone.
+    Where less than half of the 6,720 is left after it, a fresh start could not come as far: it is told alone,
+    and a run that ends so is given up, for it must not be published.
     """
     seen = iter(range(320, 10**6, 320))
 
@@ -90,6 +104,7 @@ def test_a_slow_starter_is_told_from_a_collapse(
     assert [TOO_LATE in event["message"] for event in met] == [
         number >= roll_backs for number in range(len(met))
     ]
+    assert [event["code"] for event in events if event["code"] == "given-up"] == ["given-up"] * is_given_up
     saved, _ = checkpoint.newest(tmp_path)
     assert saved is not None
     assert saved.counters["roll_backs"] == roll_backs
@@ -200,6 +215,39 @@ def test_out_of_memory_whatever_the_parts(small: ImageSet, run: Run, monkeypatch
     Tight(0, from_step=0).install(monkeypatch)
     with pytest.raises(ModelError, match=r"not even one image.*image\.size_px"):
         list(run(small))
+
+
+class Narrow:
+    """A critic's forward that finds no memory for more than so many images, where it is not for a step."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.forward = most, r3gan.Critic.forward
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put it in the place of the method."""
+        narrow = self
+
+        def forward(self: r3gan.Critic, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            if len(images) > narrow.most and not torch.is_grad_enabled():
+                raise MemoryError
+            return narrow.forward(self, images, labels)
+
+        monkeypatch.setattr(r3gan.Critic, "forward", forward)
+
+
+def test_out_of_memory_in_a_check_is_met_as_in_a_step(
+    small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The critic looks at held-out images in parts of 4 once more did not fit: said once, no check lost."""
+    Narrow(4).install(monkeypatch)
+    plan = TrainingPlan(640, batch_size=16, threads=1)
+    events = _events(train(small, "r3gan", r3gan.Settings(), plan, tmp_path, held_out=_noise(16, 1)))
+    assert [event["message"] for event in events] == [
+        "a batch is computed in 4 parts of 4 images from now on"
+    ]
+    lines = checkpoint.read_statistics(tmp_path)
+    assert [line["step"] for line in lines] == [20, 40]
+    assert all(line["held_out_error"] > 0 for line in lines)
 
 
 def test_the_trial_of_the_speed_halves_the_parts_too(
