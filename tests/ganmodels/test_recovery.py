@@ -15,8 +15,11 @@ from phantomset.data.records import ImageSet
 from phantomset.ganmodels import checkpoint, stability, step
 from phantomset.ganmodels.engine import images_per_second, train
 from phantomset.ganmodels.families import cgan, r3gan, vanilla
+from phantomset.ganmodels.feed import Feed
+from phantomset.ganmodels.generate import Sampler
 from phantomset.ganmodels.plan import Progress, TrainingPlan
 from phantomset.ganmodels.recovery import TOO_LATE, adapt, climb, is_careful, strengthen
+from phantomset.ganmodels.shards import Crew
 from phantomset.ganmodels.state import Counters
 from phantomset.ganmodels.step import Stepper
 
@@ -248,6 +251,38 @@ def test_out_of_memory_in_a_check_is_met_as_in_a_step(
     lines = checkpoint.read_statistics(tmp_path)
     assert [line["step"] for line in lines] == [20, 40]
     assert all(line["held_out_error"] > 0 for line in lines)
+
+
+def test_held_out_images_score_the_same_in_parts(small: ImageSet) -> None:
+    """How far they score below training images is a mean over images: that of parts is that of the whole."""
+    plan = TrainingPlan(640, batch_size=16, threads=1)
+    feed = Feed(_noise(16, 1), 16, 0, "natural", torch.device("cpu"))
+    with Crew(1) as crew:
+        stepper = Stepper(small, r3gan.FAMILY, r3gan.Settings(), plan, torch.device("cpu"), crew, 2)
+        images, labels = feed.batch(1)
+        whole = stepper._compare(feed, images, labels, -images)
+        stepper.state.counters.parts = 5
+        assert stepper._compare(feed, images, labels, -images) == pytest.approx(whole, rel=1e-3, abs=1e-6)
+
+
+def test_out_of_memory_in_a_drawing_loses_nothing(
+    small: ImageSet, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says what to make smaller; with more memory the run goes on, and ends where it would have."""
+
+    def tight(*_: Any, **__: Any) -> np.ndarray:
+        raise MemoryError
+
+    list(run(small, tmp_path / "straight"))
+    with monkeypatch.context() as patch, pytest.raises(ModelError, match=r"image\.size_px"):
+        patch.setattr(Sampler, "images", tight)
+        list(run(small, tmp_path / "stopped"))
+    list(run(small, tmp_path / "stopped"))
+    ends = [
+        load_file(tmp_path / name / "checkpoint-00000040.safetensors") for name in ("straight", "stopped")
+    ]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    assert [line["step"] for line in checkpoint.read_statistics(tmp_path / "stopped")] == [20, 40]
 
 
 def test_the_trial_of_the_speed_halves_the_parts_too(
