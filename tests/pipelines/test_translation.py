@@ -1,5 +1,6 @@
 """Translating images: what is learned, what is measured, what stays restricted."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,62 @@ def test_what_is_warned_of() -> None:
     assert translation.warning_of({**known, "edges_after": 0.7}) is None
     assert translation.warning_of({"edges_kept": 0.49}) == translation.CHANGED
     assert translation.warning_of({"edges_kept": 0.51}) is None
+
+
+def _read(made: translation.Translated) -> dict[str, np.ndarray]:
+    with np.load(made.folder / "translations.npz", allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def test_a_restoration_as_a_whole(job: Callable[..., Job], small: Callable[..., Recipe]) -> None:
+    """Noisy digits to clean ones by a translator that learned nothing: the warning says that they got worse.
+
+    All of the training part and of the holdout is translated, each image keeps its class, and nothing of it
+    is readable to others.
+    """
+    model = {"family": "pix2pix", "budget": {"images": 64}, "batch_size": 16, "settings": {"width": 8}}
+    work = job(small(model=model, translate={"task": "denoise", "noise_levels": 60}))
+    made = stages.translate(work)
+    assert made.figures["edges_after"] < made.figures["edges_before"]
+    assert made.warning == translation.WORSE
+    assert made.folder == work.workspace.restricted("translations", made.name)
+    stored, (cohort, split) = _read(made), stages.ingest(work)[0]
+    labels = [cohort.records[place].label for part in (split.train, split.holdout) for place in part]
+    assert stored["labels"].tolist() == labels
+    assert stored["images"].shape == (made.count, 1, 8, 8) == (len(labels), 1, 8, 8)
+    assert json.loads((made.folder / "figures.json").read_text()) == made.figures
+    files = ("translations.npz", "figures.json", "pictures.png")
+    assert [(made.folder / name).stat().st_mode & 0o077 for name in files] == [0, 0, 0]
+    assert made.folder.stat().st_mode & 0o077 == 0
+
+
+def test_domains_as_a_whole(job: Callable[..., Job], small: Callable[..., Recipe]) -> None:
+    """Of two domains the first is translated; what four steps learn keeps no edges, and the warning says so.
+
+    Asked for again, nothing is trained: the same images come from the model that is there.
+    """
+    model = {
+        "family": "cyclegan",
+        "budget": {"images": 64},
+        "batch_size": 16,
+        "settings": {"width": 4, "blocks": 1},
+    }
+    work = job(small(model=model, translate={"task": "domains", "source": "3", "target": "8"}))
+    made = stages.translate(work)
+    assert set(made.figures) == {"edges", "structure", "edges_kept"}
+    assert made.figures["edges_kept"] < translation.KEPT_FLOOR
+    assert made.warning == translation.CHANGED
+    stored, (cohort, split) = _read(made), stages.ingest(work)[0]
+    assert {str(stored["label_names"][label]) for label in stored["labels"]} == {"3"}
+    records = [cohort.records[place] for part in (split.train, split.holdout) for place in part]
+    assert (
+        made.count == len(stored["images"]) == sum(cohort.label_names[each.label] == "3" for each in records)
+    )
+    weights = {path: path.stat().st_mtime_ns for path in (made.folder / "model").glob("*.safetensors")}
+    again = stages.translate(work)
+    assert again == made
+    assert np.array_equal(_read(again)["images"], stored["images"])
+    assert weights == {path: path.stat().st_mtime_ns for path in weights}
 
 
 NAME = "0123456789abcdef"
