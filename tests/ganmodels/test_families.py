@@ -246,7 +246,8 @@ def straight(tmp_path_factory: pytest.TempPathFactory, device: str) -> Callable[
 def test_save_load_and_sample_agree(
     case: Case, straight: Callable[[Case], Path], bars: Bars, device: str
 ) -> None:
-    """What a finished run makes is the same each time it is asked for, and follows the label."""
+    """What a finished run makes is the same each time it is asked for, and follows the label; half a class is
+    refused."""
     labels, folder, family = np.array([0, 1, 1, 0, 1]), straight(case), case.family
 
     def made(labels: np.ndarray, seed: int) -> np.ndarray:
@@ -259,6 +260,8 @@ def test_save_load_and_sample_agree(
     assert first.dtype == np.uint8
     assert first.shape == (5, 1, 8, 8)
     assert np.array_equal(first, made(labels, 3))
+    with pytest.raises(ModelError, match="whole numbers; found float64"):
+        made(labels + 0.5, 3)
     if family.sample is not None:
         assert not np.array_equal(first, made(labels, 4))
         assert not np.array_equal(first, made(1 - labels, 3))
