@@ -1,6 +1,7 @@
 """The command line: fast help, exit codes, one JSON object, messages instead of tracebacks."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from phantomset.data.dicom import decoders
 from phantomset.data.errors import Interrupted, PhantomsetError
+from phantomset.data.sources import digits
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines import cli
@@ -148,6 +151,58 @@ def test_a_wrong_command_line_is_exit_code_2(
     assert message in err
     code, out, err = call(*arguments, "--json") if "serve" not in arguments else (2, '{"exit_code": 2}', "")
     assert (code, json.loads(out)["exit_code"], err) == (2, 2, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--set", "image.size_px=4"], "must be 8 to 2048 pixels"),
+        (["--set", "model.batch_size=7"], "too small for 10 classes; set model.batch_size to at least 40"),
+        (["--device", "cuda"], "sees no CUDA device"),
+    ],
+    ids=["size", "batch", "device"],
+)
+def test_what_no_model_can_be_is_exit_code_2(
+    call: Callable[..., Answer], recipe: str, changes: list[str], message: str, own_place: Path
+) -> None:
+    """A size, a batch and a device: told by name and number, and nothing is trained."""
+    if "cuda" in changes and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    code, out, err = call("run", recipe, "--plain", *changes)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert not list(own_place.rglob("checkpoint-*"))
+
+
+def test_a_class_of_fifteen_is_exit_code_2(
+    call: Callable[..., Answer],
+    recipe: str,
+    own_place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    some_digits: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """The class is named, and how many images would do."""
+    images, labels = some_digits
+    kept = np.sort(np.concatenate([np.flatnonzero(labels == 3)[:15], np.flatnonzero(labels != 3)]))
+    monkeypatch.setattr(digits, "load", lambda: (images[kept], labels[kept]))
+    code, out, err = run_with(call, recipe)
+    assert (code, out) == (2, "")
+    assert re.search(r"class '3' has \d+ training images; 16 are needed", " ".join(err.split()))
+    assert not list(own_place.rglob("checkpoint-*"))
+
+
+def test_a_foreign_checkpoint_is_exit_code_2(
+    call: Callable[..., Answer], recipe: str, own_place: Path, tmp_path: Path
+) -> None:
+    """The finished weights of another family in the run's folder: told, not loaded."""
+    other = [*("--workspace", str(tmp_path / "other")), *("--set", "model.family=vanilla")]
+    assert call("train", recipe, "--plain", "--threads", "1")[0] == 0
+    assert call("train", recipe, "--plain", "--threads", "1", *other)[0] == 0
+    own, foreign = (max(place.rglob("checkpoint-*.safetensors")) for place in (own_place, tmp_path / "other"))
+    own.write_bytes(foreign.read_bytes())
+    code, out, err = call("generate", recipe, "--plain", "--threads", "1")
+    assert (code, out) == (2, "")
+    assert "do not fit r3gan" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("code", ["TRUNCATED", "truncated", "3", "130"])
