@@ -78,8 +78,7 @@ def fit_extractors(
     Raises:
         RecipeError: a file of weights is missing, or is not the one that was named.
     """
-    texture = _standardised(lambda images: wavelet_features(_grey_scale(images)), reference.images)
-    found = {"texture": texture.examined("texture", holdout, rng, classes=False)}
+    found = {"texture": texture(reference.images).examined("texture", holdout, rng, classes=False)}
     judge = None
     if len(np.unique(reference.labels)) >= 2:
         judge = train_classifier(reference.images, reference.labels, len(reference.label_names), seed)
@@ -89,6 +88,11 @@ def fit_extractors(
         space = _components(load(each), reference.images, each.identity)
         found[each.name] = space.examined(each.name, holdout, rng, classes=False)
     return found, judge
+
+
+def texture(reference: np.ndarray) -> Fitted:
+    """Return the wavelet bank, in units of the deviations of R's images: the space that costs no training."""
+    return _standardised(lambda images: wavelet_features(_grey_scale(images)), reference)
 
 
 def _learned(judge: Classifier, reference: ImageSet) -> Fitted:

@@ -172,6 +172,19 @@ def test_a_foreign_holdout_is_noticed(evidence: Evidence) -> None:
     assert only("splits", Context(case, Rules(), 0), "alike").status == "INCONCLUSIVE"
 
 
+def test_a_grainier_holdout_is_noticed(evidence: Evidence) -> None:
+    """Noise of five grey levels, by which another device shows: the wavelet bank sees it, where the pixels'
+    components, which have no place for grain, take the two for one.
+    """
+    images = evidence.holdout.images
+    grain = np.random.default_rng(0).normal(0, 5, images.shape)
+    grainy = np.clip(np.rint(images + grain), 0, 255).astype(np.uint8)
+    case = replace(evidence, holdout=replace(evidence.holdout, images=grainy))
+    finding = only("splits", Context(case, Rules(), 0), "alike")
+    assert finding.status == "INCONCLUSIVE"
+    assert finding.details["texture"] < 0.01 / 3 < finding.details["pixels"]
+
+
 # Fidelity and utility -------------------------------------------------------------------------------
 
 
