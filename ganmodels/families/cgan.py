@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
-from phantomset.ganmodels.blocks.latent import class_embedding, from_latent, latent_shape
+from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.spectral import SpectralLinear, sharpen
 from phantomset.ganmodels.blocks.towers import SLOPE, DownTower, UpTower, spectral_halving, unfit_size
 from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player, PrivateGame
@@ -48,7 +48,7 @@ class Generator(nn.Module):
 
     def __init__(self, settings: Settings, spec: ImageSpec, class_count: int) -> None:
         super().__init__()
-        self.embedding = class_embedding(class_count, settings.latent)
+        self.embedding = nn.Embedding(class_count, settings.latent)
         self.tower = UpTower(2 * settings.latent, spec)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:

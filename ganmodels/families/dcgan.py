@@ -15,10 +15,14 @@ from torch import Tensor, nn
 
 from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
-from phantomset.ganmodels.blocks.latent import class_embedding, from_latent, latent_shape
+from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.spectral import SpectralLinear, sharpen
 from phantomset.ganmodels.blocks.towers import DownTower, UpTower, spectral_halving, unfit_size
 from phantomset.ganmodels.family import Family, FamilySettings, Networks, Player
+
+CLASS_SCALE = 0.1
+"""Of the class embedding at first, beside noise of scale 1: as long as that, it drowned the noise. On MNIST
+images of a class then varied .16 times as much as real ones after 9,600 images; so they vary .92 times."""
 
 
 class Settings(FamilySettings):
@@ -35,7 +39,8 @@ class Generator(nn.Module):
 
     def __init__(self, settings: Settings, spec: ImageSpec, class_count: int) -> None:
         super().__init__()
-        self.embedding = class_embedding(class_count, settings.latent)
+        self.embedding = nn.Embedding(class_count, settings.latent)
+        nn.init.normal_(self.embedding.weight, 0.0, CLASS_SCALE)
         self.tower = UpTower(2 * settings.latent, spec)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
