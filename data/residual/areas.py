@@ -13,8 +13,11 @@ from phantomset.data.residual.tokens import Tokens
 Kind = Literal["text", "packed"]
 
 _PIECE = 1 << 24
-_OVERLAP = 1 << 16
-"""Bytes that two pieces of a file share: no text up to this length is cut in both."""
+_AFTER = 1 << 16
+"""Bytes that a piece sees of the next one: no text that is sought is as long."""
+
+_BEFORE = 1 << 6
+"""Bytes that a piece sees of the one before: what stands beside a match has a say."""
 
 _PLACES = ("offset", "length")
 _PACKED = frozenset({".npy", ".npz", ".png", ".pack", ".zst", ".safetensors", ".data", ".objects"})
@@ -29,7 +32,9 @@ class Area:
         content: its bytes, unpacked.
         kind: "text" where every token is evidence; "packed" where chance has a say.
         has_clock: True for logs, which carry the time of the run.
-        start: where in it these bytes begin; a large file comes in pieces that overlap.
+        start: where in it these bytes begin; a large file comes in pieces.
+        own: the places of `content` at which a match counts: the rest is shown to judge it by, and is another
+            piece's. None: all.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Area:
     kind: Kind
     has_clock: bool = False
     start: int = 0
+    own: range | None = None
 
 
 def written(root: Path, objects: Iterable[np.ndarray], skip: Sequence[Path] = ()) -> Iterator[Area]:
@@ -71,8 +77,10 @@ def _areas(path: Path, name: str) -> Iterator[Area]:
             yield Area(name, _told(path), "text")
         with path.open("rb") as stream:
             for start in range(0, max(1, path.stat().st_size), _PIECE):
-                stream.seek(start)
-                yield Area(name, stream.read(_PIECE + _OVERLAP), kind, has_clock, start)
+                before = min(_BEFORE, start)
+                stream.seek(start - before)
+                content = stream.read(before + _PIECE + _AFTER)
+                yield Area(name, content, kind, has_clock, start - before, range(before, before + _PIECE))
 
 
 def _told(path: Path) -> bytes:

@@ -131,6 +131,8 @@ def search(
         if least > SHORTEST and least != built_for:  # areas of one length follow one another
             long, built_for = _Filter({n: w for n, w in everything.items() if len(n) >= least}, 8), least
         for needle, place in (long if least > SHORTEST else short).matches(area.content):
+            if area.own is not None and place not in area.own:
+                continue
             is_day = needle in needles.days
             if is_day and area.name.startswith(dates_in or ("\0",)):
                 continue

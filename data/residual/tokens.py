@@ -7,6 +7,9 @@ from itertools import pairwise
 SHORTEST = 4
 """Characters of the shortest token that is looked for."""
 
+LONGEST = 1 << 12
+"""Characters of the longest token: a longer text is sought by its beginning, and word by word."""
+
 VALUE_BYTES = 1 << 20
 """Bytes of the longest value that is read."""
 
@@ -61,7 +64,7 @@ class Tokens:
         if not value.isascii() or b"\x1b" in value:
             for part in re.split(rb"[\^=\\ \0]+", plain):
                 if len(part) >= SHORTEST:
-                    self.raw.setdefault(part, where)
+                    self.raw.setdefault(part[:LONGEST], where)
         self.add(text, where, is_person)
 
     def add(self, text: str, where: str, is_person: bool = False) -> None:
@@ -69,21 +72,21 @@ class Tokens:
         for value in re.split(r"[\\=\0]", text):
             stripped = " ".join(value.split())
             if len(stripped) >= SHORTEST:
-                self.values.setdefault(stripped, where)
+                self.values.setdefault(stripped[:LONGEST], where)
                 if is_person:
-                    self.names.setdefault(stripped, where)
+                    self.names.setdefault(stripped[:LONGEST], where)
             for uuid in _UUID.findall(stripped):  # its parts alone may be those of another by chance
                 self.values.setdefault(uuid, where)
             for word in _WORDS.findall(stripped):
                 if len(word) >= SHORTEST:
-                    self.words.setdefault(word, where)
+                    self.words.setdefault(word[:LONGEST], where)
 
     def add_uid(self, value: bytes, where: str) -> None:
         """Take a UID, unless the standard itself gave it out."""
         for part in value.split(b"\\"):
             text = part.strip(b"\0 ").decode("latin-1")
             if len(text) >= 2 * SHORTEST and not text.startswith("1.2.840.10008."):
-                self.values.setdefault(text, where)
+                self.values.setdefault(text[:LONGEST], where)
 
     def add_days(self, value: bytes, where: str) -> None:
         """Take the dates in a value; what is no date is text."""

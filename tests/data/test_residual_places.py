@@ -1,11 +1,14 @@
 """The residual scan over the places where an identifier may stand, and those that it cannot reach."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from phantomset.data.residual import areas
 from phantomset.data.residual.areas import written
 from phantomset.data.residual.files import read
 from phantomset.data.residual.scan import Area, search
@@ -92,8 +95,8 @@ def test_places_in_a_pack_are_no_dates(tmp_path: Path) -> None:
 
 
 def test_parts_of_a_uuid_are_chance() -> None:
-    """Eight digits that are a part of a UUID are no date, and four letters of one no part of a file's name, as
-    archives name their files; beside a UUID they are, and the whole name is found.
+    """Eight digits that are a part of a UUID are no date, four letters of one no part of a name; beside one
+    they are, and the whole name is found.
     """
     tokens = Tokens()
     tokens.add_days(b"19541122", "birth date")
@@ -108,3 +111,32 @@ def test_parts_of_a_uuid_are_chance() -> None:
     assert origins(b"of 4c2d") == {"file name"}
     assert origins(b"deadbeef-0a1b-4c2d-8e3f-001122334455.dcm") == {"file name"}
     assert origins(b"deadbeef-0a1b-4c2d-8e3f-001122334455") == {"file name"}
+
+
+def test_a_large_file_is_judged_as_if_it_were_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a file is cut, a text is found once, where it stands, and a part of a longer number
+    or word is no evidence: the bytes on both sides of a cut have their say.
+    """
+    tokens = Tokens()
+    tokens.add_days(b"19541122", "birth date")
+    tokens.add("Orla", "name")
+    content = b"name orla; date 19541122; part of 7195411220, of corolla and orlando" + b"." * 90
+    expected = {("name", 5), ("birth date", 16)}
+    for size in range(1, len(content) + 1):
+        monkeypatch.setattr(areas, "_PIECE", size)
+        (tmp_path / "kept.txt").write_bytes(content)
+        hits = [(hit.origin, hit.offset) for hit in search(tokens, written(tmp_path, []), frozenset())]
+        assert sorted(hits) == sorted(expected), size
+
+
+def test_a_text_of_any_length_is_found_across_a_cut(tmp_path: Path) -> None:
+    """A text of 300,000 letters that this program's own words make up is sought by its beginning: it is found
+    where a cut goes through it, in plain letters, in UTF-16 and in JSON's escapes.
+    """
+    text = "é " + "label image " * 25_000
+    tokens = Tokens()
+    tokens.add(text, "comment")
+    known = frozenset({"label", "image"})
+    for form in (text.encode(), text.encode("utf-16-le"), json.dumps(json.dumps(text)).encode()):
+        (tmp_path / "kept.txt").write_bytes(b"." * ((1 << 24) - 20_000) + form)
+        assert search(tokens, written(tmp_path, []), known)
