@@ -59,7 +59,7 @@ def version() -> str:
 def read(picture: np.ndarray) -> list[TextBox]:
     """Return the places of text in a picture, from top to bottom.
 
-    Pictures with a side above 2,000 pixels are read at 2,000.
+    It reads best in small windows: `tiles` cuts a picture into these.
 
     Args:
         picture: ``(H, W)`` or ``(H, W, 3)`` uint8, RGB.

@@ -16,6 +16,7 @@ import numpy as np
 from phantomset.data.burned_in import reader
 from phantomset.data.burned_in.blackout import blacken
 from phantomset.data.burned_in.reader import TextBox
+from phantomset.data.burned_in.tiles import Tile, tiles
 from phantomset.data.deidentify import Box, DeidentifySettings
 from phantomset.data.errors import SourceError
 from phantomset.data.quarantine.ledger import Unfit
@@ -48,6 +49,9 @@ _FEWEST = 24
 _GROUND_SHARE = 1 / 32
 """What is wider than this share of the longer side is ground, not letters."""
 
+_FINE, _COARSE = 384, 512
+"""Sides of the windows, in pixels: letters of 8 to 32 pixels are read there, fainter ones in the finer."""
+
 _GAIN = 2.5
 """Letters 50 grey levels off their ground become black or white."""
 
@@ -66,7 +70,7 @@ class TextScreen:
     @property
     def name(self) -> str:
         """Everything that decides its outcome."""
-        return f"{self.action} with {reader.version()}, {_VIEWS} views"
+        return f"{self.action} with {reader.version()}, {_VIEWS} views, windows of {_FINE} and {_COARSE} px"
 
     @property
     def note(self) -> str:
@@ -121,13 +125,11 @@ def is_text(found: TextBox) -> bool:
 
 
 def views(image: RawImage) -> Iterator[np.ndarray]:
-    """Yield uint8 pictures: without the ground (most text is read there, and one place is enough); as shown;
-    all stored values from black to white; the ends of their range alone.
+    """Yield uint8 pictures: as shown; all stored values from black to white; the ends of their range alone.
 
     A view that would show nothing new is left out.
     """
     shown = np.rint(image.pixels * 255).astype(np.uint8)
-    yield _flattened(shown)
     yield shown
     stored = image.pixels if image.stored is None else image.stored()
     low, high = float(stored.min()), float(stored.max())
@@ -143,7 +145,17 @@ def views(image: RawImage) -> Iterator[np.ndarray]:
         yield np.where(bright, 255, np.where(dark, 0, 128)).astype(np.uint8)
 
 
-def _flattened(shown: np.ndarray) -> np.ndarray:
+def looks(image: RawImage) -> Iterator[tuple[np.ndarray, Tile]]:
+    """Yield what is read, window by window, each with where it lies: first as shown without the ground, where
+    most text is read and one place is enough, in the smaller windows that show the faintest; then every view.
+    """
+    for number, view in enumerate(views(image)):
+        if not number:
+            yield from ((flattened(tile.pixels), tile) for tile in tiles(view, _FINE))
+        yield from ((tile.pixels, tile) for tile in tiles(view, _COARSE))
+
+
+def flattened(shown: np.ndarray) -> np.ndarray:
     """What differs from the ground around it, with more contrast; no difference is grey 128."""
     from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
@@ -155,8 +167,8 @@ def _flattened(shown: np.ndarray) -> np.ndarray:
 def _boxes(image: RawImage, stop_at_text: bool) -> tuple[list[TextBox], bool]:
     """The places that were found in all views, or until one holds text; and whether none does."""
     found: list[TextBox] = []
-    for view in views(image):
-        found += reader.read(view)
+    for look, tile in looks(image):
+        found += map(tile.on_picture, reader.read(look))
         if stop_at_text and any(map(is_text, found)):
             break
     return found, not any(map(is_text, found))

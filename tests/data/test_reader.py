@@ -87,6 +87,20 @@ def test_nearly_all_text_of_40_grey_levels_is_found(benchmark: ModuleType, groun
     assert np.mean(found) >= 0.95
 
 
+@pytest.mark.parametrize("side", [512, 1536, 4000])
+def test_text_is_found_in_pictures_of_any_size(
+    benchmark: ModuleType, grounds: list[np.ndarray], side: int
+) -> None:
+    """A name, a date, a number of 8 to 100 px, 40 grey levels off what they stand on, in pictures of 512 to
+    4,000 pixels: all of six.
+    """
+    for number, size in enumerate((8, 12, 16, 24, 32, 100)):
+        chance = np.random.default_rng([2, number, side])
+        picture = benchmark.drawn(grounds[number], 40, min(size, side // 12), 1, chance, side)
+        assert picture is not None
+        assert benchmark.is_found(picture), size
+
+
 def test_no_text_is_seen_where_there_is_none(benchmark: ModuleType, grounds: list[np.ndarray]) -> None:
     """The same pictures, before anything is drawn: one alarm in 100 is allowed, so none in these few."""
     alarms = [n for n, ground in enumerate(grounds) if benchmark.is_found(_enlarged(ground, benchmark.SIDE))]
