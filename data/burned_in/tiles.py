@@ -8,6 +8,7 @@ there.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -92,9 +93,12 @@ def _has_strokes(pixels: np.ndarray) -> bool:
     """Return whether enough pixels stand out from all wider shapes around them, bright or dark."""
     from scipy import ndimage  # pyright: ignore[reportMissingTypeStubs]
 
-    grey = ndimage.uniform_filter(pixels if pixels.ndim == 2 else pixels.mean(axis=2), 3, output=np.int16)
-    bright = grey - ndimage.grey_opening(grey, _STROKE)
-    dark = ndimage.grey_closing(grey, _STROKE) - grey
+    filters = cast(Any, ndimage)
+    grey: np.ndarray = filters.uniform_filter(
+        pixels if pixels.ndim == 2 else pixels.mean(axis=2), 3, output=np.int16
+    )
+    bright: np.ndarray = grey - filters.grey_opening(grey, _STROKE)
+    dark: np.ndarray = filters.grey_closing(grey, _STROKE) - grey
     return max(int((bright >= _FAINTEST).sum()), int((dark >= _FAINTEST).sum())) >= _FEWEST
 
 
