@@ -123,9 +123,9 @@ def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
     speed = probe.images_per_second
     images = making.images_to_show(recipe, speed)
     pixels = recipe.image.spec.channels * recipe.image.spec.height * recipe.image.spec.width
-    # The set as arrays, twice in a release, and reports; up to four checkpoints while a member trains.
-    checkpoints = making.CHECKPOINTS * making.most_members(recipe, images) * probe.state_bytes
-    disk = 3 * recipe.generate.count * pixels + 50e6 + checkpoints
+    # The set as arrays, twice in a release, and reports; checkpoints of the members, one of which trains.
+    checkpoints = making.checkpoints_on_disk(making.most_members(recipe, images)) * probe.state_bytes
+    disk = 3 * recipe.generate.count * pixels + 5e6 + checkpoints
     return {
         "recipe": f"{recipe.name} ({recipe.digest[:12]})",
         "device": f"{machine.device}, {machine.threads} threads",

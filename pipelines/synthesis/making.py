@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 NAME = 16
 """Digits of a digest that name a folder: short enough to read, and 2**64 is still enough."""
 
-CHECKPOINTS = 4
-"""How many lie on disk at most while a run trains: the newest two, the best, and the first or last good."""
-
 FEWEST_HELD_OUT = 8
 """Images below which nothing can be said of the critic."""
 
@@ -261,6 +258,14 @@ def most_members(recipe: Recipe, budget_images: int) -> int:
         return 1
     plan = TrainingPlan(budget_images, model.batch_size, members=model.members)
     return member_count(plan, catalogue.load(FAMILIES, model.family), images=0)
+
+
+def checkpoints_on_disk(members: int) -> int:
+    """Return how many lie on disk as a rule while the last member trains.
+
+    Of each that is finished the newest two; of the one that trains the best or the last good as well.
+    """
+    return 2 * members + 1
 
 
 def _privacy(recipe: Recipe) -> "PrivacyPlan | None":

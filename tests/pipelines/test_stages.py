@@ -242,6 +242,11 @@ def test_the_estimate_counts_the_most_members(
     assert making.most_members(small(model=model), budget) == members
 
 
+def test_the_estimate_counts_two_checkpoints_a_member_and_the_best() -> None:
+    """Of a finished member the newest two lie on disk; of the one that trains the best or last good too."""
+    assert [making.checkpoints_on_disk(members) for members in (1, 4)] == [3, 9]
+
+
 def test_labels_follow_the_training_part(small: Callable[..., Recipe]) -> None:
     """as-real shares 10 images out over classes of 5, 3 and 2 as 5, 3, 2; uniform over three as 4, 3, 3."""
     real = np.repeat([0, 1, 2], [50, 30, 20])
