@@ -16,12 +16,13 @@ from PIL import Image, ImageDraw, ImageFont
 from pydicom.data import get_testdata_file
 
 from phantomset.data.burned_in import reader
-from phantomset.data.burned_in.screen import is_text
+from phantomset.data.burned_in.screen import TextScreen, is_text
 from phantomset.data.deidentify import DeidentifySettings
 from phantomset.data.errors import SourceError
 from phantomset.data.ingest import ingest
 from phantomset.data.phantoms.cohort import phantoms
 from phantomset.data.pixels.canonical import ImageSettings
+from phantomset.data.records import RawImage
 from phantomset.data.sources.dicom import Settings
 from phantomset.data.workspace import Workspace
 
@@ -99,6 +100,17 @@ def test_text_is_found_in_pictures_of_any_size(
         picture = benchmark.drawn(grounds[number], 40, min(size, side // 12), 1, chance, side)
         assert picture is not None
         assert benchmark.is_found(picture), size
+
+
+def test_text_in_a_large_picture_is_blackened(benchmark: ModuleType, grounds: list[np.ndarray]) -> None:
+    """All of it and weaker marks, at most a twentieth of the picture: nothing is read there afterwards."""
+    ground = _enlarged(grounds[0], 1536)
+    picture = benchmark.drawn(grounds[0], 80, 24, 1, np.random.default_rng(5), 1536)
+    screened = TextScreen("blacken")(RawImage("", picture.astype(np.float32) / 255, None, None)).pixels
+    drawn = picture != ground
+    assert (screened[drawn] == 0).mean() > 0.99
+    assert (screened == 0).mean() - (picture == 0).mean() < 0.05
+    assert not benchmark.is_found(np.rint(screened * 255).astype(np.uint8))
 
 
 def test_no_text_is_seen_where_there_is_none(benchmark: ModuleType, grounds: list[np.ndarray]) -> None:
