@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from phantomset.data.records import ImageSet
+from phantomset.validators.calibration import ByDistance, ByLines, Calibration
 from phantomset.validators.crew import side_by_side
 from phantomset.validators.features import Space
 from phantomset.validators.finding import EvidenceError
@@ -181,7 +183,7 @@ class Candidates:
 class Table:
     """Calibrated distances q of N real to M synthetic images, reduced as they were computed.
 
-    ``q(x, s) = d(x, s) / √(d(x, R) d(s, R))``: about 1 for unrelated images, towards 0 for a copy.
+    About 1 for unrelated images, towards 0 for a copy: `Calibration`.
 
     Attributes:
         head: ``(N,)`` least q over the first M - K columns; infinite where there are none.
@@ -264,8 +266,6 @@ def measure(
 ) -> Measured:
     """Return the calibrated distances of all real images to each set, in one pass.
 
-    A distance to R of zero, of a copy of R, takes the least non-zero distance between patients of R.
-
     Args:
         space: the representation.
         real: T and H, ``(N, C, H, W)`` uint8.
@@ -276,14 +276,11 @@ def measure(
     Raises:
         EvidenceError: R has one patient, or images that do not differ.
     """
-    everything = np.concatenate([reference.images, *(part.images for part in sets)])
-    encoded = Encoded.of(space, everything)
-    spacing, image_to_r = _to_reference(space, encoded, reference)
-    n_r, least = len(reference), float(spacing[spacing > 0].min())
-    bandwidth = float(np.median(spacing)) if with_kernels else None
-    scale = 1 / np.sqrt(_never_zero(image_to_r, least))
-    columns = torch.from_numpy(scale).float()
-    real_to_r, kernel_r = np.empty(len(real)), np.zeros(len(real))
+    images = np.concatenate([part.images for part in sets])
+    encoded = Encoded.of(space, np.concatenate([reference.images, images]))
+    calibration, spacing = _calibrated(space, encoded, reference, images, len(real))
+    n_r, bandwidth = len(reference), float(np.median(spacing)) if with_kernels else None
+    kernel_r = np.zeros(len(real))
     tables = tuple(Table.empty(len(real), len(part.images), part.tail) for part in sets)
     queries = real if space.moves else space.candidates(real, torch.float32)
     for start, block in blocks(space, queries, encoded, [slice(0, n_r), *_shares(sets, n_r)]):
@@ -293,15 +290,13 @@ def measure(
             kernels = gaussian_kernels(block, bandwidth)
             kernel_r[here] = kernels[:, :n_r].sum(1).numpy()
             kernels = kernels[:, n_r:]
-        real_to_r[here] = _never_zero(block[:, :n_r].amin(1).numpy(), least)
-        rows = torch.from_numpy(1 / np.sqrt(real_to_r[here])).float()
-        q = block[:, n_r:].mul_(columns).mul_(rows[:, None])
+        q = calibration.of_block(start, block)
         for part, result, own in zip(sets, tables, _slices(sets), strict=True):
             if part.rows is not None:
                 q[~torch.from_numpy(part.rows[here]), own] = torch.inf
             result.take(start, q[:, own], None if kernels is None else kernels[:, own])
-    for part, result, own in zip(sets, tables, _slices(sets), strict=True):
-        _refine(space, result, real, real_to_r, part.images, scale[own])
+    for result, own in zip(tables, _slices(sets), strict=True):
+        _refine(space, result, real, calibration, own.start)
     return Measured(kernel_r, tables)
 
 
@@ -316,47 +311,54 @@ def _slices(sets: Sequence[Candidates]) -> list[slice]:
     return [slice(end - len(part.images), end) for part, end in zip(sets, ends, strict=True)]
 
 
-def _to_reference(space: Space, encoded: Encoded, reference: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances to the nearest R image: ``(n_R,)`` of R to other patients, and ``(M,)`` of all sets.
-
-    R's images are the queries, as T's and H's are: a blurred image is near to every one that may be blurred,
-    and only seen from there is it known to be.
-    """
-    count, patients = len(reference), torch.from_numpy(reference.patients)
-    queries = reference.images if space.moves else encoded.fine[:count]
-    nearest = torch.full((len(encoded.fine),), torch.inf)
-    for start, block in _streamed(space, queries, encoded.fine):
-        own = patients[start : start + len(block)]
-        block[:, :count][own[:, None] == patients[None]] = torch.inf
-        nearest = torch.minimum(nearest, block.amin(0))
-    spacing = nearest[:count].numpy()
+def _calibrated(
+    space: Space, encoded: Encoded, reference: ImageSet, images: np.ndarray, real: int
+) -> tuple[Calibration, np.ndarray]:
+    """Return what calibrates a space's distances, and those of R's images to other patients' ``(n_R,)``."""
+    n_r = len(reference)
+    count = min(space.lines + 1, n_r)
+    near, which = _to_reference(space, encoded, reference, count)
+    spacing = near[:n_r, 0]
     # A reference of one patient has no other to compare with: no spacing, no judgement.
     if not np.isfinite(spacing).all() or not (spacing > 0).any():
         raise EvidenceError(
             f"The reference images come from one patient, or do not differ ({space.name}); "
             f"{LEAST_REFERENCE} reference patients with images of their own are needed."
         )
-    return spacing, nearest[count:].numpy()
+    least, gaps, which = float(spacing[spacing > 0].min()), near[n_r:], which[n_r:]
+    if not space.lines:
+        return ByDistance(images, gaps[:, 0], least, real, n_r), spacing
+    return ByLines.of(images, reference.images, which, gaps, least), spacing
 
 
-def _never_zero(distance: np.ndarray, least: float) -> np.ndarray:
-    """Return distances to R with those of copies of R replaced by the least within R."""
-    # Below this a float32 distance is rounding, not distance.
-    return np.where(distance < 1e-3 * least, least, distance)
+def _to_reference(
+    space: Space, encoded: Encoded, reference: ImageSet, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances to the nearest R images and which these are, ``(n_R + M, count)``, nearest first.
+
+    R's own are those of other patients. R's images are the queries, as T's and H's are: a blurred image is
+    near to every one that may be blurred, and only seen from there is it known to be.
+    """
+    n_r, patients = len(reference), torch.from_numpy(reference.patients)
+    queries = reference.images if space.moves else encoded.fine[:n_r]
+    near = torch.full((count, len(encoded.fine)), torch.inf)
+    which = torch.zeros(near.shape, dtype=torch.int64)
+    for start, block in _streamed(space, queries, encoded.fine):
+        own = patients[start : start + len(block)]
+        block[:, :n_r][own[:, None] == patients[None]] = torch.inf
+        here = torch.arange(start, start + len(block))[:, None].expand(-1, block.shape[1])
+        near, order = torch.cat([near, block]).topk(count, 0, largest=False)
+        which = torch.cat([which, here]).gather(0, order)
+    return near.T.numpy(), which.T.numpy()
 
 
-def _refine(
-    space: Space,
-    found: Table,
-    real: np.ndarray,
-    real_to_r: np.ndarray,
-    images: np.ndarray,
-    image_scale: np.ndarray,
-) -> None:
-    """Measure the closest pairs of the head again in float64, in place."""
+def _refine(space: Space, found: Table, real: np.ndarray, calibration: Calibration, start: int) -> None:
+    """Measure the closest pairs of the head again in float64, in place.
+
+    The set's first column is ``start``.
+    """
     rows = np.argsort(found.head, kind="stable")[:REFINED]
     rows = rows[found.head_index[rows] >= 0]
     rows = rows[np.isfinite(found.head[rows])]
-    columns = found.head_index[rows]
-    distance = pair_distances(space, real[rows], images[columns])
-    found.head[rows] = distance * image_scale[columns] / np.sqrt(real_to_r[rows])
+    pairs = partial(pair_distances, space)
+    found.head[rows] = calibration.of_pairs(pairs, real, rows, start + found.head_index[rows])

@@ -11,7 +11,7 @@ from torch import nn
 from phantomset.data.digest import digest_of
 from phantomset.data.records import ImageSet
 from phantomset.validators.classifier import CHANNELS, Classifier, train_classifier
-from phantomset.validators.features import LARGEST_PX
+from phantomset.validators.pictures import LARGEST_PX
 from phantomset.validators.qualification import Exam, Features, qualify
 from phantomset.validators.wavelets import wavelet_features
 from phantomset.validators.weights import Weights, load

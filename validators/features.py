@@ -6,38 +6,32 @@ images is the least over variants and parts.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's own name for it
 from torch import Tensor
 
+from phantomset.validators.components import (
+    Encoder,
+    directions,
+    fit_components,
+    fit_learned,
+    fit_ridge,
+    fit_white,
+)
 from phantomset.validators.finding import EvidenceError
-from phantomset.validators.ladder import Rung, blend, blur, elastic, make_copies, noise, to_uint8
-from phantomset.validators.measures.axes import principal, shrunk_axes
 from phantomset.validators.measures.neighbours import nearest
 from phantomset.validators.mirrors import folded
+from phantomset.validators.pictures import bent, blurred, edges, high_pass, pixels, unit
 from phantomset.validators.policy import LEAST_REFERENCE
 from phantomset.validators.wavelets import wavelet_features
 
-LARGEST_PX = 32
-"""Larger images are averaged down to this: copies are found there as well, and noise is not."""
-
-SMALLEST_PX = 12
-BLUR_PX = 1.2
 REACH_PX = 2
 SHIFTS = (2 * REACH_PX + 1) ** 2
-COMPONENTS = 50
-WHITE_COMPONENTS, SCAN_COMPONENTS = 200, 100
-LEARNED_COMPONENTS, MOST_ALTERED = 80, 1000
-ALTERATIONS = (elastic(1.5), elastic(2.5), blur(0.7), blur(1.2), noise(8), blend(0.7), blend(0.6))
-"""What a generator that learned an image by heart makes of it: bent, soft, grainy, mixed with another."""
-
-STEEP, STEEP_WHITE = 2.0, 5.0
-"""Where edges bend down, in units of the image's median: a frame or a marker must not outweigh anatomy."""
-
+SCAN_COMPONENTS = 100
 MARGIN_PX = 3
 POSES = (
     *((0, zoom) for zoom in (0.8, 0.87, 0.93, 1.07, 1.13, 1.2, 1.27)),
@@ -50,9 +44,10 @@ STEPS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
 BLURS_PX = (0.7, 1.0, 1.4, 1.9)
 """Of a blurred copy the edges are those of the blurred original, and of no other image."""
 
-COARSE_PX, LEAST_IMAGES = 12, 10
+LINES = 5
+"""With fewer, images crowd near places by chance; with more, noise moves a copy further along one of them."""
 
-Encoder = Callable[[np.ndarray, torch.dtype], Tensor]
+COARSE_PX, LEAST_IMAGES = 12, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +61,7 @@ class Space:
         scales: ``(P,)``, what a distance in each part is divided by.
         moves: queries have variants; without, a query is encoded as a candidate is, V = 1.
         mirrors: vectors are `folded`, and each variant stands for its mirror image as well.
+        lines: distances are places on lines to so many images of R, `ByLines`; 0: distances as they are.
         coarse: a cheaper space; where given, only the candidates that are nearest in it are looked at.
     """
 
@@ -75,69 +71,20 @@ class Space:
     scales: tuple[float, ...] = (1.0,)
     moves: bool = False
     mirrors: bool = False
+    lines: int = 0
     coarse: "Space | None" = None
 
 
-def pixels(images: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return uint8 images as ``(N, C, h, w)`` in [0, 1], averaged down to at most 32 px a side.
-
-    Raises:
-        ValueError: not uint8 ``(N, C, H, W)``, or smaller than 12 px.
-    """
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise ValueError(f"images are {images.dtype} {images.shape}; uint8 (N, C, H, W) expected.")
-    if min(images.shape[2:]) < SMALLEST_PX:
-        raise ValueError(f"images are {images.shape[2:]} px; at least {SMALLEST_PX} px are needed.")
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(dtype) / 255
-    height, width = x.shape[2:]
-    shrink = max(height, width) / LARGEST_PX
-    if shrink <= 1:
-        return x
-    size = (max(SMALLEST_PX, round(height / shrink)), max(SMALLEST_PX, round(width / shrink)))
-    return F.interpolate(x, size=size, mode="area")
-
-
-def blurred(x: Tensor, deviation: float) -> Tensor:
-    """Return the Gaussian blur of images ``(N, C, h, w)`` by some px, mirrored at the edges."""
-    down, across = (_blur_of_lines(size, deviation, x.dtype) for size in x.shape[2:])
-    return down.T @ (x @ across)
-
-
-def _blur_of_lines(size: int, deviation: float, dtype: torch.dtype) -> Tensor:
-    """Return the matrix ``(size, size)`` that blurs lines; ten times as fast as convolving."""
-    radius = 4
-    taps = torch.exp(-(torch.arange(-radius, radius + 1, dtype=dtype) ** 2) / (2 * deviation**2))
-    mirrored = F.pad(torch.eye(size, dtype=dtype)[None], (radius, radius), mode="reflect")[0]
-    return mirrored.unfold(1, len(taps), 1) @ (taps / taps.sum())
-
-
-def high_pass(x: Tensor) -> Tensor:
-    """Return images ``(N, C, h, w)`` minus their Gaussian blur of 1.2 px."""
-    return x - blurred(x, BLUR_PX)
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """Return vectors with mean 0 and length 1 along the last axis, so that brightness and contrast drop out.
-
-    A constant vector has no pattern; it becomes the unit vector along (1, ..., 1), which is at distance √2
-    from every pattern and at 0 from other constants.
-    """
-    centred = vectors - vectors.mean(-1, keepdim=True)
-    length = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
-    flat = length < 1e-6 * vectors.shape[-1] ** 0.5
-    centred.div_(length.clamp_min(1e-12))
-    return centred.masked_fill_(flat, vectors.shape[-1] ** -0.5) if flat.any() else centred
-
-
 def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
-    """Return the eleven representations, fitted on the reference images ``(N, C, H, W)`` uint8.
+    """Return the twelve representations, fitted on the reference images ``(N, C, H, W)`` uint8.
 
     ``pix`` pixels, ``hp`` high-pass (`edges`), ``scan`` and ``scanhp`` the same two at the best of shifts and
     mirror (50 variants), ``scanpca`` so too, as directions in 100 whitened components, ``affine`` high-pass
     at the best of zoom, turn, blur, mirror and 1 px (200 variants), ``patch`` the best of nine local
     high-pass windows, ``pca`` 50 whitened components, ``white`` direction of the high-pass in 200 whitened
     components, ``learned`` direction in 80 components, whitened by what alterations of R's images change,
-    ``tex`` two-layer wavelet texture.
+    ``lines`` place on the lines to five images of R, which noise does not move, ``tex`` two-layer wavelet
+    texture.
 
     Raises:
         ValueError: images that `pixels` refuses; an `EvidenceError` for fewer than 10 images.
@@ -155,24 +102,12 @@ def fit_spaces(reference: np.ndarray) -> tuple[Space, ...]:
         _scan_pca(reference),
         _affine(),
         _patch(reference),
-        _simple("pca", _fit_components(reference)),
-        _simple("white", _fit_white(reference)),
-        _simple("learned", _fit_learned(reference)),
+        _simple("pca", fit_components(reference)),
+        _simple("white", fit_white(reference)),
+        _simple("learned", fit_learned(reference)),
+        replace(_simple("lines", fit_ridge(reference)), lines=LINES),
         _simple("tex", _fit_texture(reference)),
     )
-
-
-def edges(images: np.ndarray, dtype: torch.dtype, steep: float = STEEP) -> Tensor:
-    """Return the high-pass of uint8 images, steep edges bent down by a hyperbolic tangent.
-
-    Unbent, two images with the same collimator frame or marker would pass for copies of each other.
-    """
-    return _bent(high_pass(pixels(images, dtype)), steep)
-
-
-def _bent(x: Tensor, steep: float = STEEP) -> Tensor:
-    usual = x.abs().flatten(1).median(1).values.clamp_min(1e-4)
-    return torch.tanh(x / (steep * usual[:, None, None, None]))
 
 
 def _simple(name: str, encode: Encoder) -> Space:
@@ -213,8 +148,8 @@ def _affine() -> Space:
 
     def altered(images: np.ndarray, dtype: torch.dtype) -> Tensor:
         x = pixels(images, dtype)
-        soft = [_posed(_bent(high_pass(blurred(x, px))), MARGIN_PX, (STILL,), STEPS) for px in BLURS_PX]
-        return torch.cat([_posed(_bent(high_pass(x)), MARGIN_PX, POSES, STEPS), *soft], 1)
+        soft = [_posed(bent(high_pass(blurred(x, px))), MARGIN_PX, (STILL,), STEPS) for px in BLURS_PX]
+        return torch.cat([_posed(bent(high_pass(x)), MARGIN_PX, POSES, STEPS), *soft], 1)
 
     def small(images: np.ndarray, dtype: torch.dtype) -> Tensor:
         x = pixels(images, dtype)
@@ -281,81 +216,12 @@ def _patch(reference: np.ndarray) -> Space:
     return Space("patch", lambda images, dtype: encode(images, dtype)[:, None], encode, tuple(scales))
 
 
-def _fit_components(reference: np.ndarray) -> Encoder:
-    """Return the encoder to whitened principal components, deviations floored at 5% of the first."""
-    x = pixels(reference, torch.float64).flatten(1)
-    mean = x.mean(0)
-    count = min(COMPONENTS, len(x) - 1, x.shape[1])
-    axes, deviations = principal(x - mean, count)
-    floor = torch.clamp(0.05 * deviations[0], min=1e-6)
-    projection = axes / torch.maximum(deviations, floor)
-
-    def encode(images: np.ndarray, dtype: torch.dtype) -> Tensor:
-        return (pixels(images, dtype).flatten(1) - mean.to(dtype)) @ projection.to(dtype)
-
-    return encode
-
-
-def _directions(reference: Tensor, components: int) -> Callable[[Tensor], Tensor]:
-    """Return the map from vectors ``(..., D)`` to directions ``(..., K)`` in R's whitened components.
-
-    Whitened, unrelated images are nearly at right angles, so that even half of a copy, in a mixture of two
-    images, stands out; what R does not show, such as noise, is left out.
-    """
-    mean = reference.mean(0)
-    axes, deviations = principal(reference - mean, min(components, len(reference) // 2, len(mean)))
-    projection = axes / deviations.clamp_min(max(0.05 * float(deviations[0]), 1e-9))
-    return _direction(mean, projection)
-
-
-def _direction(mean: Tensor, projection: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the map from vectors ``(..., D)`` to the directions ``(..., K)`` of their projections."""
-    fitted = {dtype: (mean.to(dtype), projection.to(dtype)) for dtype in (torch.float32, torch.float64)}
-
-    def encode(vectors: Tensor) -> Tensor:
-        centre, matrix = fitted[vectors.dtype]
-        y = (vectors - centre) @ matrix
-        length = torch.linalg.vector_norm(y, dim=-1, keepdim=True)
-        # An image that is R's mean has no direction; it takes the first axis.
-        first = torch.eye(1, y.shape[-1], dtype=y.dtype)[0]
-        return torch.where(length > 1e-6, y / length.clamp_min(1e-6), first)
-
-    return encode
-
-
-def _fit_white(reference: np.ndarray) -> Encoder:
-    """Return the encoder to the direction of the high-pass in 200 whitened components."""
-
-    def bent(images: np.ndarray, dtype: torch.dtype) -> Tensor:
-        return unit(edges(images, dtype, STEEP_WHITE).flatten(1))
-
-    direction = _directions(bent(reference, torch.float64), WHITE_COMPONENTS)
-    return lambda images, dtype: direction(bent(images, dtype))
-
-
-def _fit_learned(reference: np.ndarray) -> Encoder:
-    """Return the encoder to the direction in components that are whitened by what alterations change.
-
-    Two images are near if what parts them is what bending, blur, noise and blending do to R's own images.
-    """
-    images = to_uint8(255 * pixels(reference).numpy())
-    base = unit(pixels(images, torch.float64).flatten(1))
-    mean = base.mean(0)
-    axes, _ = principal(base - mean, min(LEARNED_COMPONENTS, len(base) // 2, len(mean)))
-    rng, some = np.random.default_rng(0), np.arange(min(MOST_ALTERED, len(images)))
-    altered = [make_copies(Rung("", alter, 0), images, some, rng) for alter in ALTERATIONS]
-    changes = [(unit(pixels(x, torch.float64).flatten(1)) - base[some]) @ axes for x in altered]
-    spread, turn = shrunk_axes(torch.cat(changes), 0.05)
-    direction = _direction(mean, axes @ (turn / spread.sqrt()))
-    return lambda images, dtype: direction(unit(pixels(images, dtype).flatten(1)))
-
-
 def _scan_pca(reference: np.ndarray) -> Space:
     """Return the space of 50 shifts and mirrors of the whole image, as directions in 100 whitened components.
 
     Finds moved copies under noise. What a shift brings in at the edge repeats the edge.
     """
-    direction = _directions(unit(pixels(reference, torch.float64).flatten(1)), SCAN_COMPONENTS)
+    direction = directions(unit(pixels(reference, torch.float64).flatten(1)), SCAN_COMPONENTS)
 
     def queries(images: np.ndarray, dtype: torch.dtype) -> Tensor:
         x = pixels(images, dtype)

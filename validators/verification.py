@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from phantomset.data.records import ImageSet
-from phantomset.validators.features import pixels, unit
 from phantomset.validators.measures.axes import principal, shrunk_axes
 from phantomset.validators.measures.neighbours import BLOCK_ELEMENTS
 from phantomset.validators.measures.rates import auc
+from phantomset.validators.pictures import pixels, unit
 
 COMPONENTS = 50
 FIT_SHARE = 2 / 3

@@ -186,6 +186,7 @@ REPRESENTATIONS = {
     "pca": "the directions in which images differ most",
     "white": "the directions in which edges differ, each counting the same",
     "learned": "the whole image, forgiving what bending, blur, noise and mixing do to an image",
+    "lines": "what sets an image apart from its neighbours, which noise does not move",
     "tex": "texture, wherever it stands",
 }
 """What each representation of the copy scan compares, by its name in the names of the pairs."""

@@ -9,12 +9,13 @@ import torch
 from scipy import ndimage, stats
 
 from phantomset.data.records import ImageSet
-from phantomset.validators import distances, features
+from phantomset.validators import distances, pictures
 from phantomset.validators.distances import Candidates, measure, pair_distances
-from phantomset.validators.features import Space, fit_spaces, high_pass, pixels, unit
+from phantomset.validators.features import Space, fit_spaces
 from phantomset.validators.ladder import LADDER, Rung, make_copies, warp
 from phantomset.validators.measures.neighbours import nearest
 from phantomset.validators.mirrors import folded, mirrored
+from phantomset.validators.pictures import high_pass, pixels, unit
 from phantomset.validators.wavelets import wavelet_features
 
 from .conftest import smooth_images
@@ -25,7 +26,8 @@ TURNED = (
     Rung("upside down", lambda image, _other, _rng: image[:, ::-1], 0),
     Rung("quarter turn", lambda image, _other, _rng: np.rot90(image, 1, (1, 2)), 0),
 )
-SPACES = ("pix", "hp", "scan", "scanhp", "scanpca", "affine", "patch", "pca", "white", "learned", "tex")
+BY_DISTANCE = ("pix", "hp", "scan", "scanhp", "scanpca", "affine", "patch", "pca", "white", "learned", "tex")
+SPACES = (*BY_DISTANCE[:-1], "lines", "tex")
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +53,11 @@ def brute_distance(space: Space, query: np.ndarray, candidate: np.ndarray) -> fl
 
 
 def test_the_suite_has_its_representations(spaces: dict[str, Space]) -> None:
-    """Eleven representations, in the order in which findings list them."""
+    """Twelve representations, in the order in which findings list them."""
     assert tuple(spaces) == SPACES
 
 
-@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("name", BY_DISTANCE)
 def test_table_is_the_definition(
     name: str, spaces: dict[str, Space], reference: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +84,64 @@ def test_table_is_the_definition(
     np.testing.assert_allclose(found.tail, q[:, -2:], rtol=2e-4)
     np.testing.assert_array_equal(found.votes, q.argmin(0))
     np.testing.assert_allclose(found.vote_q, q.min(0), rtol=2e-4)
+
+
+def place(x: np.ndarray, s: np.ndarray, reference: np.ndarray) -> float:
+    """How far s is from x on the lines to the five images of R nearest to s, at most: by inner products."""
+    near = reference[np.argsort(np.linalg.norm(reference - s, axis=1))[:5]]
+    return max(abs((x - s) @ (x - r)) / ((x - r) @ (x - r)) for r in near)
+
+
+def test_the_table_of_lines_is_the_definition(
+    spaces: dict[str, Space], reference: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """q = max |<x - s, x - r>| / |x - r|² over the five r nearest to s, in the encoder's vectors."""
+    monkeypatch.setattr(distances, "ENCODED_AT_ONCE", 4)
+    monkeypatch.setattr(distances, "BLOCK_ELEMENTS", 3000)
+    monkeypatch.setattr(distances, "ROWS_ELEMENTS", 4 * 45)
+    space, real, made = (
+        spaces["lines"],
+        smooth_images(6, 50, seed=1).images,
+        smooth_images(5, 70, seed=1).images,
+    )
+    (found,) = measure(space, real, reference, (Candidates(made, tail=2),)).tables
+    xs, ss, rs = (
+        space.candidates(part, torch.float64)[:, 0].numpy() for part in (real, made, reference.images)
+    )
+    q = np.array([[place(x, s, rs) for s in ss] for x in xs])
+    np.testing.assert_allclose(found.head, q[:, :-2].min(1), rtol=1e-9)
+    np.testing.assert_array_equal(found.head_index, q[:, :-2].argmin(1))
+    np.testing.assert_allclose(found.tail, q[:, -2:], rtol=2e-4)
+    np.testing.assert_array_equal(found.votes, q.argmin(0))
+
+
+def test_noise_does_not_move_a_copy_on_the_lines(spaces: dict[str, Space], reference: ImageSet) -> None:
+    """With noise of 25/255 a copy's distance is that of strangers; on the lines it stands by its original."""
+    real = smooth_images(60, 50, seed=1).images
+    noisy = next(rung for rung in LADDER if rung.name == "noise 25/255")
+    copies = make_copies(noisy, real, np.arange(30), np.random.default_rng(0))
+    (found,) = measure(spaces["lines"], real, reference, (Candidates(copies),)).tables
+    np.testing.assert_array_equal(found.head_index[:30], np.arange(30))
+    assert found.head[:30].max() < found.head[30:].min()
+
+
+def test_a_copy_of_the_reference_has_lines_too(spaces: dict[str, Space], reference: ImageSet) -> None:
+    """Between an image and itself is no line: copies of R, in the set or among the real, take the others."""
+    made, real = (
+        reference.images[:3],
+        np.concatenate([reference.images[:30], smooth_images(4, 50, seed=1).images]),
+    )
+    (found,) = measure(spaces["lines"], real, reference, (Candidates(made),)).tables
+    xs, ss, rs = (
+        spaces["lines"].candidates(part, torch.float64)[:, 0].numpy()
+        for part in (real, made, reference.images)
+    )
+    q = np.zeros((len(real), 3))
+    for (row, column), _ in np.ndenumerate(q):
+        near = np.argsort(np.linalg.norm(rs - ss[column], axis=1))[1:6]  # the first is the image itself
+        lines = [xs[row] - rs[r] for r in near if r != row]
+        q[row, column] = max(abs((xs[row] - ss[column]) @ line) / (line @ line) for line in lines)
+    np.testing.assert_allclose(found.head, q.min(axis=1), rtol=1e-6, atol=1e-6)
 
 
 def test_a_shortlist_hides_no_turned_copy(
@@ -230,7 +290,7 @@ def test_the_blur_is_scipys() -> None:
     """The Gaussian blur, mirrored at the edges, is scipy's, of images that are not square too."""
     images = torch.from_numpy(np.random.default_rng(7).random((3, 2, 12, 20)))
     expected = ndimage.gaussian_filter(images.numpy(), 1.4, axes=(2, 3), mode="mirror", radius=4)
-    np.testing.assert_allclose(features.blurred(images, 1.4).numpy(), expected, rtol=1e-13)
+    np.testing.assert_allclose(pictures.blurred(images, 1.4).numpy(), expected, rtol=1e-13)
 
 
 def test_high_pass_of_a_slope_is_zero() -> None:
@@ -273,7 +333,7 @@ def test_large_images_are_averaged_down() -> None:
     small = pixels(image)
     assert small.shape == (1, 1, 32, 32)
     assert float(small.mean()) == pytest.approx(image.mean() / 255, rel=1e-5)
-    assert features.LARGEST_PX == 32
+    assert pictures.LARGEST_PX == 32
 
 
 def test_fitting_on_training_patients_would_hide_a_leak() -> None:
