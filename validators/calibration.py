@@ -11,6 +11,12 @@ from torch import Tensor
 Pairs = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Float64 distances ``(K,)`` of the k-th image of one array to the k-th of another."""
 
+Vectors = Callable[[np.ndarray], Tensor]
+"""Float64 vectors ``(K, D)`` of images."""
+
+OUTLINE = 10
+"""So many first coordinates of a vector are its largest components, which noise hardly moves."""
+
 ROUNDING = 1e-3
 """Below this share of the least distance within R a float32 distance is rounding, not distance."""
 
@@ -26,7 +32,7 @@ class Calibration(Protocol):
         """Return q ``(rows, M)`` of real images from distances ``(rows, n_R + M)``; may overwrite these."""
         ...
 
-    def of_pairs(self, pairs: Pairs, real: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def of_pairs(self, real: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Return q ``(K,)`` in float64 of real images, at ``rows``, to those of the sets at ``columns``."""
         ...
 
@@ -38,10 +44,10 @@ class ByDistance:
     """
 
     def __init__(
-        self, images: np.ndarray, to_reference: np.ndarray, least: float, real: int, n_r: int
+        self, pairs: Pairs, images: np.ndarray, to_reference: np.ndarray, least: float, real: int, n_r: int
     ) -> None:
         """Take the sets' images, their distances to R ``(M,)``, the least within R, and how many are real."""
-        self._images, self._least, self._n_r = images, least, n_r
+        self._pairs, self._images, self._least, self._n_r = pairs, images, least, n_r
         self._scale = 1 / np.sqrt(self._never_zero(to_reference))
         self._columns = torch.from_numpy(self._scale).float()
         self._real_to_r = np.empty(real)
@@ -53,9 +59,9 @@ class ByDistance:
         rows = torch.from_numpy(1 / np.sqrt(self._real_to_r[here])).float()
         return block[:, self._n_r :].mul_(self._columns).mul_(rows[:, None])
 
-    def of_pairs(self, pairs: Pairs, real: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    def of_pairs(self, real: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """See `Calibration`."""
-        distance = pairs(real[rows], self._images[columns])
+        distance = self._pairs(real[rows], self._images[columns])
         return distance * self._scale[columns] / np.sqrt(self._real_to_r[rows])
 
     def _never_zero(self, distance: np.ndarray) -> np.ndarray:
@@ -64,61 +70,74 @@ class ByDistance:
 
 @dataclass(frozen=True, slots=True)
 class ByLines:
-    """``q(x, s) = max_r |⟨x - s, x - r⟩| / |x - r|²`` over the images r of R that are nearest to s.
+    """``q(x, s) = max_r max(|⟨x - s, x - r⟩| / |x - r|, |P(x - s)|) / |x - r|`` over the r of R nearest to s.
 
-    Where s lies on the line from r (1) to x (0). Noise is at right angles to nearly every line: however far
-    it has moved a copy of x, on the lines it stays near 0. An image of somebody else is not nearer to x than
-    to all its neighbours in R. By the law of cosines three distances tell the place.
+    How far s is from x on the line to r, or in the `OUTLINE` P, by the length of the line: 1 is where r is.
+    Noise is at right angles to nearly every line: however far it has moved a copy of x, there it stays near
+    0. An image of somebody else is not nearer to x than to all its neighbours in R.
 
     Attributes:
+        vectors: encodes images.
         images: the sets' ``(M, C, H, W)``.
         reference: R's ``(n_R, C, H, W)``.
+        outlines: first coordinates ``(N, 10)`` of the real images and ``(M, 10)`` of the sets'.
         neighbours: ``(M, K)``, which of R's.
         gaps: ``(M, K)``, how far these are.
         shortest: a shorter line from r to x, which then is a copy of r, says nothing.
     """
 
+    vectors: Vectors
     images: np.ndarray
     reference: np.ndarray
+    outlines: tuple[Tensor, Tensor]
     neighbours: np.ndarray
     gaps: np.ndarray
     shortest: float
 
     @classmethod
     def of(
-        cls, images: np.ndarray, reference: np.ndarray, which: np.ndarray, gaps: np.ndarray, least: float
+        cls,
+        vectors: Vectors,
+        images: np.ndarray,
+        reference: np.ndarray,
+        outlines: tuple[Tensor, Tensor],
+        near: tuple[np.ndarray, np.ndarray],
+        least: float,
     ) -> "ByLines":
-        """Take the K + 1 nearest images of R, ``(M, K + 1)``, and the least distance within R.
+        """Take the distances to the K + 1 nearest images of R, which these are, and the least within R.
 
         All lines from r to a copy of r end where they begin, so that a copy takes the next K.
         """
+        gaps, which = near
         shortest = SAME * least
         first = (gaps[:, :1] < shortest) + np.arange(gaps.shape[1] - 1)
         which, gaps = (np.take_along_axis(part, first, 1) for part in (which, gaps))
-        return cls(images, reference, which, gaps, shortest)
+        return cls(vectors, images, reference, outlines, which, gaps, shortest)
 
-    def of_block(self, start: int, block: Tensor) -> Tensor:  # noqa: ARG002
-        """See `Calibration`."""
+    def of_block(self, start: int, block: Tensor) -> Tensor:
+        """See `Calibration`; by the law of cosines three distances tell the place on a line."""
         squared = block.square_()
         to_r, to_set = squared[:, : len(self.reference)].T.contiguous(), squared[:, len(self.reference) :]
+        real, made = self.outlines
+        outline = torch.cdist(real[start : start + len(block)], made)
         q = torch.zeros_like(to_set)
         for near, gap in zip(self.neighbours.T, self.gaps.T, strict=True):
             length = to_r[torch.from_numpy(near)].T
-            torch.maximum(q, self._place(to_set, length, torch.from_numpy(gap).float()), out=q)
+            along = (length + to_set - torch.from_numpy(gap).float().square()).abs_().div_(2 * length)
+            torch.maximum(q, self._on_line(along, outline, length), out=q)
         return q
 
-    def of_pairs(self, pairs: Pairs, real: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """See `Calibration`."""
-        x, s = real[rows], self.images[columns]
-        apart = torch.from_numpy(pairs(x, s) ** 2)
-        places = []
+    def of_pairs(self, real: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """See `Calibration`; by inner products."""
+        x, s = self.vectors(real[rows]), self.vectors(self.images[columns])
+        outline = torch.linalg.vector_norm((x - s)[:, :OUTLINE], dim=1)
+        q = torch.zeros(len(rows), dtype=torch.float64)
         for near in self.neighbours[columns].T:
-            r = self.reference[near]
-            length, gap = torch.from_numpy(pairs(x, r) ** 2), torch.from_numpy(pairs(s, r))
-            places.append(self._place(apart, length, gap).numpy())
-        return np.max(places, axis=0, initial=0.0)
+            line = x - self.vectors(self.reference[near])
+            length = line.square().sum(1)
+            q = torch.maximum(q, self._on_line(((x - s) * line).sum(1).abs() / length, outline, length))
+        return q.numpy()
 
-    def _place(self, apart: Tensor, length: Tensor, gap: Tensor) -> Tensor:
-        """Return where s lies, from |x - s|², |x - r|² and |s - r|."""
-        place = (length + apart - gap.square()).abs_().div_(2 * length)
-        return place.masked_fill_(length < self.shortest**2, 0)
+    def _on_line(self, along: Tensor, outline: Tensor, length: Tensor) -> Tensor:
+        """Return q by one line of a squared length, from the place along it and the distance in outline."""
+        return torch.maximum(along, outline / length.sqrt()).masked_fill_(length < self.shortest**2, 0)

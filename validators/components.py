@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phantomset.validators.calibration import OUTLINE
 from phantomset.validators.ladder import Rung, blend, blur, elastic, make_copies, noise, to_uint8
 from phantomset.validators.measures.axes import principal, shrunk_axes
 from phantomset.validators.pictures import edges, pixels, unit
@@ -39,17 +40,23 @@ def fit_components(reference: np.ndarray) -> Encoder:
 
 
 def fit_ridge(reference: np.ndarray) -> Encoder:
-    """Return the encoder to all of an image, its components whitened as far as they exceed a ridge."""
+    """Return the encoder to all of an image, its components whitened as far as they exceed a ridge.
+
+    The first `OUTLINE` coordinates are the largest components, the others what is left in pixels.
+    """
     x = pixels(reference, torch.float64).flatten(1)
     mean = x.mean(0)
-    count = min(RIDGE_COMPONENTS, len(x) - 1, x.shape[1])
-    axes, deviations = principal(x - mean, count)
+    axes, deviations = principal(x - mean, min(RIDGE_COMPONENTS, len(x) // 2, x.shape[1]))
     ridge = RIDGE_SHARE * (x - mean).square().sum(1).mean().clamp_min(1e-12)
-    shrink = (deviations.square() / ridge + 1).rsqrt() - 1
+    shrunk = (deviations.square() / ridge + 1).rsqrt()
 
     def encode(images: np.ndarray, dtype: torch.dtype) -> Tensor:
         y = (pixels(images, dtype).flatten(1) - mean.to(dtype)) / ridge.sqrt().to(dtype)
-        return y + ((y @ axes.to(dtype)) * shrink.to(dtype)) @ axes.to(dtype).T
+        parts = y @ axes.to(dtype)
+        whitened = parts * shrunk.to(dtype)
+        outline, kept = whitened[:, :OUTLINE], whitened.clone()
+        kept[:, :OUTLINE] = 0
+        return torch.cat([outline, y + (kept - parts) @ axes.to(dtype).T], 1)
 
     return encode
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from phantomset.data.records import ImageSet
-from phantomset.validators.calibration import ByDistance, ByLines, Calibration
+from phantomset.validators.calibration import OUTLINE, ByDistance, ByLines, Calibration
 from phantomset.validators.crew import side_by_side
 from phantomset.validators.features import Space
 from phantomset.validators.finding import EvidenceError
@@ -278,11 +278,11 @@ def measure(
     """
     images = np.concatenate([part.images for part in sets])
     encoded = Encoded.of(space, np.concatenate([reference.images, images]))
-    calibration, spacing = _calibrated(space, encoded, reference, images, len(real))
+    queries = real if space.moves else space.candidates(real, torch.float32)
+    calibration, spacing = _calibrated(space, queries, encoded, reference, images)
     n_r, bandwidth = len(reference), float(np.median(spacing)) if with_kernels else None
     kernel_r = np.zeros(len(real))
     tables = tuple(Table.empty(len(real), len(part.images), part.tail) for part in sets)
-    queries = real if space.moves else space.candidates(real, torch.float32)
     for start, block in blocks(space, queries, encoded, [slice(0, n_r), *_shares(sets, n_r)]):
         here = slice(start, start + len(block))
         kernels = None
@@ -296,7 +296,7 @@ def measure(
                 q[~torch.from_numpy(part.rows[here]), own] = torch.inf
             result.take(start, q[:, own], None if kernels is None else kernels[:, own])
     for result, own in zip(tables, _slices(sets), strict=True):
-        _refine(space, result, real, calibration, own.start)
+        _refine(result, real, calibration, own.start)
     return Measured(kernel_r, tables)
 
 
@@ -312,7 +312,7 @@ def _slices(sets: Sequence[Candidates]) -> list[slice]:
 
 
 def _calibrated(
-    space: Space, encoded: Encoded, reference: ImageSet, images: np.ndarray, real: int
+    space: Space, queries: np.ndarray | Tensor, encoded: Encoded, reference: ImageSet, images: np.ndarray
 ) -> tuple[Calibration, np.ndarray]:
     """Return what calibrates a space's distances, and those of R's images to other patients' ``(n_R,)``."""
     n_r = len(reference)
@@ -327,8 +327,14 @@ def _calibrated(
         )
     least, gaps, which = float(spacing[spacing > 0].min()), near[n_r:], which[n_r:]
     if not space.lines:
-        return ByDistance(images, gaps[:, 0], least, real, n_r), spacing
-    return ByLines.of(images, reference.images, which, gaps, least), spacing
+        pairs = partial(pair_distances, space)
+        return ByDistance(pairs, images, gaps[:, 0], least, len(queries), n_r), spacing
+    outlines = torch.as_tensor(queries)[:, 0, :OUTLINE], encoded.fine[n_r:, 0, :OUTLINE]
+
+    def vectors(some: np.ndarray) -> Tensor:
+        return space.candidates(some, torch.float64)[:, 0]
+
+    return ByLines.of(vectors, images, reference.images, outlines, (gaps, which), least), spacing
 
 
 def _to_reference(
@@ -352,7 +358,7 @@ def _to_reference(
     return near.T.numpy(), which.T.numpy()
 
 
-def _refine(space: Space, found: Table, real: np.ndarray, calibration: Calibration, start: int) -> None:
+def _refine(found: Table, real: np.ndarray, calibration: Calibration, start: int) -> None:
     """Measure the closest pairs of the head again in float64, in place.
 
     The set's first column is ``start``.
@@ -360,5 +366,4 @@ def _refine(space: Space, found: Table, real: np.ndarray, calibration: Calibrati
     rows = np.argsort(found.head, kind="stable")[:REFINED]
     rows = rows[found.head_index[rows] >= 0]
     rows = rows[np.isfinite(found.head[rows])]
-    pairs = partial(pair_distances, space)
-    found.head[rows] = calibration.of_pairs(pairs, real, rows, start + found.head_index[rows])
+    found.head[rows] = calibration.of_pairs(real, rows, start + found.head_index[rows])

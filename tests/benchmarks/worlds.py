@@ -15,7 +15,7 @@ from pools import divided, generated, of_nobody
 
 from phantomset.data.digest import digest_of
 from phantomset.data.records import ImageSet
-from phantomset.validators import distances, features, wavelets
+from phantomset.validators import gate
 from phantomset.validators.context import DENSITY_SPACE, Context
 from phantomset.validators.distances import Candidates, Measured, Table, measure
 from phantomset.validators.features import Space, fit_spaces
@@ -56,9 +56,8 @@ class World:
         made = of_nobody(generated(others.images, GENERATED, rng), others, rng)
         population, candidates = _joined(train, holdout), _joined(fresh, made)
         spaces = {space.name: space for space in fit_spaces(reference.images)}
-        code = [Path(str(module.__file__)).read_bytes() for module in (features, distances, wavelets)]
         sets = (population, reference, candidates)
-        name = digest_of("world", *(part.images for part in sets), *code)[:16]
+        name = digest_of("world", gate.suite(), *(part.images for part in sets))[:16]
         path = options.cache / f"world-{name}.npz"
         kinds = {"fresh": np.arange(len(fresh)), "generator": np.arange(len(fresh), len(candidates))}
         return cls(population, reference, candidates, kinds, spaces, fit_verifier(reference, rng), path)

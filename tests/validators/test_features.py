@@ -86,16 +86,24 @@ def test_table_is_the_definition(
     np.testing.assert_allclose(found.vote_q, q.min(0), rtol=2e-4)
 
 
-def place(x: np.ndarray, s: np.ndarray, reference: np.ndarray) -> float:
-    """How far s is from x on the lines to the five images of R nearest to s, at most: by inner products."""
-    near = reference[np.argsort(np.linalg.norm(reference - s, axis=1))[:5]]
-    return max(abs((x - s) @ (x - r)) / ((x - r) @ (x - r)) for r in near)
+def place(x: np.ndarray, s: np.ndarray, near: np.ndarray) -> float:
+    """How far s is from x on lines to images of R, or in the first ten components, by the length of each."""
+    lines = [x - r for r in near]
+    outline = np.linalg.norm((x - s)[:10])
+    return max(
+        max(abs((x - s) @ line) / np.linalg.norm(line), outline) / np.linalg.norm(line) for line in lines
+    )
+
+
+def nearest_of(reference: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """The positions of R's images, the nearest to s first."""
+    return np.argsort(np.linalg.norm(reference - s, axis=1))
 
 
 def test_the_table_of_lines_is_the_definition(
     spaces: dict[str, Space], reference: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """q = max |<x - s, x - r>| / |x - r|² over the five r nearest to s, in the encoder's vectors."""
+    """q by the five r nearest to s, in the encoder's vectors; the same over many blocks."""
     monkeypatch.setattr(distances, "ENCODED_AT_ONCE", 4)
     monkeypatch.setattr(distances, "BLOCK_ELEMENTS", 3000)
     monkeypatch.setattr(distances, "ROWS_ELEMENTS", 4 * 45)
@@ -108,11 +116,30 @@ def test_the_table_of_lines_is_the_definition(
     xs, ss, rs = (
         space.candidates(part, torch.float64)[:, 0].numpy() for part in (real, made, reference.images)
     )
-    q = np.array([[place(x, s, rs) for s in ss] for x in xs])
+    q = np.array([[place(x, s, rs[nearest_of(rs, s)[:5]]) for s in ss] for x in xs])
     np.testing.assert_allclose(found.head, q[:, :-2].min(1), rtol=1e-9)
     np.testing.assert_array_equal(found.head_index, q[:, :-2].argmin(1))
     np.testing.assert_allclose(found.tail, q[:, -2:], rtol=2e-4)
     np.testing.assert_array_equal(found.votes, q.argmin(0))
+
+
+def test_lines_are_drawn_in_whitened_pixels(spaces: dict[str, Space], reference: ImageSet) -> None:
+    """Distances are Mahalanobis' with a hundredth of R's variance on the diagonal, the outline first."""
+    pictures = reference.images.reshape(len(reference), -1) / 255
+    centred = pictures - pictures.mean(0)
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    variances = singular**2 / (len(centred) - 1)
+    ridge = 0.01 * (centred**2).sum(1).mean()
+    kept = len(centred) // 2
+    inverse = np.eye(centred.shape[1]) / ridge
+    inverse += axes[:kept].T @ np.diag(1 / (variances[:kept] + ridge) - 1 / ridge) @ axes[:kept]
+    some = smooth_images(4, 50, seed=1).images
+    difference = (some[1:].astype(float) - some[:1]).reshape(len(some) - 1, -1) / 255
+    encoded = spaces["lines"].candidates(some, torch.float64)[:, 0].numpy()
+    expected = np.einsum("nd,de,ne->n", difference, inverse, difference)
+    np.testing.assert_allclose(((encoded[1:] - encoded[0]) ** 2).sum(1), expected, rtol=1e-9)
+    first = (difference @ axes[:10].T) ** 2 / (variances[:10] + ridge)
+    np.testing.assert_allclose((encoded[1:] - encoded[0])[:, :10] ** 2, first, rtol=1e-7)
 
 
 def test_noise_does_not_move_a_copy_on_the_lines(spaces: dict[str, Space], reference: ImageSet) -> None:
@@ -138,10 +165,22 @@ def test_a_copy_of_the_reference_has_lines_too(spaces: dict[str, Space], referen
     )
     q = np.zeros((len(real), 3))
     for (row, column), _ in np.ndenumerate(q):
-        near = np.argsort(np.linalg.norm(rs - ss[column], axis=1))[1:6]  # the first is the image itself
-        lines = [xs[row] - rs[r] for r in near if r != row]
-        q[row, column] = max(abs((xs[row] - ss[column]) @ line) / (line @ line) for line in lines)
+        near = nearest_of(rs, ss[column])[1:6]  # the first is the image itself
+        q[row, column] = place(xs[row], ss[column], rs[near[near != row]])
     np.testing.assert_allclose(found.head, q.min(axis=1), rtol=1e-6, atol=1e-6)
+
+
+def test_strangers_alike_by_chance_on_a_line_are_apart_in_outline(
+    spaces: dict[str, Space], reference: ImageSet
+) -> None:
+    """Far from all of R the lines run side by side, and s may lie beside x on all of them: not near it."""
+    space = spaces["lines"]
+    rs = space.candidates(reference.images, torch.float64)[:, 0].numpy()
+    x = rs.mean(0) + 20 * np.eye(1, rs.shape[1], 3)[0]
+    beside = x + 20 * np.eye(1, rs.shape[1], 5)[0]
+    near = rs[nearest_of(rs, beside)[:5]]
+    assert max(abs((x - beside) @ (x - r)) / ((x - r) @ (x - r)) for r in near) < 0.2
+    assert place(x, beside, near) > 0.9
 
 
 def test_a_shortlist_hides_no_turned_copy(
