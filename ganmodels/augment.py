@@ -46,17 +46,18 @@ def augmentation(name: Augment, uniform: Uniform, more: float = 0.0) -> Callable
     share = min(LARGEST_SHARE, SHARE[name] + more)
     if not share:
         return unchanged
+    return lambda images: warped(images, transforms(name, images, uniform, share))
+
+
+def warped(images: Tensor, maps: Tensor) -> Tensor:
+    """Return images ``(B, C, H, W)`` as affine maps ``(B, 2, 3)`` move them; border pixels are repeated."""
     from monai.networks.layers.spatial_transforms import AffineTransform
 
-    # Border pixels are repeated, and theta maps the output's grid to the input's, both in [-1, 1].
+    # The maps lead from the output's grid to the input's, both in [-1, 1].
     warp = AffineTransform(
         normalized=True, mode="bilinear", padding_mode="border", align_corners=False, reverse_indexing=False
     )
-
-    def apply(images: Tensor) -> Tensor:
-        return warp(images, transforms(name, images, uniform, share))
-
-    return apply
+    return warp(images, maps)
 
 
 def transforms(name: Augment, images: Tensor, uniform: Uniform, share: float | None = None) -> Tensor:

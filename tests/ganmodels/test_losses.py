@@ -212,6 +212,63 @@ def test_noise_levels_of_sampling() -> None:
     assert levels == pytest.approx([80.0, middle, 0.002, 0.0])
 
 
+class Told(nn.Module):
+    """A denoiser that keeps what it is told, and returns its input without noise's level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = lambda labels: torch.zeros(len(labels), 1)
+        self.moves = lambda moves: moves
+        self.nothing, self.seen = 2, {}
+
+    def denoised(self, noisy: Tensor, sigma: Tensor, about: Tensor, drop: diffusion.Drop) -> Tensor:
+        """Keep the arguments; nothing is denoised."""
+        self.seen = {"noisy": noisy, "sigma": sigma, "about": about, "drop": drop}
+        return noisy
+
+
+def _denoise(**changes: float) -> tuple[dict[str, Tensor], Told, Tensor]:
+    """Return the loss of eight images of one bright line each, what the denoiser saw, and the images."""
+    images = torch.zeros(8, 1, 14, 28)
+    images[:, :, :, 11] = 1.0
+    (player,) = diffusion.players(diffusion.Settings(**changes))
+    told, batch = Told(), Batch(images, torch.zeros(8, dtype=torch.int64), progress=0.0, step=0)
+    return player.loss({"denoiser": told}, batch, torch.Generator().manual_seed(0), {}), told, images
+
+
+def test_denoising_weighs_every_noise_level_alike() -> None:
+    """Equation 2: lambda = (s² + d²) / (s d)² times the mean square of what is left: here of variance s²."""
+    numbers, told, images = _denoise(moved_share=0, dropout=0)
+    sigma, left = told.seen["sigma"], (told.seen["noisy"] - images).square().mean(dim=(1, 2, 3))
+    assert numbers["loss"].item() == pytest.approx(
+        ((sigma**2 + 0.25) / (sigma * 0.5) ** 2 * left).mean().item(), rel=1e-5
+    )
+    torch.testing.assert_close(left, sigma**2, rtol=0.25, atol=0)
+    assert told.seen["about"].count_nonzero() == 0
+    assert told.seen["drop"](images) is images
+
+
+def test_a_moved_image_is_denoised_and_the_network_told_how() -> None:
+    """What is told is five times the map less the identity, and leads back to where the line was."""
+    _, told, images = _denoise(moved_share=1, dropout=0)
+    maps = told.seen["about"].view(-1, 2, 3) / 5 + torch.eye(2, 3)
+    assert (maps != torch.eye(2, 3)).flatten(1).any(dim=1).all()
+    grid = nn.functional.affine_grid(maps, list(images.shape), align_corners=False)
+    moved = nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    noise = (told.seen["noisy"] - moved) / told.seen["sigma"][:, None, None, None]
+    assert noise.std().item() == pytest.approx(1, abs=0.05)
+    assert (noise * (moved - moved.mean())).mean().abs().item() < 0.02
+
+
+def test_dropout_keeps_the_mean_and_comes_from_the_streams_own_generator() -> None:
+    """A tenth of the values becomes 0, the others grow by 1 / .9; the same generator drops the same ones."""
+    drop, again = (diffusion.dropping(0.1, torch.Generator().manual_seed(3)) for _ in range(2))
+    x = torch.ones(200, 100)
+    assert (drop(x) == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    torch.testing.assert_close(diffusion.dropping(0.1, torch.Generator().manual_seed(3))(x), again(x))
+    assert sorted(again(x).unique().tolist()) == pytest.approx([0.0, 1 / 0.9])
+
+
 def test_the_evidence_bound() -> None:
     """Codes equal to the prior cost nothing; the likelihood is that of a Gaussian of the learned width."""
     settings = vae.Settings(latent=2)
