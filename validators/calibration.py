@@ -20,7 +20,6 @@ OUTLINE = 10
 ROUNDING = 1e-3
 """Below this share of the least distance within R a float32 distance is rounding, not distance."""
 
-
 SAME = 1e-2
 """Nearer to an image of R than this share of the least distance within R, an image is a copy of it."""
 
@@ -40,7 +39,7 @@ class Calibration(Protocol):
 class ByDistance:
     """``q(x, s) = d(x, s) / √(d(x, R) d(s, R))``; instead of 0, d to R is the least distance within R.
 
-    Source: Chen et al. 2020 (GAN-Leaks), section 4.4, with both sides calibrated.
+    Source: calibration after Chen et al. 2020 (GAN-Leaks), here of both sides.
     """
 
     def __init__(
