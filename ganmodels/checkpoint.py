@@ -31,6 +31,10 @@ KEPT = 2
 first."""
 
 
+OWN = ("seed", "budget_images", "members")
+"""What the identity of a member has of its own; the rest is that of the run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Saved:
     """One checkpoint as read back.
@@ -48,6 +52,10 @@ class Saved:
     done: bool
 
 
+class ForeignCheckpointError(ModelError):
+    """A checkpoint of another run than the folder's: somebody put it there, so it is not passed over."""
+
+
 def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], done: bool = False) -> None:
     """Write ``checkpoint-<step>.safetensors`` atomically and drop those that are needed no more, see `KEPT`.
 
@@ -59,6 +67,7 @@ def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], don
         "counters": json.dumps(counters, sort_keys=True),
         "done": json.dumps(done),
         "digest": _digest(plain),
+        "run": _run(folder),
     }
     try:
         write_atomically(_path(folder, counters["step"]), safetensors.torch.save(plain, header), mode=0o600)
@@ -82,6 +91,7 @@ def read(folder: Path, step: int) -> Saved:
     """Return one checkpoint.
 
     Raises:
+        ForeignCheckpointError: it is of another run than the folder's.
         ModelError: it is missing or damaged.
     """
     path = _path(folder, step)
@@ -91,25 +101,34 @@ def read(folder: Path, step: int) -> Saved:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
         if _digest(tensors) != header["digest"]:
             raise ValueError("digest")
-        counters = json.loads(header["counters"])
-        return Saved(step, tensors, counters, json.loads(header["done"]))
+        saved = Saved(step, tensors, json.loads(header["counters"]), json.loads(header["done"]))
+        run = header["run"]
     except (OSError, KeyError, ValueError, safetensors.SafetensorError):
         raise ModelError(
             f"checkpoint: {path.name} is missing or damaged (its content does not fit its digest). "
             f"Remove {path} to go on from an older one, or the folder to train anew."
         ) from None
+    if run != _run(folder):
+        raise ForeignCheckpointError(
+            f"checkpoint: {path.name} is of another run than {folder / 'identity.json'}: it was put there "
+            "from elsewhere, or that file was changed. Remove the folder to train anew."
+        )
+    return saved
 
 
 def newest(folder: Path) -> tuple[Saved | None, list[int]]:
     """Return the newest sound checkpoint, None without one, and the steps of damaged ones passed over.
 
     Raises:
+        ForeignCheckpointError: one that is not damaged is of another run.
         ModelError: there are checkpoints and all are damaged.
     """
     damaged: list[int] = []
     for step in reversed(steps(folder)):
         try:
             return read(folder, step), damaged
+        except ForeignCheckpointError:
+            raise
         except ModelError:
             damaged.append(step)
     if damaged:
@@ -140,10 +159,7 @@ def settle_identity(folder: Path, identity: dict[str, Any]) -> tuple[dict[str, A
     stored = read_identity(folder)
     differing = [key for key, value in identity["run"].items() if stored["run"].get(key) != value]
     if differing:
-        raise ModelError(
-            f"checkpoint: {folder} holds another run; they differ in {', '.join(sorted(differing))}. "
-            "Choose another folder, or remove this one to train anew."
-        )
+        raise _another(folder, sorted(differing))
     machine = [key for key, value in identity["machine"].items() if stored["machine"].get(key) != value]
     return stored, sorted(machine)
 
@@ -156,12 +172,35 @@ def read_identity(folder: Path) -> dict[str, Any]:
     """
     try:
         stored = json.loads((folder / "identity.json").read_text())
-        if {"run", "machine"} <= set(stored):
+        if stored["run"]["members"] >= 1 and isinstance(stored["machine"], dict):
             return stored
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         pass
     raise ModelError(
         f"checkpoint: {folder / 'identity.json'} is missing or damaged. Remove the folder and train anew."
+    )
+
+
+def require_run(folder: Path, **wanted: Any) -> None:
+    """Hold that the folder's run is the one that is wanted: finished weights could be of anything.
+
+    Args:
+        folder: of a run.
+        wanted: entries of the part "run" of its identity, such as the digest of its split.
+
+    Raises:
+        ModelError: it is another one.
+    """
+    run = read_identity(folder)["run"]
+    differing = sorted(key for key, value in wanted.items() if run.get(key) != value)
+    if differing:
+        raise _another(folder, differing)
+
+
+def _another(folder: Path, differing: list[str]) -> ModelError:
+    return ModelError(
+        f"checkpoint: {folder} holds another run; they differ in {', '.join(differing)}. "
+        "Choose another folder, or remove this one to train anew."
     )
 
 
@@ -185,7 +224,11 @@ def finished(folder: Path) -> tuple[dict[str, Any], list[Saved]]:
         ModelError: the run is not finished, or its files are damaged.
     """
     run = read_identity(folder)["run"]
-    found = [newest(part)[0] for part in member_folders(folder, run["members"])]
+    parts = member_folders(folder, run["members"])
+    shared = {key: value for key, value in run.items() if key not in OWN}
+    for part in parts:
+        require_run(part, **shared)
+    found = [newest(part)[0] for part in parts]
     saved = [each for each in found if each is not None and each.done]
     if len(saved) < len(found):
         raise ModelError(
@@ -258,6 +301,11 @@ def rewind_statistics(folder: Path, step: int) -> None:
 
 def _path(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step:08d}.safetensors"
+
+
+def _run(folder: Path) -> str:
+    """Return the digest of what the folder's run is; empty where that is not settled."""
+    return digest_of(read_identity(folder)["run"]) if (folder / "identity.json").exists() else ""
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

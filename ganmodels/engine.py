@@ -16,15 +16,16 @@ from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels import checkpoint, ensemble, processes
 from phantomset.ganmodels.family import Family, FamilySettings
+from phantomset.ganmodels.memory import enough_memory, is_out_of_memory
 from phantomset.ganmodels.plan import Augment, Progress, TrainingPlan, device_of, is_bf16
 from phantomset.ganmodels.privacy.stepper import PrivateStepper, require_private
 from phantomset.ganmodels.run import Run
 from phantomset.ganmodels.shards import Crew, shard_count
-from phantomset.ganmodels.step import Stepper, is_out_of_memory
+from phantomset.ganmodels.step import Stepper
 
 __all__ = ["Probe", "Progress", "TrainingPlan", "budget_images", "images_per_second", "probe", "train"]
 
-FORMAT = 4
+FORMAT = 5
 """Version of the checkpoint's content; raised when an older checkpoint no longer continues to equal bits."""
 
 FEWEST_IMAGES = 16
@@ -97,7 +98,7 @@ def _train_one(
 ) -> Iterator[Progress]:
     described = identity(images, chosen.name, settings, plan, target, held_out)
     stored, differing = checkpoint.settle_identity(folder, described)
-    with Crew(_threads(plan)) as crew:
+    with enough_memory("train"), Crew(_threads(plan)) as crew:
         shards = stored["machine"]["shards"]
         if processes.count() > shards:
             raise ModelError(
@@ -146,7 +147,7 @@ def check(images: ImageSet, family: str, settings: FamilySettings, plan: Trainin
         raise ModelError(
             f"{family}: class {images.label_names[counts.argmin()]!r} has {int(counts.min())} training "
             f"images; {FEWEST_IMAGES} are needed. Leave the class or a condition out, join it with another, "
-            "or bring more images."
+            "or bring more images: of the source's only the share split.train is learned."
         )
     if plan.batch_size < FEWEST_PER_BATCH * classes:
         raise ModelError(
@@ -286,7 +287,7 @@ def probe(
     """
     chosen, target = check(images, family, settings, plan), device_of(device)
     shards = shard_count(_threads(plan), plan.batch_size, target)
-    with Crew(_threads(plan)) as crew:
+    with enough_memory("train"), Crew(_threads(plan)) as crew:
         stepper = _stepper(images, chosen, settings, plan, target, crew, shards)
         _steps(stepper)  # the first choose kernels
         begun, first = time.monotonic(), stepper.state.counters.step

@@ -17,6 +17,7 @@ from phantomset.data.seeds import seed_of
 from phantomset.ganmodels import checkpoint
 from phantomset.ganmodels.family import Draw, Family, Networks
 from phantomset.ganmodels.feed import as_pixels
+from phantomset.ganmodels.memory import enough_memory
 from phantomset.ganmodels.plan import device_of
 from phantomset.ganmodels.shards import Crew
 
@@ -45,6 +46,7 @@ PLAIN = Look()
 """Untruncated, unmixed: variety is not traded for looks."""
 
 
+@enough_memory("generate")
 def generate(
     folder: Path, labels: np.ndarray, seed: int, device: str = "cpu", look: Look = PLAIN
 ) -> np.ndarray:
@@ -62,8 +64,8 @@ def generate(
         look: truncation, interpolation, mixing; by default none of them.
 
     Raises:
-        ModelError: the run is not finished or damaged, a label is out of range, there is no such device, or
-            the family cannot do what is asked.
+        ModelError: the run is not finished or damaged, a label is out of range, there is no such device,
+            the family cannot do what is asked, or memory does not suffice.
     """
     run, saved = checkpoint.finished(folder)
     target = device_of(device)

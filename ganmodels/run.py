@@ -18,9 +18,10 @@ from phantomset.ganmodels.coverage import coverage
 from phantomset.ganmodels.family import Family, FamilySettings
 from phantomset.ganmodels.generate import Sampler
 from phantomset.ganmodels.grid import contact_sheet
+from phantomset.ganmodels.memory import is_out_of_memory
 from phantomset.ganmodels.plan import CHECK_STEPS, Progress, TrainingPlan
 from phantomset.ganmodels.shards import Crew
-from phantomset.ganmodels.step import Stepper, is_out_of_memory
+from phantomset.ganmodels.step import Stepper
 from phantomset.ganmodels.translate import Translator
 
 GRID_COLUMNS = 10

@@ -296,12 +296,6 @@ class Stepper:
         self.state.load(mixed)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that memory did not suffice, on the device or in the machine."""
-    words = ("can't allocate memory", "out of memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
-
-
 def warm_up(step: int, steps: int, share: float) -> float:
     """Return the factor on the learning rate in a step: rising evenly to 1 over ``share`` of all steps.
 

@@ -14,10 +14,12 @@ from phantomset.ganmodels import checkpoint
 from phantomset.ganmodels.family import Family
 from phantomset.ganmodels.feed import as_pixels, as_signal
 from phantomset.ganmodels.generate import CHUNK, load_averages
+from phantomset.ganmodels.memory import enough_memory
 from phantomset.ganmodels.plan import device_of
 from phantomset.ganmodels.shards import Crew
 
 
+@enough_memory("translate")
 def translate(
     folder: Path, images: np.ndarray, labels: np.ndarray, seed: int, device: str = "cpu"
 ) -> np.ndarray:
@@ -34,7 +36,8 @@ def translate(
 
     Raises:
         ModelError: the run is not finished or damaged, its family does not translate, there is no such
-            device, labels are no whole numbers, or the images have another shape than those of the run.
+            device, labels are no whole numbers, the images have another shape than those of the run, or
+            memory does not suffice.
     """
     run, saved = checkpoint.finished(folder)
     target = device_of(device)

@@ -31,6 +31,9 @@ from phantomset.pipelines.redact import KEPT_BACK, PLACES, public_recipe
 SOURCES, FAMILIES = "phantomset.data.sources", "phantomset.ganmodels.families"
 PUBLISHERS = "phantomset.pipelines.publishers"
 
+LABEL = "label"
+"""The condition that is the class itself."""
+
 Whole = Annotated[int, Field(strict=True)]
 """A whole number; true, text and 1.5 are refused."""
 
@@ -220,6 +223,8 @@ class TranslateSettings(Section):
     def _classes_are_named(self) -> "TranslateSettings":
         if self.task in ("pairs", "domains") and (not self.source or not self.target):
             raise _refusal("translate", f"task {self.task} needs source and target, two classes")
+        if self.source is not None and self.source == self.target:
+            raise _refusal("translate", f"source and target are both {self.source!r}; name two classes")
         return self
 
 
@@ -339,6 +344,24 @@ class Recipe(Section):
         if self.translate is not None:
             raise _refusal_at(("translate",), "goes without model.privacy: translations have no private form")
         return self
+
+    @model_validator(mode="after")
+    def _conditions_are_named_once(self) -> "Recipe":
+        """Hold that no condition stands twice: of two values for it one would be lost in silence."""
+        named = (("model", "conditions"), self.model.conditions), (("generate", "where"), self.generate.where)
+        for place, names in named:
+            alike: dict[str, list[str]] = {}
+            for name in names:
+                alike.setdefault(self.condition(name).casefold(), []).append(name)
+            for twice in (group for group in alike.values() if len(group) > 1):
+                reason = f"{' and '.join(map(repr, twice))} name the same condition; name it once"
+                raise _refusal_at(place, reason)
+        return self
+
+    def condition(self, name: str) -> str:
+        """Return a condition's own name: the label table's column stands for ``label``."""
+        column = getattr(getattr(self.source, "labels", None), "column", None)
+        return LABEL if isinstance(column, str) and name.casefold() == column.casefold() else name
 
     def plain(self) -> dict[str, Any]:
         """Return the recipe as plain data with every default filled in."""

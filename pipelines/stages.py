@@ -103,11 +103,8 @@ def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], A
         InputError: the recipe does not fit the data, the machine or the workspace.
         Interrupted: stopped from outside; the same command resumes.
     """
-    if job.recipe.translate is not None and until != "ingest":
-        raise RecipeError(
-            f"recipe {job.recipe.name}: has a section translate, and a translation of a patient's image is "
-            "never published. Use `phantomset translate`; candidates go through it by generate.through."
-        )
+    if until != "ingest":
+        require_run(job.recipe)
     outcome = Outcome()
 
     def do(stage: Stage, reference: str, work: Callable[[], tuple[Noun, str, bool]]) -> Noun:
@@ -140,6 +137,19 @@ def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], A
     return outcome
 
 
+def require_run(recipe: Recipe) -> None:
+    """Hold that a recipe is one to `run`.
+
+    Raises:
+        RecipeError: it translates.
+    """
+    if recipe.translate is not None:
+        raise RecipeError(
+            f"recipe {recipe.name}: has a section translate, and a translation of a patient's image is never "
+            "published. Use `phantomset translate`; candidates go through it by generate.through."
+        )
+
+
 def translate(job: Job) -> translation.Translated:
     """Ingest, train the translator, translate the training part and the holdout, and measure the anatomy.
 
@@ -150,13 +160,21 @@ def translate(job: Job) -> translation.Translated:
     translation.task_of(job.recipe)
     with job.workspace.nothing_left_behind(keep=job.workspace.restricted("review", residue.HITS)):
         cohort, split = _timed(job, Outcome(), _directly, "ingest", job.recipe.digest, lambda: ingest(job))
-    job.watch.begin("train")
-    return translation.run(job.recipe, job.workspace, job.machine, cohort, split, job.watch.training)
+
+    def work() -> tuple[translation.Translated, str, bool]:
+        made, fresh = translation.run(
+            job.recipe, job.workspace, job.machine, cohort, split, job.watch.training
+        )
+        _keep_training(job, made.folder / "model", made.events)
+        return made, made.name, fresh
+
+    return _timed(job, Outcome(), _directly, "train", split.digest, work)
 
 
 def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
     """Return the cohort and its split, with the cohort's digest and whether anything was read."""
     recipe, seen = job.recipe, 0
+    making.require_size(recipe)
 
     def count(files: int) -> None:
         nonlocal seen
@@ -167,24 +185,32 @@ def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
     cohort, key = ingesting.ingest(
         recipe.source, recipe.image, recipe.deidentify, job.workspace, count, workers, duplicates
     )
-    mixed = cohort if recipe.translate is None else translation.unlabelled(cohort)
-    split = split_cohort(mixed, recipe.split, job.workspace)
+    if recipe.translate is None:
+        split = split_cohort(cohort, recipe.split, job.workspace)
+    else:
+        split = translation.split_of(recipe, cohort, job.workspace)
     # Not "where files were read now": a run that died before its search ended leaves a cohort like any other.
     if not cohorts.is_searched(job.workspace, key):
         review.write(job.workspace, cohort, split, key)
         residue.hold_clean(recipe, job.workspace, cohort, key)
     cohort = conditioned(cohort, conditions_of(recipe))
     (translation if recipe.translate else making).require_fit(recipe, cohort, split)
+    translation.require_own(recipe, job.workspace, cohort, split)
     return (cohort, split), cohort.digest, seen > 0
 
 
 def train(job: Job, cohort: Cohort, split: Split) -> tuple[Checkpoint, str, bool]:
     """Return the trained generator; a training that was interrupted goes on where it stopped."""
     checkpoint, made = making.train(job.recipe, job.workspace, job.machine, cohort, split, job.watch.training)
-    job.ledger.keep_training(making.checkpoint_folder(job.recipe, job.workspace, split) / "train.jsonl")
-    for event in checkpoint.events:
-        job.ledger.log("training", **event)
+    _keep_training(job, making.checkpoint_folder(job.recipe, job.workspace, split), checkpoint.events)
     return checkpoint, checkpoint.digest, made
+
+
+def _keep_training(job: Job, folder: Path, events: tuple[dict[str, Any], ...]) -> None:
+    """Write a training's curve and its events into the run's own record."""
+    job.ledger.keep_training(folder / "train.jsonl")
+    for event in events:
+        job.ledger.log("training", **event)
 
 
 def generate(

@@ -12,7 +12,7 @@ loss, and a critic that learns faster than the generator (Heusel et al., "two ti
 
 Adam has no momentum, where DCGAN has 0.5. Trials with batch norm and momentum collapsed on radiographs; which
 is to blame was not separated. On radiographs of 28 px it is ahead of r3gan in all but texture
-(docs/benchmarks.md). It has no gradient penalty: at 64 px it needs far longer, on ink it collapses.
+(docs/benchmarks.md). It has no gradient penalty: at 64 px it needs far longer.
 """
 
 from typing import Literal, cast

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,10 @@ import numpy as np
 from phantomset.data.errors import ModelError, RecipeError, WorkspaceError
 from phantomset.data.seeds import seed_of
 from phantomset.data.workspace import Workspace, write_atomically
+from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Outcome
-from phantomset.pipelines.synthesis import making
+from phantomset.pipelines.synthesis import making, translation
 
 if TYPE_CHECKING:
     from phantomset.ganmodels.generate import Look
@@ -31,9 +33,10 @@ def overrides(where: str | None, count: int | None, truncation: float | None) ->
     if where is not None:
         pairs = [part.partition("=") for part in where.split(",")]
         wanted = {key.strip(): value.strip() for key, _, value in pairs}
-        if not all(key and value for key, value in wanted.items()) or len(wanted) < len(pairs):
+        is_once = len({key.casefold() for key in wanted}) == len(pairs)
+        if not all(key and value for key, value in wanted.items()) or not is_once:
             raise RecipeError(
-                f'--where {where!r}: write CONDITION=VALUE, each once, such as "finding=pneumonia, view=PA"'
+                f'--where {where!r}: write CONDITION=VALUE, each once, such as "label=pneumonia, view=PA"'
             )
         given.append(f"generate.where={json.dumps(wanted)}")
     if count is not None:
@@ -72,7 +75,7 @@ class Drawing:
                 f"--fine: {family} mixes no styles. Leave it out, or use model.family stylegan2."
             )
 
-    def draw(self, recipe: Recipe, workspace: Workspace, outcome: Outcome) -> list[Path]:
+    def draw(self, recipe: Recipe, workspace: Workspace, machine: Machine, outcome: Outcome) -> list[Path]:
         """Return the pictures drawn: in the restricted part, since no gate has seen them.
 
         Raises:
@@ -86,31 +89,32 @@ class Drawing:
         if self.grid:
             rows = [np.resize(np.flatnonzero(made.labels == label)[:COLUMNS], COLUMNS) for label in present]
             pictures["grid"] = made.images[np.concatenate(rows)]
+        drawn = partial(self._drawn, recipe, workspace, machine, outcome.checkpoint_folder)
         if self.towards is not None:
-            pictures["between"] = self._between(recipe, outcome.checkpoint_folder, present)
+            columns = [drawn(present, float(share)) for share in np.linspace(0, 1, COLUMNS)]
+            pictures["between"] = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
         elif self.fine is not None:
-            pictures["fine"] = self._restyled(recipe, outcome.checkpoint_folder, present)
+            pictures["fine"] = drawn(np.repeat(present, COLUMNS), 0.0)
         return [
             _written(folder, f"{outcome.synthetic.digest[:16]}-{name}", images)
             for name, images in pictures.items()
         ]
 
-    def _between(self, recipe: Recipe, checkpoint: Path, labels: np.ndarray) -> np.ndarray:
-        """Return ten images a class, from one seed to the other in equal steps."""
+    def _drawn(
+        self,
+        recipe: Recipe,
+        workspace: Workspace,
+        machine: Machine,
+        checkpoint: Path,
+        labels: np.ndarray,
+        share: float,
+    ) -> np.ndarray:
+        """Return an image for each label, made as the set's are, a share of the way to the other seed."""
         from phantomset.ganmodels.generate import generate
 
-        columns: list[np.ndarray] = []
-        for share in np.linspace(0, 1, COLUMNS):
-            look = self._look(recipe, float(share))
-            columns.append(generate(checkpoint, labels, seed_of(recipe.seed, "generate"), look=look))
-        return np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
-
-    def _restyled(self, recipe: Recipe, checkpoint: Path, labels: np.ndarray) -> np.ndarray:
-        """Return ten images a class, each with the fine styles of the other seed."""
-        from phantomset.ganmodels.generate import generate
-
-        each = np.repeat(labels, COLUMNS)
-        return generate(checkpoint, each, seed_of(recipe.seed, "generate"), look=self._look(recipe, 0.0))
+        seed, through = seed_of(recipe.seed, "generate"), recipe.generate.through
+        images = generate(checkpoint, labels, seed, machine.device, self._look(recipe, share))
+        return images if through is None else translation.through(workspace, through, images, machine.device)
 
     def _look(self, recipe: Recipe, share: float) -> "Look":
         """Return how noise becomes images, a share of the way to the other seed."""

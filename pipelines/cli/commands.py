@@ -1,5 +1,6 @@
 """The command line. Bodies import lazily: `phantomset --help` answers in half a second."""
 
+import errno
 import itertools
 import os
 import signal
@@ -7,12 +8,20 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer._click.exceptions import ClickException
 
-from phantomset.data.errors import BAD_INPUT, BUG, INTERRUPTED, OK, Interrupted, PhantomsetError
+from phantomset.data.errors import (
+    BAD_INPUT,
+    BUG,
+    INTERRUPTED,
+    OK,
+    Interrupted,
+    PhantomsetError,
+    WorkspaceError,
+)
 from phantomset.pipelines.cli import audit, dossier, look, people, releases
 from phantomset.pipelines.cli.look import AsJson, Place, print_json
 
@@ -25,6 +34,11 @@ if TYPE_CHECKING:
     Reader = Callable[[Machinery], RecipeFile]
 
 STOPPED = "interrupted; the same command resumes"
+
+UNWRITABLE = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+)
+"""What the system says of a workspace in which nothing can be written: no fault of ours."""
 
 app = typer.Typer(
     name="phantomset",
@@ -45,6 +59,9 @@ Workers = Annotated[
     typer.Option(metavar="N|dask|ADDRESS", help="What decodes the input; default: a process a CPU."),
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Run without Prefect; digests are the same.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check all that can be told without opening files; make nothing.")
+]
 Machine = tuple[Path | None, str, int | None, bool, str | None]
 """Workspace, device, threads, plain, workers: what `Machinery` is made of, once it may be imported."""
 
@@ -96,7 +113,7 @@ def run(
     threads: Threads = None,
     workers: Workers = None,
     plain: Plain = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, make nothing.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """Run all stages of a recipe: ingest, train, generate, validate, publish or block."""
@@ -132,7 +149,7 @@ _up_to("publish", "The same, and publish the set or block it: all stages, as `ru
 def generate(
     recipe: RecipeName,
     where: Annotated[
-        str | None, typer.Option(metavar="A=B,...", help='What to make, as "finding=pneumonia, view=PA".')
+        str | None, typer.Option(metavar="A=B,...", help='What to make, as "label=pneumonia".')
     ] = None,
     count: Annotated[int | None, typer.Option(metavar="N", help="How many images.")] = None,
     truncation: Annotated[
@@ -167,17 +184,19 @@ def translate(
     workspace: Place = None,
     device: Device = "auto",
     threads: Threads = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """Restore images, or harmonise a domain: train the translator and apply it. The result is restricted."""
     from dataclasses import asdict
 
     from phantomset.pipelines.cli import console, launch
-    from phantomset.pipelines.recipes import recipe_file
 
-    machinery = launch.Machinery(workspace, device, threads)
+    machinery, read = launch.Machinery(workspace, device, threads), _reader(recipe, override)
+    if dry_run:
+        return _tell(launch.dry_run(read(machinery), machinery, translates=True), as_json)
     with console.watching() as watch:
-        made = launch.translate(recipe_file.read(recipe, override or []), machinery, watch)
+        made = launch.translate(read(machinery), machinery, watch)
     if as_json:
         print_json({"exit_code": OK, **asdict(made)})
         return OK
@@ -208,6 +227,7 @@ def _run(
     drawing: "Drawing | None" = None,
 ) -> int:
     """Run a recipe, print what came of it, and return the exit code."""
+    from phantomset.pipelines import compute
     from phantomset.pipelines.cli import console, summary
     from phantomset.pipelines.cli.launch import Machinery, launch
 
@@ -217,7 +237,10 @@ def _run(
         if drawing:
             drawing.require(chosen.recipe)
         outcome, workspace, ledger = launch(chosen, machinery, watch, until)
-    pictures = drawing.draw(chosen.recipe, workspace, outcome) if drawing else []
+    pictures: list[Path] = []
+    if drawing:
+        where = compute.choose(machinery.device, machinery.threads)
+        pictures = drawing.draw(chosen.recipe, workspace, where, outcome)
     if as_json:
         drawn = {"pictures": [str(path) for path in pictures]} if pictures else {}
         print_json(summary.as_json(outcome, workspace, ledger) | drawn)
@@ -233,7 +256,11 @@ def _dry_run(read: "Reader", machine: Machine, as_json: bool) -> int:
     from phantomset.pipelines.cli.launch import Machinery, dry_run
 
     machinery = Machinery(*machine)
-    answer = dry_run(read(machinery), machinery)
+    return _tell(dry_run(read(machinery), machinery), as_json)
+
+
+def _tell(answer: dict[str, str], as_json: bool) -> int:
+    """Print what a dry run found."""
     if as_json:
         print_json({"exit_code": OK, **answer})
     else:
@@ -291,7 +318,9 @@ def call(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail(as_json, INTERRUPTED, STOPPED)
     except Exception as error:
-        return _fail(as_json, BUG, *_bug(error, list(arguments)))
+        root = _workspace_of(arguments)
+        told = _unwritable(error, root)
+        return _fail(as_json, told.exit_code, str(told)) if told else _fail(as_json, BUG, *_bug(error, root))
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -314,7 +343,33 @@ def _fail(as_json: bool, code: int, message: str, hint: str = "") -> int:
     return code
 
 
-def _bug(error: Exception, arguments: list[str]) -> tuple[str, str]:
+def _workspace_of(arguments: Sequence[str]) -> Path:
+    """Return where the workspace of a command lies, whatever became of the command."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    named = [value for key, value in itertools.pairwise(words) if key == "--workspace"]
+    unnamed = os.environ.get("PHANTOMSET_WORKSPACE", "phantomset-workspace")
+    return Path(named[-1] if named else unnamed).absolute()
+
+
+def _unwritable(error: Exception, root: Path) -> WorkspaceError | None:
+    """Return an error in our words, if the system refused to write in the workspace; None of any other.
+
+    Told here and not where it struck: within a stage, an error in the user's input takes back what is new.
+    """
+    if not isinstance(error, OSError) or error.errno not in UNWRITABLE:
+        return None
+    # A write that fails names no file; one that is named elsewhere may be the source's, and is not shown.
+    name: Any = error.filename
+    is_path = isinstance(name, str | bytes | Path)
+    if is_path and not Path(os.fsdecode(name)).absolute().is_relative_to(root):
+        return None
+    return WorkspaceError(
+        f"workspace: cannot read or write in {root} ({os.strerror(error.errno)}). Free some space there or "
+        "mend the permissions, and give the same command again: what was done is kept."
+    )
+
+
+def _bug(error: Exception, root: Path) -> tuple[str, str]:
     """Return a message by type and place, and where the whole trace lies.
 
     The error's text may carry what was read, so it goes into the restricted part and nowhere else.
@@ -323,12 +378,13 @@ def _bug(error: Exception, arguments: list[str]) -> tuple[str, str]:
 
     frame = traceback.extract_tb(error.__traceback__)[-1]
     message = f"bug: {type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
-    named = [value for key, value in itertools.pairwise(arguments) if key == "--workspace"]
-    root = Path(named[0] if named else os.environ.get("PHANTOMSET_WORKSPACE", "phantomset-workspace"))
-    if not (root / "restricted").is_dir():
-        return message, "please report it, with the command and `phantomset doctor`"
     log = root / "restricted" / "faults.log"
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as stream:
-        stream.writelines(traceback.format_exception(error))
+    try:
+        if not log.parent.is_dir():
+            return message, "please report it, with the command and `phantomset doctor`"
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.writelines(traceback.format_exception(error))
+    except OSError as unwritten:
+        return message, f"please report it; its trace could not be written to {log} ({unwritten.strerror})"
     return message, f"please report it; the whole trace is in {log} (restricted: it may name patients)"

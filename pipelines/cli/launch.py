@@ -18,9 +18,8 @@ from phantomset.pipelines.places import held, remember, require_writable, worksp
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.recipes.recipe_file import RecipeFile
 from phantomset.pipelines.releases import terms
-from phantomset.pipelines.stages import Job, Outcome, Stage, Watch, run
-from phantomset.pipelines.synthesis import making
-from phantomset.pipelines.synthesis.translation import Translated
+from phantomset.pipelines.stages import Job, Outcome, Stage, Watch, require_run, run
+from phantomset.pipelines.synthesis import making, needs, translation
 
 DEMO_PATIENTS = 2_800
 """Patients of the demo's phantom cohort: at the default split, 1,120 each in train and holdout."""
@@ -53,7 +52,7 @@ def launch(
         return runner(machinery.plain, job.workspace)(job, until), job.workspace, job.ledger
 
 
-def translate(chosen: RecipeFile, machinery: Machinery, watch: Watch) -> Translated:
+def translate(chosen: RecipeFile, machinery: Machinery, watch: Watch) -> translation.Translated:
     """Run the translation of a recipe and return what it made; all of it restricted.
 
     Raises:
@@ -107,34 +106,46 @@ def demo_recipe(leaky: bool, seed: int | None, overrides: Sequence[str], machine
     return recipe_file.read(name, [*given, f"source.path={folder}"])
 
 
-def dry_run(chosen: RecipeFile, machinery: Machinery) -> dict[str, str]:
+def dry_run(chosen: RecipeFile, machinery: Machinery, translates: bool = False) -> dict[str, str]:
     """Check recipe, source, machine and workspace without making anything, and say what a run would take.
+
+    Files are not opened: what is in them, such as classes, is checked before a training.
+
+    Args:
+        chosen: the recipe.
+        machinery: on what.
+        translates: for `translate`, not for `launch`.
 
     Raises:
         InputError: something is wrong, as `launch` would find.
     """
     recipe = chosen.recipe
+    (translation.task_of if translates else require_run)(recipe)
     inputs.require(recipe.source)
     terms.require(recipe.publish.model_dump())
     machine = compute.choose(machinery.device, machinery.threads, machinery.workers)
     place = workspace_path(machinery.workspace)
     require_writable(place)
-    probe = making.probe(recipe, machine)
+    probe = needs.probe(recipe, machine)
     speed = probe.images_per_second
     images = making.images_to_show(recipe, speed)
     pixels = recipe.image.spec.channels * recipe.image.spec.height * recipe.image.spec.width
     # The set as arrays, twice in a release, and reports; checkpoints of the members, one of which trains.
-    checkpoints = making.checkpoints_on_disk(making.most_members(recipe, images)) * probe.state_bytes
-    disk = 3 * recipe.generate.count * pixels + 5e6 + checkpoints
-    return {
+    checkpoints = needs.checkpoints_on_disk(needs.most_members(recipe, images)) * probe.state_bytes
+    made = 0 if translates else 3 * recipe.generate.count * pixels
+    disk = made + 5e6 + checkpoints
+    answer = {
         "recipe": f"{recipe.name} ({recipe.digest[:12]})",
         "device": f"{machine.device}, {machine.threads} threads",
         "training": f"{images:,} images at about {speed:,.0f} images/s: {console.duration(images / speed)}",
         "set": f"{recipe.generate.count:,} images of {recipe.image.spec.shape}",
         "memory": f"about {round(probe.peak_bytes / 1e6):,} MB while training, and the cohort's pixels",
-        "disk": f"about {round(disk / 1e6):,} MB besides the cohort",
+        "disk": f"about {round(disk / 1e6):,} MB besides the cohort{' and its translations' * translates}",
         "workspace": str(place),
     }
+    if translates:
+        del answer["set"]
+    return answer
 
 
 def serve(chosen: RecipeFile, cron: str, machinery: Machinery) -> None:

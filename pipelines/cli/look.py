@@ -22,7 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 EXIT_CODES = {
     0: "done, published, passed",
     1: "a bug of ours",
-    2: "the input, the recipe or the command line is wrong; nothing is left behind",
+    2: "the input, the recipe or the command line is wrong: nothing is left behind; or no space, no memory",
     3: "the gate says FAIL: the set is blocked",
     4: "the gate says INCONCLUSIVE: the set is blocked",
     5: "waits for a person's sign-off",

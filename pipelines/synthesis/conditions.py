@@ -12,10 +12,7 @@ from collections.abc import Mapping
 
 from phantomset.data.errors import ModelError
 from phantomset.data.records import Cohort, Record
-from phantomset.pipelines.recipe import Recipe
-
-LABEL = "label"
-"""The condition that is the class itself."""
+from phantomset.pipelines.recipe import LABEL, Recipe
 
 UNKNOWN = "unknown"
 """The value of an attribute that an image does not have."""
@@ -23,17 +20,12 @@ UNKNOWN = "unknown"
 
 def conditions_of(recipe: Recipe) -> tuple[str, ...]:
     """Return the model's conditions; the label table's own column name stands for ``label``."""
-    return tuple(_plain_name(recipe, name) for name in recipe.model.conditions)
+    return tuple(recipe.condition(name) for name in recipe.model.conditions)
 
 
 def where_of(recipe: Recipe) -> dict[str, str]:
     """Return what is asked for, by condition; the label table's own column name stands for ``label``."""
-    return {_plain_name(recipe, name): value for name, value in recipe.generate.where.items()}
-
-
-def _plain_name(recipe: Recipe, name: str) -> str:
-    column = getattr(getattr(recipe.source, "labels", None), "column", None)
-    return LABEL if name == column else name
+    return {recipe.condition(name): value for name, value in recipe.generate.where.items()}
 
 
 def conditioned(cohort: Cohort, conditions: tuple[str, ...]) -> Cohort:
@@ -110,9 +102,11 @@ def chosen(
     keys = {name.casefold(): place for place, name in enumerate(conditions)}
     unknown = [key for key in where if key.casefold() not in keys]
     if unknown:
+        example = dict(zip(conditions, _read(label_names[0], conditions), strict=True))[LABEL]
         raise ModelError(
             f"generate.where: {', '.join(map(repr, unknown))} is no condition of this model; "
-            f"there are {', '.join(conditions)}. Conditions are named in model.conditions."
+            f"there are {', '.join(conditions)}. {LABEL!r} is the class, such as {LABEL}={example}; further "
+            "conditions are named in model.conditions."
         )
     wanted = {keys[key.casefold()]: value.casefold() for key, value in where.items()}
     found: list[int] = []

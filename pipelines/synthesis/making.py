@@ -17,7 +17,7 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.data.ingest import require_classes
 from phantomset.data.keys import pseudonym
-from phantomset.data.records import Checkpoint, Cohort, ImageSet, Split, SyntheticSet
+from phantomset.data.records import Checkpoint, Cohort, ImageSet, ImageSpec, Split, SyntheticSet
 from phantomset.data.seeds import seed_of, stream
 from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace, write_json
@@ -28,7 +28,7 @@ from phantomset.pipelines.synthesis.wanted import require_known, wanted_labels
 from phantomset.pipelines.versions import code_digest
 
 if TYPE_CHECKING:
-    from phantomset.ganmodels.engine import Probe, Progress
+    from phantomset.ganmodels.engine import Progress
     from phantomset.ganmodels.family import Family, FamilySettings
     from phantomset.ganmodels.plan import PrivacyPlan
     from phantomset.validators.weights import Weights
@@ -75,6 +75,20 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
 
         for brought in weights_of(recipe):
             load(brought)
+
+
+def require_size(recipe: Recipe) -> None:
+    """Hold, before anything is read, that the recipe's family makes images of the recipe's size.
+
+    Raises:
+        ModelError: it cannot.
+    """
+    family = cast("Family", catalogue.load(FAMILIES, recipe.model.family))
+    spec = recipe.image.spec
+    stacked = ImageSpec(spec.channels * family.stacks, spec.height, spec.width)
+    reason = family.check(settings_of(recipe), stacked)
+    if reason:
+        raise ModelError(f"{family.name}: {reason}")
 
 
 def _require_sampling(family: str) -> None:
@@ -163,6 +177,7 @@ def train(
         return replace(found, events=(*_unwatched(recipe, held), *found.events))
 
     if checkpoint.is_finished(folder):
+        checkpoint.require_run(folder, spec=list(cohort.spec.shape), **run_of(recipe, split))
         return finished(), False
     images = image_set(workspace, cohort, learned)
     held_out = image_set(workspace, cohort, held) if held else None
@@ -176,19 +191,26 @@ def train(
     return finished(), True
 
 
-def _unwatched(recipe: Recipe, held_out: tuple[int, ...]) -> tuple[dict[str, Any], ...]:
-    """Return an event where nothing looks for over-fitting and it could be: silence would pass for health."""
+def run_of(recipe: Recipe, split: Split) -> dict[str, Any]:
+    """Return what the identity of this recipe's training on this split holds: the split names the images."""
+    plan = asked(recipe, None, split)
+    wanted = {"family": recipe.model.family, "settings": settings_of(recipe).model_dump(mode="json")}
+    return wanted | {key: getattr(plan, key) for key in ("split", "seed", "batch_size")}
+
+
+def not_watched() -> dict[str, Any]:
+    """Return the event that nothing looks for over-fitting: silence would pass for health."""
     from phantomset.ganmodels import recovery
 
+    message = "no images are held out, so nothing shows whether the critic over-fits"
+    return recovery.event("not-watched", 0, message)
+
+
+def _unwatched(recipe: Recipe, held_out: tuple[int, ...]) -> tuple[dict[str, Any], ...]:
+    """Return that event where there is a critic that should be watched."""
     model, family = recipe.model, cast("Family", catalogue.load(FAMILIES, recipe.model.family))
     has_critic = any("critic" in player.networks for player in family.players(settings_of(recipe)))
-    if held_out or model.privacy is not None or not has_critic:
-        return ()
-    return (
-        recovery.event(
-            "not-watched", 0, "no images are held out, so nothing shows whether the critic over-fits"
-        ),
-    )
+    return () if held_out or model.privacy is not None or not has_critic else (not_watched(),)
 
 
 def plan_of(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, split: Split) -> Any:
@@ -199,7 +221,12 @@ def plan_of(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, sp
     plan = asked(recipe, machine.threads, split)
     stored = folder / "budget.json"
     if stored.exists():
-        return replace(plan, **json.loads(stored.read_bytes()))
+        try:
+            kept = json.loads(stored.read_bytes())
+            threads = None if kept["threads"] is None else int(kept["threads"])
+            return replace(plan, budget_images=int(kept["budget_images"]), threads=threads)
+        except (ValueError, KeyError, TypeError):
+            raise ModelError(f"checkpoint: {stored} is damaged. Remove its folder to train anew.") from None
 
     def speed(threads: int, seconds: float) -> float:
         probed = replace(plan, threads=threads)
@@ -244,31 +271,11 @@ def asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
         members=model.members,
         threads=threads,
         split=split.digest,
-        privacy=_privacy(recipe),
+        privacy=privacy_of(recipe),
     )
 
 
-def most_members(recipe: Recipe, budget_images: int) -> int:
-    """Return how many generators may share the budget: the images to learn are not counted yet."""
-    from phantomset.ganmodels.ensemble import member_count
-    from phantomset.ganmodels.plan import TrainingPlan
-
-    model = recipe.model
-    if model.privacy is not None:
-        return 1
-    plan = TrainingPlan(budget_images, model.batch_size, members=model.members)
-    return member_count(plan, catalogue.load(FAMILIES, model.family), images=0)
-
-
-def checkpoints_on_disk(members: int) -> int:
-    """Return how many lie on disk as a rule while the last member trains.
-
-    Of each that is finished the newest two; of the one that trains the best or the last good as well.
-    """
-    return 2 * members + 1
-
-
-def _privacy(recipe: Recipe) -> "PrivacyPlan | None":
+def privacy_of(recipe: Recipe) -> "PrivacyPlan | None":
     """Return the plan of differential privacy. Its noise follows from the project key: a recipe is public."""
     from phantomset.ganmodels.plan import PrivacyPlan
 
@@ -305,8 +312,9 @@ def generate(
     look = Look(truncation=recipe.generate.truncation)
     images = sample(checkpoint_folder(recipe, workspace, split), labels, seed, machine.device, look)
     if recipe.generate.through is not None:
-        from phantomset.pipelines.synthesis.translation import through
+        from phantomset.pipelines.synthesis.translation import require_own, through
 
+        require_own(recipe, workspace, cohort, split)
         images = through(workspace, recipe.generate.through, images, machine.device)
     made = ImageSet(images, labels, np.full(len(labels), -1, dtype=np.int64), cohort.label_names)
     noun = SyntheticSet(set_digest(made), checkpoint.digest, seed, len(labels), cohort.label_names)
@@ -362,28 +370,3 @@ def curve(folder: Path) -> tuple[dict[str, Any], ...]:
     from phantomset.ganmodels.checkpoint import read_statistics
 
     return tuple({"images_seen": line["images"]} | line for line in read_statistics(folder))
-
-
-def probe(recipe: Recipe, machine: Machine) -> "Probe":
-    """Return a recipe's training speed on this machine now, and what it needs, tried on images of noise."""
-    from phantomset.ganmodels import engine
-    from phantomset.ganmodels.plan import TrainingPlan
-
-    model, spec = recipe.model, recipe.image.spec
-    count = max(64, 2 * model.batch_size)
-    noise = stream(0, "speed").integers(0, 256, (count, *spec.shape), dtype=np.uint8)
-    labels = np.arange(count, dtype=np.int64) % 2
-    images = ImageSet(noise, labels, labels, ("a", "b"))
-    if recipe.translate is not None:
-        from phantomset.pipelines.synthesis.translation import blank_training_set
-
-        images = blank_training_set(recipe.translate, images)
-    plan = TrainingPlan(
-        64,
-        model.batch_size,
-        precision=model.precision,
-        augment=model.augment,
-        threads=machine.threads,
-        privacy=_privacy(recipe),
-    )
-    return engine.probe(images, model.family, settings_of(recipe), plan, machine.device, seconds=3.0)

@@ -2,11 +2,13 @@
 
 A translation of a patient's image is that patient's image. It stays in the restricted part, and may feed
 training; nothing here publishes. What may be published is a translation of a synthetic candidate:
-``generate.through`` puts it between sampling and the gate, and the gate judges what comes out.
+``generate.through`` puts it between sampling and the gate, and the gate judges what comes out. It looks for
+copies of the images that the recipe's generator learned from, so a translator may have learned from no other.
 """
 
 import contextlib
 import dataclasses
+import json
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, cast
@@ -14,15 +16,19 @@ from typing import Any, cast
 import numpy as np
 
 from phantomset.data.digest import digest_of
-from phantomset.data.errors import ModelError, WorkspaceError
+from phantomset.data.errors import ModelError, SplitError, WorkspaceError
 from phantomset.data.records import Cohort, ImageSet, Split
 from phantomset.data.seeds import seed_of, stream
+from phantomset.data.splitting.split import split as split_cohort
 from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe, TranslateSettings
 from phantomset.pipelines.synthesis import making
 from phantomset.pipelines.versions import code_digest
+
+LEARNED = "learned.json"
+"""In the folder of a translation: the split, and the positions of the records that were learned from."""
 
 PAIR = "pair"
 """The attribute that two images of one pair share; the folder source makes it from ``source.pair``."""
@@ -50,6 +56,7 @@ class Translated:
         folder: that folder: the model, ``translations.npz`` (images, labels, patients), a picture, figures.
         count: images translated.
         figures: medians over the holdout's images.
+        events: of the training, oldest first.
         warning: what the user must know; None where anatomy was kept, or came nearer to the truth.
     """
 
@@ -57,6 +64,7 @@ class Translated:
     folder: Path
     count: int
     figures: dict[str, float]
+    events: tuple[dict[str, Any], ...]
     warning: str | None
 
 
@@ -74,10 +82,18 @@ def task_of(recipe: Recipe) -> TranslateSettings:
     return recipe.translate
 
 
-def unlabelled(cohort: Cohort) -> Cohort:
-    """Return the cohort as one class, to be split: every patient may have images of both sides of a pair."""
-    records = tuple(dataclasses.replace(record, label=0) for record in cohort.records)
-    return dataclasses.replace(cohort, records=records, label_names=("image",))
+def split_of(recipe: Recipe, cohort: Cohort, workspace: Workspace) -> Split:
+    """Return the split that a run has, so that its candidates may go through what is learned here.
+
+    Where every patient has images of both sides of a pair no run can split the cohort by class. It is then
+    split as one class.
+    """
+    try:
+        return split_cohort(cohort, recipe.split, workspace)
+    except SplitError:
+        records = tuple(dataclasses.replace(record, label=0) for record in cohort.records)
+        mixed = dataclasses.replace(cohort, records=records, label_names=("image",))
+        return split_cohort(mixed, recipe.split, workspace)
 
 
 def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
@@ -115,8 +131,11 @@ def run(
     cohort: Cohort,
     split: Split,
     watch: Callable[[Any], None],
-) -> Translated:
-    """Train the translator on the training part, translate it and the holdout, and measure what changed.
+) -> tuple[Translated, bool]:
+    """Train the translator, translate the training part and the holdout, and measure what changed.
+
+    It learns from what a run of the recipe learns from; what such a run holds out watches nothing here.
+    Returned is also whether it was trained now.
 
     Raises:
         ModelError: the family cannot train on this data.
@@ -128,15 +147,18 @@ def run(
     )
     name = key[: making.NAME]
     folder = workspace.restricted("translations", name)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    learned, _ = making.learned_and_held_out(recipe, cohort, split)
+    _note(folder, {"split": split.digest, "learned": learned})
+    learn = training_set(task, image_set(workspace, cohort, learned))
+    fresh = _train(recipe, machine, split, learn, folder / "model", watch)
     parts = [image_set(workspace, cohort, part) for part in (split.train, split.holdout)]
-    _train(recipe, machine, split, training_set(task, parts[0]), folder / "model", watch)
     sources = [_sources(task, part) for part in parts]
     made = [_translate(recipe, machine, folder / "model", part) for part, _ in sources]
     figures = measure(sources[1][0].images, made[1], sources[1][1])
     _store(folder, [part for part, _ in sources], made, figures)
+    events = (making.not_watched(), *_events(folder))
     count = sum(len(each) for each in made)
-    return Translated(name, folder, count, figures, warning_of(figures))
+    return Translated(name, folder, count, figures, events, warning_of(figures)), fresh
 
 
 def warning_of(figures: dict[str, float]) -> str | None:
@@ -153,11 +175,12 @@ def _train(
     images: ImageSet,
     folder: Path,
     watch: Callable[[Any], None],
-) -> None:
+) -> bool:
     from phantomset.ganmodels import checkpoint, engine
 
     if checkpoint.is_finished(folder):
-        return
+        checkpoint.require_run(folder, **making.run_of(recipe, split))
+        return False
     plan = making.plan_of(recipe, machine, images, folder, split)
     progress = engine.train(
         images, recipe.model.family, making.settings_of(recipe), plan, folder, machine.device
@@ -165,6 +188,27 @@ def _train(
     with contextlib.closing(cast("Generator[Any]", progress)):
         for step in progress:
             watch(step)
+    return True
+
+
+def _events(folder: Path) -> tuple[dict[str, Any], ...]:
+    """Return what befell the finished training of a translation."""
+    from phantomset.ganmodels.checkpoint import finished_checkpoint
+
+    return finished_checkpoint(folder / "model").events
+
+
+def _note(folder: Path, learned: dict[str, Any]) -> None:
+    """Write down which records the translator learns from, before it does."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_json(folder / LEARNED, learned, mode=0o600)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> WorkspaceError:
+    return WorkspaceError(f"translations: cannot write to {folder} ({error.strerror}). Free space there.")
 
 
 def _translate(recipe: Recipe, machine: Machine, folder: Path, part: ImageSet) -> np.ndarray:
@@ -299,7 +343,44 @@ def _store(folder: Path, parts: list[ImageSet], made: list[np.ndarray], figures:
         write_atomically(folder / "pictures.png", contact_sheet(shown, len(shown) // 2), mode=0o600)
         write_json(folder / "figures.json", figures, mode=0o600)
     except OSError as error:
-        raise WorkspaceError(f"translations: cannot write to {folder} ({error.strerror}).") from None
+        raise _unwritable(folder, error) from None
+
+
+def require_own(recipe: Recipe, workspace: Workspace, cohort: Cohort, split: Split) -> None:
+    """Hold that the translator of ``generate.through`` learned from nobody whom the gate would not look for.
+
+    Raises:
+        ModelError: there is no such translation, its training was given up, or it learned from images that
+            this recipe's generator does not learn from.
+    """
+    name = recipe.generate.through
+    if name is None:
+        return
+    folder = workspace.restricted("translations", name)
+    try:
+        noted = json.loads((folder / LEARNED).read_bytes())
+        own, positions = noted["split"] == split.digest, {int(each) for each in noted["learned"]}
+    except FileNotFoundError:
+        raise ModelError(
+            f"generate.through: no translation {name!r} in this workspace. `phantomset translate RECIPE` "
+            "prints the name of what it made."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError(
+            f"generate.through: {folder / LEARNED} cannot be read. Remove its folder and translate anew."
+        ) from None
+    strangers = positions.difference(making.learned_and_held_out(recipe, cohort, split)[0])
+    if not own or strangers:
+        raise ModelError(
+            f"generate.through: translation {name} learned from images that this recipe does not learn from, "
+            "and the gate would not look for them. Translate with the same source, image, split, "
+            "model.held_out_share and seed."
+        )
+    if any(event["code"] == "given-up" for event in _events(folder)):
+        raise ModelError(
+            f"generate.through: the training of translation {name} was given up. Translate anew with more "
+            "images, or smaller steps."
+        )
 
 
 def through(workspace: Workspace, name: str, images: np.ndarray, device: str) -> np.ndarray:
@@ -308,14 +389,9 @@ def through(workspace: Workspace, name: str, images: np.ndarray, device: str) ->
     Every candidate is taken for an image of the source's domain, whatever its class: classes are no domains.
 
     Raises:
-        ModelError: there is no such run, or its images have another shape.
+        ModelError: the run is not finished, or its images have another shape.
     """
     from phantomset.ganmodels.translate import translate
 
     folder = workspace.restricted("translations", name) / "model"
-    if not folder.is_dir():
-        raise ModelError(
-            f"generate.through: no translation {name!r} in this workspace. `phantomset translate RECIPE` "
-            "prints the name of what it made."
-        )
     return translate(folder, images, from_source(images), 0, device)

@@ -1,5 +1,6 @@
 """Checkpoints on disk: whole, sound, few, and nothing that could run as code."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,27 @@ def test_damage_is_found(tmp_path: Path, damage: str) -> None:
     assert (saved.step, passed_over) == (0, [20])
 
 
+class _Planted:
+    """A pickle that would write a file, were it loaded."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.proof,)
+
+
+def test_a_planted_pickle_does_not_run(tmp_path: Path) -> None:
+    """In the place of a checkpoint it is damage like any other; loaded as what it is, it writes its file."""
+    proof, path = tmp_path / "proof", tmp_path / "checkpoint-00000020.safetensors"
+    torch.save(_Planted(proof), path)
+    with pytest.raises(ModelError, match="damaged"):
+        checkpoint.read(tmp_path, 20)
+    assert not proof.exists()
+    torch.load(io.BytesIO(path.read_bytes()), weights_only=False)
+    assert proof.exists()
+
+
 def test_all_damaged_is_an_error(tmp_path: Path) -> None:
     """Then there is nothing to go on from, and starting anew in silence would hide a dying disk."""
     for step in (0, 20):
@@ -73,11 +95,52 @@ def test_unfinished_runs_are_no_checkpoint(tmp_path: Path) -> None:
         checkpoint.finished_checkpoint(tmp_path)
 
 
-def test_identity_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", ["{", "null", "[]", '{"run": {}, "machine": {}}', '{"run": {"members": "1"}}']
+)
+def test_identity_lost(tmp_path: Path, content: str) -> None:
     """Without a readable identity the folder is of no use, and says so."""
-    (tmp_path / "identity.json").write_text("{")
+    (tmp_path / "identity.json").write_text(content)
     with pytest.raises(ModelError, match=r"identity\.json is missing or damaged"):
         checkpoint.read_identity(tmp_path)
+
+
+def _run(folder: Path, family: str = "r3gan", members: int = 1) -> None:
+    """Write a finished run of one step, or of a member."""
+    checkpoint.settle_identity(folder, {"run": {"family": family, "members": members}, "machine": {}})
+    if members == 1:
+        checkpoint.save(folder, {"w": torch.zeros(2)}, COUNTERS, done=True)
+
+
+def test_weights_of_another_run_are_not_read(tmp_path: Path) -> None:
+    """Tensors of the same shapes would fit: what they were trained for is in the file, and is compared."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    _run(own)
+    _run(other, "cgan")
+    path = "checkpoint-00000020.safetensors"
+    (own / path).write_bytes((other / path).read_bytes())
+    with pytest.raises(ModelError, match="is of another run"):
+        checkpoint.read(own, 20)
+    with pytest.raises(ModelError, match="is of another run"):
+        checkpoint.finished(own)
+
+
+def test_an_identity_that_was_changed_fits_no_weights(tmp_path: Path) -> None:
+    """The family's name in ``identity.json`` is no way to load weights as another one's."""
+    _run(tmp_path)
+    identity = tmp_path / "identity.json"
+    identity.write_text(identity.read_text().replace("r3gan", "cgan"))
+    with pytest.raises(ModelError, match="is of another run"):
+        checkpoint.read(tmp_path, 20)
+
+
+def test_a_member_of_another_run_is_not_read(tmp_path: Path) -> None:
+    """The folder of a member, whole, from elsewhere: it differs from the run that it lies in."""
+    _run(tmp_path, members=2)
+    _run(tmp_path / "member-0")
+    _run(tmp_path / "member-1", "cgan")
+    with pytest.raises(ModelError, match=r"member-1 holds another run; they differ in family"):
+        checkpoint.finished(tmp_path)
 
 
 def test_statistics_are_rewound(tmp_path: Path) -> None:

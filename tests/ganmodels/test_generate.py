@@ -9,6 +9,7 @@ import torch
 
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet
+from phantomset.ganmodels import checkpoint
 from phantomset.ganmodels.engine import train
 from phantomset.ganmodels.families import stylegan2, vanilla
 from phantomset.ganmodels.generate import CHUNK, Look, between, generate
@@ -60,12 +61,20 @@ def test_a_share_of_the_way(finished: Path, device: str, share: float) -> None:
 def test_the_weights_of_another_family(
     small: ImageSet, run: Run, finished: Path, tmp_path: Path, device: str
 ) -> None:
-    """A finished checkpoint that was copied in from elsewhere: refused by name, with what to do."""
+    """A finished checkpoint that was copied in from elsewhere: refused by name, with what to do.
+
+    So are tensors that name this run, and are not those of its networks.
+    """
     other = tmp_path / "other"
     for _ in train(small, "vanilla", vanilla.Settings(), TrainingPlan(64, batch_size=16, threads=1), other):
         pass
     foreign, own = (max(place.glob("checkpoint-*.safetensors")) for place in (other, finished))
     own.write_bytes(foreign.read_bytes())
+    with pytest.raises(ModelError, match="another run"):
+        generate(finished, np.array([0]), 0, device)
+    saved = checkpoint.read(other, max(checkpoint.steps(other)))
+    counters = saved.counters | {"step": max(checkpoint.steps(finished))}
+    checkpoint.save(finished, saved.tensors, counters, done=True)
     with pytest.raises(ModelError, match="do not fit r3gan"):
         generate(finished, np.array([0]), 0, device)
 

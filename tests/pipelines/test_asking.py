@@ -1,5 +1,6 @@
 """Pictures that `phantomset generate` draws: the set by class, the way to another seed, other fine styles."""
 
+import importlib
 from collections.abc import Callable
 
 import numpy as np
@@ -7,13 +8,15 @@ import pytest
 
 from phantomset.data.errors import ModelError
 from phantomset.data.seeds import seed_of
+from phantomset.ganmodels import generate as generating
 from phantomset.ganmodels import grid
 from phantomset.ganmodels.generate import Look, generate
 from phantomset.pipelines import stages
 from phantomset.pipelines.cli.asking import COLUMNS, Drawing
+from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job
-from phantomset.pipelines.synthesis import making
+from phantomset.pipelines.synthesis import making, translation
 
 STYLED = {
     "family": "stylegan2",
@@ -26,6 +29,7 @@ STYLED = {
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """Return the images of each picture that is drawn from now on, in rows of ten."""
+    importlib.import_module("phantomset.ganmodels.run")  # it keeps the name: training's sheets are not seen
     seen, sheet = list[np.ndarray](), grid.contact_sheet
 
     def kept(images: np.ndarray, columns: int) -> bytes:
@@ -51,7 +55,7 @@ def test_a_grid_and_a_way(job: Callable[..., Job], drawn: list[np.ndarray]) -> N
     """
     work = job()
     outcome = stages.run(work, "generate")
-    paths = Drawing(grid=True, towards=9).draw(work.recipe, work.workspace, outcome)
+    paths = Drawing(grid=True, towards=9).draw(work.recipe, work.workspace, work.machine, outcome)
     assert outcome.synthetic is not None
     made = making.load_images(work.workspace, outcome.synthetic)
     by_class, way = drawn
@@ -74,7 +78,7 @@ def test_fine_styles_alone(
     """Without a way: the first ten images of each class, all different, with the fine styles of the seed."""
     work = job(small(model=STYLED))
     outcome = stages.run(work, "generate")
-    (path,) = Drawing(fine=9).draw(work.recipe, work.workspace, outcome)
+    (path,) = Drawing(fine=9).draw(work.recipe, work.workspace, work.machine, outcome)
     (picture,) = drawn
     assert path.name.endswith("-fine.png")
     labels = np.repeat(np.arange(10), COLUMNS).tolist()
@@ -82,6 +86,36 @@ def test_fine_styles_alone(
     assert np.array_equal(picture.reshape(wanted.shape), wanted)
     for row in picture:
         assert len({image.tobytes() for image in row}) == COLUMNS
+
+
+@pytest.mark.parametrize("drawing", [Drawing(towards=9), Drawing(fine=9)], ids=["towards", "fine"])
+def test_pictures_are_made_as_the_set_is(
+    job: Callable[..., Job],
+    small: Callable[..., Recipe],
+    drawn: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    drawing: Drawing,
+) -> None:
+    """On the run's device, and through the translator of ``generate.through``; here it makes negatives."""
+    work = job(small(model=STYLED))
+    outcome = stages.run(work, "generate")
+    drawing.draw(work.recipe, work.workspace, work.machine, outcome)
+
+    def negative(_: object, name: str, images: np.ndarray, device: str) -> np.ndarray:
+        assert (name, device) == ("0" * 16, "cuda")
+        return 255 - images
+
+    def elsewhere(folder: object, labels: np.ndarray, seed: int, device: str, look: Look) -> np.ndarray:
+        assert device == "cuda"
+        return generate(folder, labels, seed, look=look)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(translation, "through", negative)
+    monkeypatch.setattr(generating, "generate", elsewhere)
+    asked = work.recipe.generate.model_copy(update={"through": "0" * 16})
+    recipe = work.recipe.model_copy(update={"generate": asked})
+    drawing.draw(recipe, work.workspace, Machine("cuda", 1, True), outcome)
+    plain, translated = drawn
+    assert np.array_equal(translated, 255 - plain)
 
 
 def test_fine_styles_need_a_family_that_mixes(small: Callable[..., Recipe]) -> None:

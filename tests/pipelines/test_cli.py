@@ -14,7 +14,6 @@ import torch
 import yaml
 
 from phantomset.data.dicom import decoders
-from phantomset.data.errors import Interrupted, PhantomsetError
 from phantomset.data.sources import digits
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
@@ -202,7 +201,7 @@ def test_a_foreign_checkpoint_is_exit_code_2(
     own.write_bytes(foreign.read_bytes())
     code, out, err = call("generate", recipe, "--plain", "--threads", "1")
     assert (code, out) == (2, "")
-    assert "do not fit r3gan" in " ".join(err.split())
+    assert "another run" in " ".join(err.split())
 
 
 @pytest.mark.parametrize("code", ["TRUNCATED", "truncated", "3", "130"])
@@ -275,38 +274,12 @@ def test_the_doctor_verifies_the_store(call: Callable[..., Answer], own_place: P
     assert "1 of 3 images are damaged" in out
 
 
-def raising(error: BaseException) -> Callable[..., Any]:
-    def fail(*_: Any, **__: Any) -> Any:
-        raise error
-
-    return fail
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (KeyboardInterrupt(), 130, "the same command resumes"),
-        (Interrupted("stopped"), 130, "stopped"),
-        (ValueError("Smith^John born 1950"), 1, "bug: ValueError in test_cli.py, line"),
-        (PhantomsetError("a fault"), 1, "a fault"),
-    ],
-    ids=["Ctrl-C", "signal", "bug", "known fault"],
-)
-def test_no_traceback_and_no_text_of_a_bug(
-    call: Callable[..., Answer],
-    recipe: str,
-    monkeypatch: pytest.MonkeyPatch,
-    error: BaseException,
-    code: int,
-    message: str,
-) -> None:
-    """A bug is told by type and place; its text may carry what was read and is not printed."""
-    monkeypatch.setattr(launch, "launch", raising(error))
-    got, out, err = call("run", recipe)
-    assert (got, out) == (code, "")
-    assert message in err
-    assert "Smith" not in err
-    assert "Traceback" not in err
+def test_pictures_are_drawn_and_named(call: Callable[..., Answer], recipe: str, own_place: Path) -> None:
+    """`generate --grid --towards 9` prints where each picture lies."""
+    line = "--plain --threads 1 --grid --towards 9 --json"
+    pictures = json.loads(call("generate", recipe, *line.split())[1])["pictures"]
+    assert [Path(path).name.rpartition("-")[2] for path in pictures] == ["grid.png", "between.png"]
+    assert all(Path(path).is_relative_to(own_place / "workspace" / "restricted") for path in pictures)
 
 
 def test_the_demo_writes_its_phantoms_once(

@@ -18,7 +18,7 @@ from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.stages import Job
 from phantomset.pipelines.synthesis import making, wanted
-from phantomset.pipelines.synthesis.conditions import chosen, conditioned
+from phantomset.pipelines.synthesis.conditions import chosen, conditioned, conditions_of, where_of
 from phantomset.pipelines.synthesis.making import learned_and_held_out
 
 ROWS = [
@@ -88,6 +88,36 @@ def test_words_choose_classes() -> None:
     with pytest.raises(ModelError, match="'age' is no condition of this model; there are label, sex, view"):
         chosen(names, CONDITIONS, {"age": "40"})
     assert chosen(("normal", "pneumonia"), (), {"label": "pneumonia"}) == (1,)
+    with pytest.raises(ModelError, match=r"'finding' is no condition.*; there are label\..*label=a"):
+        chosen(("a", "b"), (), {"finding": "b"})
+
+
+def test_a_condition_is_named_once() -> None:
+    """In letters of any case, and by the column's name: of two values one would be lost in silence."""
+    column = "source.labels={table: index.csv, key: file, column: finding}"
+    wrong = {
+        "generate.where={label: normal, Label: pneumonia}": "'label' and 'Label' name the same condition",
+        "generate.where={label: normal, finding: pneumonia}": "'label' and 'finding' name the same",
+        "generate.where={Finding: normal, finding: pneumonia}": "'Finding' and 'finding' name the same",
+        "model.conditions=[label, label, sex]": "model.conditions: 'label' and 'label' name the same",
+        "model.conditions=[label, sex, sex]": "model.conditions: 'sex' and 'sex' name the same",
+        "model.conditions=[finding, label]": "model.conditions: 'finding' and 'label' name the same",
+    }
+    for override, message in wrong.items():
+        with pytest.raises(RecipeError, match=message):
+            recipe_file.read("nih", [column, override])
+    with pytest.raises(RecipeError, match="each once"):
+        asking.overrides("label=normal, Label=pneumonia", None, None)
+    asked = recipe_file.read("nih", [column, "generate.where={Finding: pneumonia}"]).recipe
+    assert where_of(asked) == {"label": "pneumonia"}
+
+
+def test_the_manual_asks_for_what_the_shipped_recipe_has() -> None:
+    """The first example of ``--where`` names a condition and a class of `nih` as it is shipped."""
+    manual = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_text()
+    words = manual.partition('--where "')[2].partition('"')[0]
+    recipe = recipe_file.read("nih", asking.overrides(words, None, None)).recipe
+    assert chosen(("no_finding", "pneumonia"), conditions_of(recipe), where_of(recipe)) == (1,)
 
 
 def test_the_table_s_own_column_names_the_class() -> None:

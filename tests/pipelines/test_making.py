@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phantomset.data.errors import ModelError
+from phantomset.data.errors import InputError, ModelError
 from phantomset.data.records import Cohort, ImageSpec, Record, Split
 from phantomset.ganmodels.engine import FEWEST_IMAGES, Probe
 from phantomset.pipelines import stages
@@ -14,7 +14,7 @@ from phantomset.pipelines.cli import launch
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes.recipe_file import RecipeFile
 from phantomset.pipelines.stages import Job
-from phantomset.pipelines.synthesis import making
+from phantomset.pipelines.synthesis import making, needs
 from phantomset.pipelines.synthesis.wanted import require_known
 
 
@@ -97,9 +97,40 @@ def test_a_budget_ends_with_what_is_spent_first(
     """At 1,000 images a second a minute is 60,000 images; the estimate says what the training will do."""
     recipe = small(model={"budget": budget, "batch_size": 40})
     assert making.images_to_show(recipe, 1_000.0) == images
-    monkeypatch.setattr(making, "probe", lambda *_: Probe(1_000.0, 1, 1))
+    monkeypatch.setattr(needs, "probe", lambda *_: Probe(1_000.0, 1, 1))
     told = launch.dry_run(RecipeFile(recipe, ()), launch.Machinery(tmp_path / "place", "cpu", 1))
     assert told["training"].startswith(f"{images:,} images at about 1,000 images/s")
+
+
+TRANSLATES = {
+    "model": {"family": "pix2pix", "batch_size": 16, "budget": {"images": 64}, "settings": {"width": 8}},
+    "translate": {"task": "denoise"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "translates", "refused"),
+    [
+        ({}, False, ""),
+        ({}, True, "no section translate"),
+        (TRANSLATES, False, "never published"),
+        (TRANSLATES, True, ""),
+    ],
+    ids=str,
+)
+def test_the_estimate_is_of_what_will_be_done(
+    small: Callable[..., Recipe], tmp_path: Path, changes: dict[str, object], translates: bool, refused: str
+) -> None:
+    """A run's makes a set, a translation's does not; either refuses the other's recipe."""
+    recipe = small(**changes)
+    asked = RecipeFile(recipe, ()), launch.Machinery(tmp_path / "place", "cpu", 1), translates
+    if refused:
+        with pytest.raises(InputError, match=refused):
+            launch.dry_run(*asked)
+        return
+    told = launch.dry_run(*asked)
+    assert ("set" in told) is not translates
+    assert told["training"].startswith(f"{recipe.model.budget.images} images")
 
 
 def test_exact_numbers_and_a_condition_that_excludes_them(small: Callable[..., Recipe]) -> None:

@@ -84,6 +84,11 @@ def test_a_section_with_several_forms_is_judged_by_the_nearest() -> None:
         (GOOD + "seed: true", "seed: should be a valid integer"),
         (GOOD + "gate: {reason: because}", "gate.reason: should have at least 10 characters"),
         (GOOD + "split: {train: 0.9, holdout: 0.9, reference: 0.1}", "split: "),
+        (GOOD + "translate: {task: pairs}", "translate: task pairs needs source and target, two classes"),
+        (
+            GOOD + "translate: {task: domains, source: normal, target: normal}",
+            "translate: source and target are both 'normal'; name two classes",
+        ),
         (GOOD + "generate: {classes: some}", "generate.classes: is 'as-real', 'uniform', or a section"),
     ],
 )

@@ -17,7 +17,7 @@ from phantomset.pipelines import report, stages
 from phantomset.pipelines.cli import summary
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job, Outcome
-from phantomset.pipelines.synthesis import making
+from phantomset.pipelines.synthesis import making, needs
 
 PUBLIC_PAGE, RESTRICTED_PAGE = report.public_html, report.restricted_html
 """The real pages: the scripted judges come with pages of one line."""
@@ -239,12 +239,12 @@ def test_the_estimate_counts_the_most_members(
     small: Callable[..., Recipe], model: dict, budget: int, members: int
 ) -> None:
     """Before ingest: a generator for each 190,000 images of the budget, at most four; or as many as asked."""
-    assert making.most_members(small(model=model), budget) == members
+    assert needs.most_members(small(model=model), budget) == members
 
 
 def test_the_estimate_counts_two_checkpoints_a_member_and_the_best() -> None:
     """Of a finished member the newest two lie on disk; of the one that trains the best or last good too."""
-    assert [making.checkpoints_on_disk(members) for members in (1, 4)] == [3, 9]
+    assert [needs.checkpoints_on_disk(members) for members in (1, 4)] == [3, 9]
 
 
 def test_labels_follow_the_training_part(small: Callable[..., Recipe]) -> None:
