@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from phantomset.data.sources import digits
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import report
+from phantomset.pipelines import cli, report
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.judgement.lineage import Lineage
 from phantomset.pipelines.ledger import RunLedger
@@ -16,6 +17,9 @@ from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job
 from phantomset.validators import audit, gate
 from phantomset.validators.finding import Evidence, Finding, Rules, Verdict
+
+Answer = tuple[int, str, str]
+"""Exit code, stdout and stderr of a command."""
 
 SMALL = {
     "name": "small",
@@ -61,6 +65,26 @@ def job(tmp_path: Path, small: Callable[..., Recipe]) -> Callable[..., Job]:
         return Job(chosen, workspace, Machine("cpu", 1, True), RunLedger(workspace, chosen))
 
     return make
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Call the command line in this process; return exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> Answer:
+        code = cli.call(arguments)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    """A recipe file for a run of a second."""
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return str(path)
 
 
 class Judges:

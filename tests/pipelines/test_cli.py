@@ -17,34 +17,10 @@ from phantomset.data.dicom import decoders
 from phantomset.data.sources import digits
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
-from phantomset.pipelines import cli
 from phantomset.pipelines.cli import launch
 from phantomset.pipelines.stages import STAGES
 
-from .conftest import SMALL
-
-Answer = tuple[int, str, str]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Call the command line in this process; return exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> Answer:
-        code = cli.call(arguments)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> str:
-    """A recipe file for a run of a second."""
-    path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
-    return str(path)
-
+from .conftest import Answer
 
 HEAVY = ("torch", "monai", "prefect", "pydicom", "pandas", "sklearn", "numpy", "matplotlib")
 

@@ -8,35 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from phantomset.data.errors import Interrupted, PhantomsetError
-from phantomset.pipelines import cli, ledger
+from phantomset.pipelines import ledger
 from phantomset.pipelines.cli import launch
 
-from .conftest import SMALL
-
-Answer = tuple[int, str, str]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """Call the command line in this process; return exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> Answer:
-        code = cli.call(arguments)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> str:
-    """A recipe file for a run of a second."""
-    path = tmp_path / "small.yaml"
-    path.write_text(yaml.safe_dump(SMALL))
-    return str(path)
+from .conftest import Answer
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
