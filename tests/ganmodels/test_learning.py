@@ -16,7 +16,14 @@ from phantomset.validators.measures.prdc import prdc
 PACKAGE = "phantomset.ganmodels.families"
 SAMPLING = [name for name in names(PACKAGE) if load(PACKAGE, name).sample is not None]
 
-BUDGET = {"vae": 6_000, "vanilla": 40_000, "dcgan": 40_000, "cgan": 40_000, "stylegan2": 8_000, "diffusion": 8_000}
+BUDGET = {
+    "vae": 6_000,
+    "vanilla": 40_000,
+    "dcgan": 40_000,
+    "cgan": 40_000,
+    "stylegan2": 8_000,
+    "diffusion": 8_000,
+}
 """Images shown, where some 16,000 are too few, or more than are needed."""
 
 CHEAP = ("vae",)
