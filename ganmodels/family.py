@@ -12,6 +12,9 @@ from phantomset.data.records import ImageSpec
 
 Networks = Mapping[str, nn.Module]
 
+CRITIC = "critic"
+"""Name of the player that tells real from made, whatever its networks are called."""
+
 
 class FamilySettings(BaseModel):
     """Base of each family's ``Settings``: frozen, unknown keys refused."""
@@ -131,6 +134,11 @@ def own_class(settings: Any, labels: Any) -> Any:  # noqa: ARG001 - the contract
     return labels
 
 
+def one_critic(networks: Networks, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the scores ``(B,)`` of the network ``critic``."""
+    return networks["critic"](images, labels)
+
+
 def no_noise(settings: Any, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG001 - the contract's form
     """Return the shape of no noise at all: a family that translates draws none."""
     return ()
@@ -146,9 +154,8 @@ class Family:
         name: the file's name and the recipe's ``model.family``.
         Settings: the pydantic model of ``model.settings``.
         build: ``(settings, spec, class_count) -> networks``, weights drawn from torch's global generator,
-            which the engine seeds. A network of the name ``critic`` is called with images and labels and
-            returns scores ``(B,)``.
-        players: ``(settings) -> players in the order of a step``.
+            which the engine seeds.
+        players: ``(settings) -> players in the order of a step``; the one with critics is called ``critic``.
         averaged: names of the networks, where they are built, of which the engine keeps the exponential
             moving average.
         check: ``(settings, spec) -> message or None``: why the family cannot make images of this spec.
@@ -158,6 +165,8 @@ class Family:
         translate: ``(networks, settings, images (B, C, H, W), labels (B,), rng) -> (B, C', H, W)``.
         private: ``(settings) -> PrivateGame or None``: its form for differential privacy. Its players are
             ``critic`` and ``generator``, each with the network of that name, and images are scored alone.
+        scores: ``(networks, images (B, C, H, W), labels (B,)) -> (N,)``: the critics' scores of those images
+            for whose class there is one, not augmented. Not called where no player is a critic.
         prepare: ``(networks) -> None``: called before each step, alone: here buffers may change.
         looks_at: how many images of a batch the critic sees together; 1 where each is scored alone.
         mixes_styles: ``sample`` heeds ``fine_noise``.
@@ -180,6 +189,7 @@ class Family:
     sample: Callable[[Networks, Any, Draw], Tensor] | None = None
     translate: Callable[[Networks, Any, Tensor, Tensor, torch.Generator], Tensor] | None = None
     private: Callable[[Any], PrivateGame | None] = not_private
+    scores: Callable[[Networks, Tensor, Tensor], Tensor] = one_critic
     prepare: Callable[[Networks], None] = nothing
     looks_at: int = 1
     mixes_styles: bool = False
@@ -188,6 +198,10 @@ class Family:
     classes: int | None = None
     augments: bool = True
     has_sign: bool = False
+
+    def has_critic(self, settings: Any) -> bool:
+        """Return whether one of the players has critics."""
+        return any(player.name == CRITIC for player in self.players(settings))
 
     def source(self, images: Any) -> Any:
         """Return of images ``(B, C, H, W)``, tensor or array, the channels that are translated."""

@@ -56,6 +56,7 @@ class TrainingPlan:
         class_sampling: "natural", as the classes come, or "equal", every class as often as every other.
         members: generators that share the budget, see `ensemble`; None: by the budget.
         split: digest of the split that the images come from; only recorded.
+        held_out_share: of the split's training part that is not among the images; only recorded.
         privacy: differential privacy; None: none.
     """
 
@@ -69,6 +70,7 @@ class TrainingPlan:
     class_sampling: ClassSampling = "natural"
     members: int | None = None
     split: str = ""
+    held_out_share: float = 0.0
     privacy: PrivacyPlan | None = None
 
     @property

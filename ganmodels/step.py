@@ -65,7 +65,9 @@ class Stepper:
         self._shards = shards
         self._is_bf16 = is_bf16(plan.precision, device)
         self._feed = Feed(images, plan.batch_size, plan.seed, plan.class_sampling, device)
-        self._held_out = Feed(held_out, plan.batch_size, plan.seed, "natural", device) if held_out else None
+        self._held_out = None
+        if held_out is not None and family.has_critic(settings):
+            self._held_out = Feed(held_out, plan.batch_size, plan.seed, "natural", device)
         self._numbers: dict[str, list[Tensor]] = {}
         self._last: tuple[Tensor, Tensor, list[Shard]]
         self._skips = torch.zeros((), device=device)
@@ -223,11 +225,11 @@ class Stepper:
         numbers, (images, labels, shards) = self._means(), self._last
         sizes = [len(part) for part in images.tensor_split(self._step_parts)]
         shared = {name: self._whole(name, shards, sizes) for name in WATCHED if name in shards[0].shared}
-        if self._held_out is not None and "fakes" in shared and "critic" in self.state.networks:
-            numbers |= self._compare(self._held_out, images, labels, shared["fakes"])
+        wanted = self._family.becomes(self._settings, labels)
+        if self._held_out is not None and "fakes" in shared:
+            numbers |= self._compare(self._held_out, (images, labels), (shared["fakes"], wanted))
         if "fakes" in shared:
             shared["fakes"] = self._family.target(shared["fakes"])
-        wanted = self._family.becomes(self._settings, labels)
         return numbers, look(self._family.target(images), labels, shared, self.state.counters, wanted)
 
     def _whole(self, name: str, shards: list[Shard], sizes: list[int]) -> Tensor:
@@ -247,21 +249,28 @@ class Stepper:
         return numbers
 
     @torch.no_grad()
-    def _compare(self, held_out: Feed, images: Tensor, labels: Tensor, fakes: Tensor) -> dict[str, float]:
-        """Return how far held-out images and fakes score below the training images of the last batch."""
-        critic, parts = self.state.networks["critic"], self.state.counters.parts or 1
+    def _compare(
+        self, held_out: Feed, real: tuple[Tensor, Tensor], fakes: tuple[Tensor, Tensor]
+    ) -> dict[str, float]:
+        """Return how far held-out images and fakes score below the training images of the last batch.
+
+        All are images and their classes. Nothing is told where a batch by chance has nobody to score.
+        """
+        networks, parts = self.state.networks, self.state.counters.parts or 1
 
         def scores(images: Tensor, labels: Tensor) -> Tensor:
             pieces = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
-            return torch.cat([critic(*piece) for piece in pieces if len(piece[0])])
+            return torch.cat([self._family.scores(networks, *piece) for piece in pieces if len(piece[0])])
 
-        others, other_labels = held_out.batch(self.state.counters.step)
-        train, held = scores(images, labels), scores(others, other_labels)
+        train, held = scores(*real), scores(*held_out.batch(self.state.counters.step))
+        fake = scores(fakes[0].float(), fakes[1])
+        if min(len(train), len(held)) < 2 or not len(fake):
+            return {}
         variance = train.var() / len(train) + held.var() / min(len(held), held_out.count)
         return {
             "held_out_gap": float(train.mean() - held.mean()),
             "held_out_error": float(variance.sqrt()),
-            "fake_gap": float(train.mean() - scores(fakes.float(), labels).mean()),
+            "fake_gap": float(train.mean() - fake.mean()),
         }
 
     def is_finite(self) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, LiteralString, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -26,6 +26,8 @@ from phantomset.data.pixels.canonical import ImageSettings
 from phantomset.data.source import SourceSettings
 from phantomset.data.splitting.groups import DuplicateSettings
 from phantomset.data.splitting.split import SplitSettings
+from phantomset.pipelines import agreement
+from phantomset.pipelines.agreement import refusal
 from phantomset.pipelines.redact import KEPT_BACK, PLACES, public_recipe
 
 SOURCES, FAMILIES = "phantomset.data.sources", "phantomset.ganmodels.families"
@@ -43,18 +45,7 @@ def _known(package: str, name: str) -> Any:
     try:
         return catalogue.load(package, name)
     except RecipeError as error:
-        raise _refusal("choice", str(error)) from None
-
-
-def _refusal(kind: LiteralString, reason: str) -> PydanticCustomError:
-    """Return an error of a field in our own words."""
-    return PydanticCustomError(kind, "{reason}", {"reason": reason})
-
-
-def _refusal_at(place: tuple[str, ...], reason: str) -> ValidationError:
-    """Return an error of a field that is found where another section was read."""
-    detail = InitErrorDetails(type=_refusal("value", reason), loc=place, input=None)
-    return ValidationError.from_exception_data("recipe", [detail])
+        raise refusal("choice", str(error)) from None
 
 
 def _source(given: Any) -> Any:
@@ -65,7 +56,7 @@ def _source(given: Any) -> Any:
     named = section.get("format")
     try:
         if not isinstance(named, str):
-            raise _refusal("missing", f"is missing; one of {', '.join(catalogue.names(SOURCES))}")
+            raise refusal("missing", f"is missing; one of {', '.join(catalogue.names(SOURCES))}")
         source = _known(SOURCES, named)
     except PydanticCustomError as error:
         detail = InitErrorDetails(type=error, loc=("format",), input=named)
@@ -100,7 +91,7 @@ class Budget(Section):
     @model_validator(mode="after")
     def _one_at_least(self) -> "Budget":
         if self.images is None and self.minutes is None:
-            raise _refusal("budget", "needs images, minutes or both")
+            raise refusal("budget", "needs images, minutes or both")
         return self
 
 
@@ -120,7 +111,7 @@ class PrivacySettings(Section):
     @model_validator(mode="after")
     def _one_of_two(self) -> "PrivacySettings":
         if (self.epsilon is None) == (self.noise_multiplier is None):
-            raise _refusal("privacy", "needs epsilon or noise_multiplier, and not both")
+            raise refusal("privacy", "needs epsilon or noise_multiplier, and not both")
         return self
 
 
@@ -173,7 +164,7 @@ class ModelSettings(Section):
 def _classes(given: Any) -> Any:
     if given in ("as-real", "uniform") or (isinstance(given, dict) and given):
         return cast(Any, given)
-    raise _refusal("classes", "is 'as-real', 'uniform', or a section of label: number or share of images")
+    raise refusal("classes", "is 'as-real', 'uniform', or a section of label: number or share of images")
 
 
 Amount = Annotated[int, Field(strict=True, ge=0)] | Annotated[float, Field(strict=True, ge=0, le=1)]
@@ -204,9 +195,9 @@ class GenerateSettings(Section):
         total = sum(self.classes.values())
         if all(isinstance(value, int) for value in self.classes.values()):
             if total != self.count:
-                raise _refusal("count", f"the classes add up to {total:,}, but count is {self.count:,}")
+                raise refusal("count", f"the classes add up to {total:,}, but count is {self.count:,}")
         elif abs(total - 1) > 1e-6:
-            raise _refusal("classes", f"the shares of the classes add up to {total:g}, not to 1")
+            raise refusal("classes", f"the shares of the classes add up to {total:g}, not to 1")
         return self
 
 
@@ -222,9 +213,9 @@ class TranslateSettings(Section):
     @model_validator(mode="after")
     def _classes_are_named(self) -> "TranslateSettings":
         if self.task in ("pairs", "domains") and (not self.source or not self.target):
-            raise _refusal("translate", f"task {self.task} needs source and target, two classes")
+            raise refusal("translate", f"task {self.task} needs source and target, two classes")
         if self.source is not None and self.source == self.target:
-            raise _refusal("translate", f"source and target are both {self.source!r}; name two classes")
+            raise refusal("translate", f"source and target are both {self.source!r}; name two classes")
         return self
 
 
@@ -245,7 +236,7 @@ class ExtractorSettings(Section):
     @classmethod
     def _name_is_free(cls, name: str) -> str:
         if name in ("classifier", "texture", "pixel", "all"):
-            raise _refusal("name", f"{name!r} is taken; choose another")
+            raise refusal("name", f"{name!r} is taken; choose another")
         return name
 
 
@@ -262,6 +253,9 @@ class GateSettings(Section):
     reason: str | None = Field(default=None, min_length=10, max_length=500)
     conclusive: tuple[str, ...] = Field(
         default=(), description="subgroups that must be judged, 'PatientSex: F'"
+    )
+    subgroups: tuple[str, ...] = Field(
+        default=(), description="attributes of the source that are no conditions, for the gate alone"
     )
     leave_out: tuple[str, ...] = Field(default=(), description="classes that failed, to be released without")
     cross_fit: bool = Field(default=False, description="attacks over five draws of reference and holdout")
@@ -286,7 +280,7 @@ class Splits(Section):
     def _whole(self) -> "Splits":
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-6:
-            raise _refusal("splits", f"adds up to {total:g}, not to 1")
+            raise refusal("splits", f"adds up to {total:g}, not to 1")
         return self
 
 
@@ -307,7 +301,7 @@ class PublishSettings(Section):
     @classmethod
     def _formats_differ(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names):
-            raise _refusal("formats", "names a format twice")
+            raise refusal("formats", "names a format twice")
         return names
 
 
@@ -329,33 +323,8 @@ class Recipe(Section):
     publish: PublishSettings = PublishSettings()
 
     @model_validator(mode="after")
-    def _private_throughout(self) -> "Recipe":
-        """Hold that nothing beside the training tells of the patients for whom it accounts."""
-        if self.model.privacy is None:
-            return self
-        if self.generate.classes == "as-real":
-            reason = (
-                "'as-real' copies the balance of the patients' classes, for which model.privacy does not "
-                "account; say generate.classes: uniform, or numbers that were chosen without the data"
-            )
-            raise _refusal_at(("generate", "classes"), reason)
-        if self.generate.through is not None:
-            raise _refusal_at(("generate", "through"), "that translation was learned without model.privacy")
-        if self.translate is not None:
-            raise _refusal_at(("translate",), "goes without model.privacy: translations have no private form")
-        return self
-
-    @model_validator(mode="after")
-    def _conditions_are_named_once(self) -> "Recipe":
-        """Hold that no condition stands twice: of two values for it one would be lost in silence."""
-        named = (("model", "conditions"), self.model.conditions), (("generate", "where"), self.generate.where)
-        for place, names in named:
-            alike: dict[str, list[str]] = {}
-            for name in names:
-                alike.setdefault(self.condition(name).casefold(), []).append(name)
-            for twice in (group for group in alike.values() if len(group) > 1):
-                reason = f"{' and '.join(map(repr, twice))} name the same condition; name it once"
-                raise _refusal_at(place, reason)
+    def _sections_agree(self) -> "Recipe":
+        agreement.require(self)
         return self
 
     def condition(self, name: str) -> str:

@@ -233,6 +233,16 @@ def contrastive_generator_loss(
     return {"loss": (is_a * fooled + patches).mean(), "patches": patches.detach().mean()}
 
 
+def scores(networks: Networks, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean patch score of each image by its own domain's critic; with CUT, of B alone."""
+    seen = [
+        cast(PatchCritic, networks[name]).patches(images[labels == label]).mean(dim=(1, 2, 3))
+        for label, name in ((0, "critic_a"), (1, "critic_b"))
+        if name in networks and bool((labels == label).any())
+    ]
+    return torch.cat(seen) if seen else images.new_zeros(0)
+
+
 def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn.Module]:  # noqa: ARG001
     """Return the networks with fresh weights from torch's global generator."""
     networks: dict[str, nn.Module] = {
@@ -306,5 +316,6 @@ FAMILY = Family(
     "translation', ECCV 2020",
     translate=translate,
     becomes=becomes,
+    scores=scores,
     classes=2,
 )

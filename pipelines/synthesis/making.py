@@ -195,7 +195,7 @@ def run_of(recipe: Recipe, split: Split) -> dict[str, Any]:
     """Return what the identity of this recipe's training on this split holds: the split names the images."""
     plan = asked(recipe, None, split)
     wanted = {"family": recipe.model.family, "settings": settings_of(recipe).model_dump(mode="json")}
-    return wanted | {key: getattr(plan, key) for key in ("split", "seed", "batch_size")}
+    return wanted | {key: getattr(plan, key) for key in ("split", "held_out_share", "seed", "batch_size")}
 
 
 def not_watched() -> dict[str, Any]:
@@ -208,9 +208,9 @@ def not_watched() -> dict[str, Any]:
 
 def _unwatched(recipe: Recipe, held_out: tuple[int, ...]) -> tuple[dict[str, Any], ...]:
     """Return that event where there is a critic that should be watched."""
-    model, family = recipe.model, cast("Family", catalogue.load(FAMILIES, recipe.model.family))
-    has_critic = any("critic" in player.networks for player in family.players(settings_of(recipe)))
-    return () if held_out or model.privacy is not None or not has_critic else (not_watched(),)
+    family = cast("Family", catalogue.load(FAMILIES, recipe.model.family))
+    is_told = not held_out and recipe.model.privacy is None and family.has_critic(settings_of(recipe))
+    return (not_watched(),) if is_told else ()
 
 
 def plan_of(recipe: Recipe, machine: Machine, images: ImageSet, folder: Path, split: Split) -> Any:
@@ -271,6 +271,7 @@ def asked(recipe: Recipe, threads: int | None, split: Split) -> Any:
         members=model.members,
         threads=threads,
         split=split.digest,
+        held_out_share=model.held_out_share,
         privacy=privacy_of(recipe),
     )
 

@@ -26,7 +26,7 @@ def probe(recipe: Recipe, machine: Machine) -> "Probe":
     labels = np.arange(count, dtype=np.int64) % 2
     images = ImageSet(noise, labels, labels, ("a", "b"))
     if recipe.translate is not None:
-        from phantomset.pipelines.synthesis.translation import blank_training_set
+        from phantomset.pipelines.synthesis.translation_sets import blank_training_set
 
         images = blank_training_set(recipe.translate, images)
     plan = TrainingPlan(

@@ -18,20 +18,18 @@ import numpy as np
 from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError, SplitError, WorkspaceError
 from phantomset.data.records import Cohort, ImageSet, Split
-from phantomset.data.seeds import seed_of, stream
+from phantomset.data.seeds import seed_of
 from phantomset.data.splitting.split import split as split_cohort
 from phantomset.data.store.training_cache import image_set
 from phantomset.data.workspace import Workspace, write_atomically, write_json
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe, TranslateSettings
 from phantomset.pipelines.synthesis import making
+from phantomset.pipelines.synthesis.translation_sets import PAIR, sources, training_set, watching_set
 from phantomset.pipelines.versions import code_digest
 
 LEARNED = "learned.json"
 """In the folder of a translation: the split, and the positions of the records that were learned from."""
-
-PAIR = "pair"
-"""The attribute that two images of one pair share; the folder source makes it from ``source.pair``."""
 
 KEPT_FLOOR = 0.5
 """Share of the agreement between an image and its own translation, beyond that of strangers, under which the
@@ -134,7 +132,7 @@ def run(
 ) -> tuple[Translated, bool]:
     """Train the translator, translate the training part and the holdout, and measure what changed.
 
-    It learns from what a run of the recipe learns from; what such a run holds out watches nothing here.
+    It learns from what a run of the recipe learns from, and what such a run holds out watches its critics.
     Returned is also whether it was trained now.
 
     Raises:
@@ -147,16 +145,17 @@ def run(
     )
     name = key[: making.NAME]
     folder = workspace.restricted("translations", name)
-    learned, _ = making.learned_and_held_out(recipe, cohort, split)
+    learned, held = making.learned_and_held_out(recipe, cohort, split)
     _note(folder, {"split": split.digest, "learned": learned})
     learn = training_set(task, image_set(workspace, cohort, learned))
-    fresh = _train(recipe, machine, split, learn, folder / "model", watch)
+    watching = watching_set(task, image_set(workspace, cohort, held)) if held else None
+    fresh = _train(recipe, machine, split, (learn, watching), folder / "model", watch)
     parts = [image_set(workspace, cohort, part) for part in (split.train, split.holdout)]
-    sources = [_sources(task, part) for part in parts]
-    made = [_translate(recipe, machine, folder / "model", part) for part, _ in sources]
-    figures = measure(sources[1][0].images, made[1], sources[1][1])
-    _store(folder, [part for part, _ in sources], made, figures)
-    events = (making.not_watched(), *_events(folder))
+    shown = [sources(task, part) for part in parts]
+    made = [_translate(recipe, machine, folder / "model", part) for part, _ in shown]
+    figures = measure(shown[1][0].images, made[1], shown[1][1])
+    _store(folder, [part for part, _ in shown], made, figures)
+    events = (*(() if watching else (making.not_watched(),)), *_events(folder))
     count = sum(len(each) for each in made)
     return Translated(name, folder, count, figures, events, warning_of(figures)), fresh
 
@@ -172,18 +171,20 @@ def _train(
     recipe: Recipe,
     machine: Machine,
     split: Split,
-    images: ImageSet,
+    sets: tuple[ImageSet, ImageSet | None],
     folder: Path,
     watch: Callable[[Any], None],
 ) -> bool:
+    """Train on the first of the sets while the second watches; return whether it was not done before."""
     from phantomset.ganmodels import checkpoint, engine
 
     if checkpoint.is_finished(folder):
         checkpoint.require_run(folder, **making.run_of(recipe, split))
         return False
+    images, watching = sets
     plan = making.plan_of(recipe, machine, images, folder, split)
     progress = engine.train(
-        images, recipe.model.family, making.settings_of(recipe), plan, folder, machine.device
+        images, recipe.model.family, making.settings_of(recipe), plan, folder, machine.device, watching
     )
     with contextlib.closing(cast("Generator[Any]", progress)):
         for step in progress:
@@ -224,84 +225,9 @@ def from_source(images: np.ndarray) -> np.ndarray:
     return np.zeros(len(images), np.int64)
 
 
-def training_set(task: TranslateSettings, images: ImageSet) -> ImageSet:
-    """Return what the family learns: pairs in the channels, the source first, or two domains as classes.
-
-    Raises:
-        ModelError: the classes or the pairs that the task names are not there.
-    """
-    source, target = _sources(task, images)
-    if task.task == "domains":
-        own, other = (_members(images, name) for name in (task.source, task.target))
-        chosen = images.take(np.concatenate([own, other]))
-        labels = np.repeat([0, 1], [len(own), len(other)])
-        return ImageSet(chosen.images, labels, chosen.patients, (str(task.source), str(task.target)))
-    if target is None:
-        raise ModelError("translate: there is nothing to translate to.")
-    stacked = np.concatenate([source.images, target], axis=1)
-    return ImageSet(stacked, np.zeros(len(source), np.int64), source.patients, ("pair",))
-
-
-def blank_training_set(task: TranslateSettings, images: ImageSet) -> ImageSet:
-    """Return images of noise in the shape of a training set, to try a family's speed on."""
-    if task.task == "domains":
-        return images
-    stacked = np.concatenate([images.images, images.images], axis=1)
-    return ImageSet(stacked, np.zeros(len(images), np.int64), images.patients, ("pair",))
-
-
-def _sources(task: TranslateSettings, images: ImageSet) -> tuple[ImageSet, np.ndarray | None]:
-    """Return the images to translate, each with its own class, and what they should become, if known."""
-    if task.task == "denoise":
-        return dataclasses.replace(images, images=noisy(images.images, task.noise_levels)), images.images
-    if task.task == "upscale":
-        return dataclasses.replace(images, images=coarse(images.images, task.factor)), images.images
-    own, other = (_members(images, name) for name in (task.source, task.target))
-    if task.task == "domains":
-        return images.take(own), None
-    keys = images.attributes.get(PAIR)
-    if keys is None:
-        raise ModelError("translate: no image belongs to a pair. Say in source.pair what pairs share.")
-    partner = {keys[place]: place for place in other}
-    matched = [place for place in own if keys[place] and keys[place] in partner]
-    if not matched:
-        raise ModelError(
-            f"translate: no image of {task.source!r} has a partner of {task.target!r}. Look at source.pair."
-        )
-    targets = images.images[[partner[keys[place]] for place in matched]]
-    return images.take(np.array(matched)), targets
-
-
-def _members(images: ImageSet, name: str | None) -> np.ndarray:
-    if name not in images.label_names:
-        raise ModelError(
-            f"translate: the source has no class {name!r}; it has {', '.join(images.label_names)}. "
-            "Name two of them in translate.source and translate.target."
-        )
-    return np.flatnonzero(images.labels == images.label_names.index(name))
-
-
 def _pairs(cohort: Cohort, positions: tuple[int, ...]) -> dict[str, np.ndarray]:
     keys = [cohort.records[position].attributes.get(PAIR, "") for position in positions]
     return {PAIR: np.array(keys, dtype=np.str_)} if any(keys) else {}
-
-
-def noisy(images: np.ndarray, levels: float) -> np.ndarray:
-    """Return images ``(N, C, H, W)`` uint8 with Gaussian noise of ``levels`` grey levels, always the same."""
-    rng = stream(0, "denoise", len(images))
-    noise = rng.standard_normal(images.shape, dtype=np.float32) * levels
-    return np.clip(np.rint(images + noise), 0, 255).astype(np.uint8)
-
-
-def coarse(images: np.ndarray, factor: int) -> np.ndarray:
-    """Return images ``(N, C, H, W)`` uint8 whose blocks of ``factor`` pixels a side hold their mean."""
-    height, width = images.shape[2:]
-    padding = ((0, 0), (0, 0), (0, -height % factor), (0, -width % factor))
-    whole = np.pad(images, padding, mode="edge")
-    rows, columns = whole.shape[2] // factor, whole.shape[3] // factor
-    blocks = whole.reshape(*whole.shape[:2], rows, factor, columns, factor).mean(axis=(3, 5))
-    large = blocks.repeat(factor, axis=2).repeat(factor, axis=3)[:, :, :height, :width]
-    return np.rint(large).astype(np.uint8)
 
 
 def measure(source: np.ndarray, made: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:

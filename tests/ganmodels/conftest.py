@@ -26,6 +26,14 @@ def draw_bars(count: int, shape: tuple[int, int, int], classes: int = 2, seed: i
     return ImageSet(images, labels, np.arange(count, dtype=np.int64), names)
 
 
+def draw_noise(count: int, seed: int) -> ImageSet:
+    """Images without any likeness: all that a critic can learn of them is which it was shown."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pixels = rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+    return ImageSet(pixels, labels, np.arange(count), ("a", "b"))
+
+
 Bars = Callable[..., ImageSet]
 
 
@@ -39,6 +47,12 @@ def bars() -> Bars:
 def small() -> ImageSet:
     """64 grey images of 8 x 8 px in 2 classes."""
     return draw_bars(64, (1, 8, 8))
+
+
+@pytest.fixture
+def noise() -> Callable[[int, int], ImageSet]:
+    """The function ``(count, seed) -> ImageSet``."""
+    return draw_noise
 
 
 @pytest.fixture

@@ -15,15 +15,14 @@ from phantomset.data.records import ImageSet
 from phantomset.ganmodels import checkpoint, stability, step
 from phantomset.ganmodels.engine import images_per_second, train
 from phantomset.ganmodels.families import cgan, r3gan, vanilla
-from phantomset.ganmodels.feed import Feed
 from phantomset.ganmodels.generate import Sampler
 from phantomset.ganmodels.plan import Progress, TrainingPlan
 from phantomset.ganmodels.recovery import TOO_LATE, adapt, climb, is_careful, strengthen
-from phantomset.ganmodels.shards import Crew
 from phantomset.ganmodels.state import Counters
 from phantomset.ganmodels.step import Stepper
 
 Run = Callable[..., Iterator[Progress]]
+Noise = Callable[[int, int], ImageSet]
 
 
 def _events(progress: Iterator[Progress]) -> list[dict[str, Any]]:
@@ -51,18 +50,18 @@ def test_a_learning_rate_a_hundred_times_too_high(small: ImageSet, run: Run, tmp
     assert 0.5 < checkpoint.read_statistics(tmp_path)[-1]["spread"] < 2
 
 
-def test_a_critic_far_too_strong(small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A critic that learns a thousand times faster than the generator is met, and the run ends finite.
+def test_a_critic_far_too_strong(small: ImageSet, tmp_path: Path) -> None:
+    """Against a critic that learns a thousand times faster the generator gets nowhere: the run is given up.
 
     So slow a generator is met as collapsed under a fair critic too; one that wins is told from a fair one
     in `test_provoked`.
     """
-    monkeypatch.setattr(stability, "WARM_UP_IMAGES", 200)
     settings = cgan.Settings(learning_rate_critic=0.02, learning_rate_generator=2e-5)
-    plan = TrainingPlan(4_800, batch_size=16, threads=1)
+    plan = TrainingPlan(38_400, threads=1)
     events = _events(train(small, "cgan", settings, plan, tmp_path))
-    codes = {event["code"] for event in events}
-    assert codes & {"critic-wins", "collapse", "divergence"}
+    codes = [event["code"] for event in events]
+    assert codes[0] == "collapse"
+    assert codes[-1] == "given-up"
     assert all(event["advice"] for event in events)
     assert _is_finite(tmp_path)
 
@@ -113,46 +112,13 @@ def test_a_slow_starter_is_told_from_a_collapse(
     assert saved.counters["roll_backs"] == roll_backs
 
 
-def _noise(count: int, seed: int) -> ImageSet:
-    """Images without any likeness: all that a critic can learn of them is which it was shown."""
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count) % 2
-    pixels = rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
-    return ImageSet(pixels, labels, np.arange(count), ("a", "b"))
-
-
-def test_fifty_images_are_known_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """34 to learn, 16 held out: the critic over-fits, more is augmented, and the advice says why."""
-    monkeypatch.setattr(stability, "OVERFIT_IMAGES", 2_000)
-    plan, settings = TrainingPlan(12_800, batch_size=16, threads=1), r3gan.Settings(gamma_start=0.1)
-    progress = train(_noise(34, 0), "r3gan", settings, plan, tmp_path, held_out=_noise(16, 1))
-    over_fit = [event for event in _events(progress) if event["code"] == "over-fit"]
-    assert over_fit
-    assert over_fit[0]["message"].startswith("augmentation + 0.1")
-    assert "more images" in over_fit[0]["advice"]
-    saved, _ = checkpoint.newest(tmp_path)
-    assert saved is not None
-    assert saved.counters["augment_share"] >= 0.1
-
-
-def test_held_out_images_change_no_weight(small: ImageSet, tmp_path: Path) -> None:
-    """Watching the critic on held-out images leaves every weight as it would have been."""
-    plan = TrainingPlan(640, batch_size=16, threads=1)
-    for name, held_out in (("without", None), ("with", _noise(16, 1))):
-        for _ in train(small, "r3gan", r3gan.Settings(), plan, tmp_path / name, held_out=held_out):
-            pass
-    ends = [load_file(tmp_path / name / "checkpoint-00000040.safetensors") for name in ("without", "with")]
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
-    assert "held_out_gap" in checkpoint.read_statistics(tmp_path / "with")[-1]
-
-
-def test_a_generator_that_learns_nothing(run: Run) -> None:
+def test_a_generator_that_learns_nothing(run: Run, noise: Noise) -> None:
     """After six sheets it is told that nothing changes, at the end that the samples are too alike.
 
     Pixels that are black or white by chance lie further apart than any images that a generator begins with.
     """
-    noise = _noise(64, 0)
-    black_or_white = replace(noise, images=np.where(noise.images < 128, 0, 255).astype(np.uint8))
+    grey = noise(64, 0)
+    black_or_white = replace(grey, images=np.where(grey.images < 128, 0, 255).astype(np.uint8))
     settings = r3gan.Settings(learning_rate_start=1e-12, learning_rate_end=1e-12)
     events = _events(run(black_or_white, settings=settings, budget_images=2_560, checkpoint_every_images=320))
     assert [event["code"] for event in events] == ["stall", "narrow-samples"]
@@ -239,30 +205,18 @@ class Narrow:
 
 
 def test_out_of_memory_in_a_check_is_met_as_in_a_step(
-    small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: ImageSet, noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The critic looks at held-out images in parts of 4 once more did not fit: said once, no check lost."""
     Narrow(4).install(monkeypatch)
     plan = TrainingPlan(640, batch_size=16, threads=1)
-    events = _events(train(small, "r3gan", r3gan.Settings(), plan, tmp_path, held_out=_noise(16, 1)))
+    events = _events(train(small, "r3gan", r3gan.Settings(), plan, tmp_path, held_out=noise(16, 1)))
     assert [event["message"] for event in events] == [
         "a batch is computed in 4 parts of 4 images from now on"
     ]
     lines = checkpoint.read_statistics(tmp_path)
     assert [line["step"] for line in lines] == [20, 40]
     assert all(line["held_out_error"] > 0 for line in lines)
-
-
-def test_held_out_images_score_the_same_in_parts(small: ImageSet) -> None:
-    """How far they score below training images is a mean over images: that of parts is that of the whole."""
-    plan = TrainingPlan(640, batch_size=16, threads=1)
-    feed = Feed(_noise(16, 1), 16, 0, "natural", torch.device("cpu"))
-    with Crew(1) as crew:
-        stepper = Stepper(small, r3gan.FAMILY, r3gan.Settings(), plan, torch.device("cpu"), crew, 2)
-        images, labels = feed.batch(1)
-        whole = stepper._compare(feed, images, labels, -images)
-        stepper.state.counters.parts = 5
-        assert stepper._compare(feed, images, labels, -images) == pytest.approx(whole, rel=1e-3, abs=1e-6)
 
 
 def test_out_of_memory_in_a_drawing_loses_nothing(

@@ -214,3 +214,13 @@ def test_of_a_pair_what_is_made_is_the_second() -> None:
     assert pix2pix.FAMILY.source(pair).flatten().tolist() == [0, 1, 2]
     assert pix2pix.FAMILY.target(pair).flatten().tolist() == [3, 4, 5]
     assert cyclegan.FAMILY.target(pair).flatten().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_each_domain_has_its_own_critic() -> None:
+    """Images are scored by the critic of their domain; with CUT those of A, and what nothing is, by none."""
+    images, labels = torch.tensor([0.2, 0.9, 0.4]).view(3, 1, 1, 1), torch.tensor([0, 1, -1])
+    networks = {"critic_a": Patches(1.0), "critic_b": Patches(10.0)}
+    assert cyclegan.FAMILY.scores(networks, images, labels).tolist() == pytest.approx([0.2, 9.0])
+    del networks["critic_a"]
+    assert cyclegan.FAMILY.scores(networks, images, labels).tolist() == pytest.approx([9.0])
+    assert cyclegan.FAMILY.scores(networks, images, torch.zeros(3)).shape == (0,)

@@ -41,7 +41,7 @@ def _cohort() -> Cohort:
 
 
 def _recipe(**changes: object) -> Recipe:
-    read = recipe_file.read("nih", ["source.attributes=[sex, view]"]).recipe
+    read = recipe_file.read("nih", ["source.attributes=[sex, view]", "gate.subgroups=[sex, view]"]).recipe
     return read.model_copy(update=changes)
 
 
@@ -90,6 +90,30 @@ def test_words_choose_classes() -> None:
     assert chosen(("normal", "pneumonia"), (), {"label": "pneumonia"}) == (1,)
     with pytest.raises(ModelError, match=r"'finding' is no condition.*; there are label\..*label=a"):
         chosen(("a", "b"), (), {"finding": "b"})
+
+
+def test_an_attribute_that_is_read_is_used() -> None:
+    """As a condition, or by the gate alone, which is said; read for nothing, it is an error."""
+    read = "source.attributes=[sex, view]"
+    for fits in (
+        ["model.conditions=[label, sex, view]"],
+        ["gate.subgroups=[sex, view]"],
+        ["model.conditions=[label, sex]", "gate.subgroups=[view]"],
+    ):
+        assert recipe_file.read("nih", [read, *fits]).recipe.source.model_dump()["attributes"] == (
+            "sex",
+            "view",
+        )
+    with pytest.raises(
+        RecipeError, match=r"source\.attributes: 'view' would be read and not used.*gate\.subgroups"
+    ):
+        recipe_file.read("nih", [read, "model.conditions=[label, sex]"])
+    with pytest.raises(
+        RecipeError, match=r"gate\.subgroups: .*not read for 'age': add it to source\.attributes"
+    ):
+        recipe_file.read("nih", [read, "gate.subgroups=[sex, view, age]"])
+    with pytest.raises(RecipeError, match=r"gate\.subgroups: .*keeps its attributes unasked"):
+        recipe_file.read("dicom-folder", ["source.path=in", "gate.subgroups=[PatientSex]"])
 
 
 def test_a_condition_is_named_once() -> None:

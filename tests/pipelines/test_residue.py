@@ -48,7 +48,7 @@ def recipe(small: Callable[..., Recipe], tmp_path: Path) -> Recipe:
         "patient": {"regex": r"(p\d+)_"},
         "attributes": ["site"],
     }
-    return small(source=source)
+    return small(source=source, gate={"subgroups": ["site"]})
 
 
 def test_a_clean_ingest_passes(recipe: Recipe, job: Callable[..., Job]) -> None:

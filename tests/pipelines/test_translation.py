@@ -14,7 +14,7 @@ from phantomset.pipelines import stages
 from phantomset.pipelines.recipe import Recipe, TranslateSettings
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.stages import Job
-from phantomset.pipelines.synthesis import making, translation
+from phantomset.pipelines.synthesis import making, translation, translation_sets
 
 
 def _images(count: int = 12) -> ImageSet:
@@ -34,7 +34,7 @@ def test_pairs_share_their_key() -> None:
     images = _images()
     shuffled = images.take(np.random.default_rng(1).permutation(12))
     task = TranslateSettings(task="pairs", source="photo", target="map")
-    learn = translation.training_set(task, shuffled)
+    learn = translation_sets.training_set(task, shuffled)
     assert learn.images.shape == (6, 2, 16, 16)
     known = {
         (images.images[place].tobytes(), images.images[place + 1].tobytes()) for place in range(0, 12, 2)
@@ -45,17 +45,17 @@ def test_pairs_share_their_key() -> None:
 def test_restoration_makes_its_own_pairs() -> None:
     """Noise of so many grey levels, and blocks that hold their mean; the target is the image itself."""
     images = np.full((4, 1, 64, 64), 128, np.uint8)
-    noisy = translation.noisy(images, 10.0)
-    assert np.array_equal(noisy, translation.noisy(images, 10.0))
+    noisy = translation_sets.noisy(images, 10.0)
+    assert np.array_equal(noisy, translation_sets.noisy(images, 10.0))
     assert noisy.std() == pytest.approx(10.0, rel=0.05)
     ramp = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
-    assert translation.coarse(ramp, 2)[0, 0].tolist() == [
+    assert translation_sets.coarse(ramp, 2)[0, 0].tolist() == [
         [2, 2, 4, 4],  # (0 + 1 + 4 + 5) / 4 = 2.5 is rounded to the even 2, (2 + 3 + 6 + 7) / 4 = 4.5 to 4
         [2, 2, 4, 4],
         [10, 10, 12, 12],
         [10, 10, 12, 12],
     ]
-    assert translation.coarse(np.zeros((1, 3, 5, 7), np.uint8), 4).shape == (1, 3, 5, 7)
+    assert translation_sets.coarse(np.zeros((1, 3, 5, 7), np.uint8), 4).shape == (1, 3, 5, 7)
 
 
 def test_anatomy_that_is_kept_and_that_is_lost() -> None:
@@ -82,7 +82,7 @@ def test_anatomy_that_is_kept_and_that_is_lost() -> None:
 def test_classes_that_are_not_there(task: TranslateSettings, message: str) -> None:
     """A class that the source lacks is named beside those that it has."""
     with pytest.raises(ModelError, match=message):
-        translation.training_set(task, _images())
+        translation_sets.training_set(task, _images())
 
 
 def test_pairs_without_a_key() -> None:
@@ -90,7 +90,7 @@ def test_pairs_without_a_key() -> None:
     images = _images()
     bare = ImageSet(images.images, images.labels, images.patients, images.label_names)
     with pytest.raises(ModelError, match=r"source\.pair"):
-        translation.training_set(TranslateSettings(task="pairs", source="photo", target="map"), bare)
+        translation_sets.training_set(TranslateSettings(task="pairs", source="photo", target="map"), bare)
 
 
 def test_a_task_needs_its_classes() -> None:
@@ -110,7 +110,7 @@ def test_only_translation_recipes_translate(tmp_path: Path) -> None:
 def test_a_translation_keeps_the_class_of_its_source() -> None:
     """The translator is told domain 0; what is stored beside an image is its own class, by its name."""
     images = _images()
-    sources, truth = translation._sources(
+    sources, truth = translation_sets.sources(
         TranslateSettings(task="domains", source="map", target="photo"), images
     )
     assert truth is None
@@ -264,6 +264,22 @@ def test_the_events_of_a_translator_are_written_down(
     lines = [json.loads(line) for line in (work.ledger.folder / "log.jsonl").read_text().splitlines()]
     logged = [line["code"] for line in lines if line["event"] == "training"]
     assert logged == [event["code"] for event in made.events]
+
+
+def test_held_out_images_watch_a_translator(job: Callable[..., Job], small: Callable[..., Recipe]) -> None:
+    """Where enough of them belong to the task they are compared at each check, and nothing else is said."""
+    model = {"family": "pix2pix", "budget": {"images": 640}, "batch_size": 16, "settings": {"width": 4}}
+    made = stages.translate(job(small(model=model, translate={"task": "denoise"})))
+    assert "not-watched" not in {event["code"] for event in made.events}
+    assert "held_out_gap" in making.curve(made.folder / "model")[-1]
+
+
+@pytest.mark.parametrize("held", [[0, 1], [0, 2, 4, 6, 8, 10, 12, 14, 16]], ids=["few", "one domain"])
+def test_too_few_held_out_images_watch_nothing(held: list[int]) -> None:
+    """Nothing can be said by two images, nor of a domain of which none is held out."""
+    task, images = TranslateSettings(task="domains", source="photo", target="map"), _images(20)
+    assert translation_sets.watching_set(task, images) is not None
+    assert translation_sets.watching_set(task, images.take(np.array(held))) is None
 
 
 @pytest.mark.parametrize("name", ["f" * 16, None])
