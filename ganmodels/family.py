@@ -2,24 +2,37 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from phantomset.data.records import ImageSpec
 
 Networks = Mapping[str, nn.Module]
 
+Width = Annotated[int, Field(ge=1, le=4096)]
+"""Channels or units of a layer."""
+
 CRITIC = "critic"
 """Name of the player that tells real from made, whatever its networks are called."""
 
 
 class FamilySettings(BaseModel):
-    """Base of each family's ``Settings``: frozen, unknown keys refused."""
+    """Base of each family's ``Settings``: frozen; unknown keys and numbers without end are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def require_default(self, *names: str, unless: str) -> None:
+        """Hold that settings which are not heeded stay as they are.
+
+        Raises:
+            ValueError: one of them was changed; ``unless`` says what would heed it.
+        """
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is heeded with {unless} alone; leave it out, or set that")
 
 
 def unchanged(images: Tensor) -> Tensor:
@@ -165,8 +178,8 @@ class Family:
         translate: ``(networks, settings, images (B, C, H, W), labels (B,), rng) -> (B, C', H, W)``.
         private: ``(settings) -> PrivateGame or None``: its form for differential privacy. Its players are
             ``critic`` and ``generator``, each with the network of that name, and images are scored alone.
-        scores: ``(networks, images (B, C, H, W), labels (B,)) -> (N,)``: the critics' scores of those images
-            for whose class there is one, not augmented. Not called where no player is a critic.
+        scores: ``(networks, images (B, C, H, W), labels (B,)) -> (B,)``: the critics' scores, not augmented;
+            NaN of images for whose class there is none. Not called where no player is a critic.
         prepare: ``(networks) -> None``: called before each step, alone: here buffers may change.
         looks_at: how many images of a batch the critic sees together; 1 where each is scored alone.
         mixes_styles: ``sample`` heeds ``fine_noise``.

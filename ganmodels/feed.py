@@ -22,6 +22,7 @@ class Feed:
     ) -> None:
         self._pixels = torch.from_numpy(np.ascontiguousarray(images.images)).to(device)
         self._labels = torch.from_numpy(images.labels.astype(np.int64)).to(device)
+        self._counts = dict(zip(*map(list, np.unique(images.labels, return_counts=True)), strict=True))
         self._batch_size = batch_size
         self._order = lru_cache(maxsize=2)(lambda epoch: epoch_order(images.labels, seed, epoch, sampling))
 
@@ -29,6 +30,10 @@ class Feed:
     def count(self) -> int:
         """How many images there are."""
         return len(self._labels)
+
+    def count_of(self, label: int) -> int:
+        """How many of them are of a class."""
+        return self._counts.get(label, 0)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Return images ``(B, C, H, W)`` float32 in [-1, 1], channels last, and labels ``(B,)`` of a step."""

@@ -9,6 +9,7 @@ After the eighth the run ends with the best state that it had.
 import math
 from typing import Any
 
+from phantomset.ganmodels.family import Family
 from phantomset.ganmodels.state import Counters
 
 MOST_ROLL_BACKS = 8
@@ -42,47 +43,65 @@ ADVICE = {
     "divergence": "The engine went back to the last good state with a smaller learning rate. If it comes "
     "again, set a smaller one in model.settings.",
     "collapse": "The generator repeats itself; the engine went back, if enough of the run was left. If it "
-    "comes again, use family r3gan with its defaults, or give more images for each class.",
+    "comes again, {instead}, or give more images for each class.",
     "steep-critic": "The critic grew too steep; the engine went back, with smaller steps and a stronger "
     "penalty. If it comes again, give more images, a smaller budget, or a larger gamma_start.",
     "late-blow-up": "Late in the run the critic got away; the engine went back, holds the penalty where it "
     "was and asks for it at every step. If it comes again, use a smaller budget.",
-    "critic-wins": "The critic tells every pair apart; the engine augments more and strengthens the penalty. "
-    "If it stays, lower the critic's learning rate, or give more images.",
-    "over-fit": "The critic knows the training images by heart; the engine augments more and strengthens the "
-    "penalty. Give more images, or a smaller budget, and expect the privacy checks to look hard.",
+    "critic-wins": "The critic tells every pair apart; the engine makes its work harder. If it stays, lower "
+    "the critic's learning rate, or give more images.",
+    "over-fit": "The critic knows the training images by heart; the engine makes its work harder. Give more "
+    "images, or a smaller budget, and expect the privacy checks to look hard.",
     "not-watched": "With few images the critic soon knows them by heart. Give more images, or a larger "
     "model.held_out_share, and expect the privacy checks to look hard.",
-    "stall": "Nothing changes any more and the samples are too alike. Stop, and use family r3gan with its "
-    "defaults, or a larger learning rate.",
-    "narrow-samples": "The samples are far more alike than real images. Train longer, or use family r3gan.",
+    "stall": "Nothing changes any more and the samples are too alike. Stop, and {instead}, or a larger "
+    "learning rate.",
+    "narrow-samples": "The samples are far more alike than real images. Train longer, or {instead}.",
     "noise-drift": "The samples carry grain that real images lack. Once the engine goes back, and asks a "
     "family that has a gradient penalty for it at every step. If it comes again, use a smaller budget, or "
-    "family r3gan with its default penalty.",
+    "{instead}.",
     "out-of-memory": "The result is the same but for the last bits; training is slower. A smaller "
     "model.batch_size or image.size_px needs less.",
-    "given-up": "Do not publish from this run. Use family r3gan with its defaults, or smaller steps.",
+    "given-up": "Do not publish from this run. Take smaller steps, or {instead}.",
     "not-bit-identical": "The result is as good, but not equal to that of a run that never stopped.",
     "damaged-checkpoint": "Check the disk.",
 }
 """What to do about each event, in plain words."""
 
-
-def event(code: str, images_seen: int, message: str) -> dict[str, Any]:
-    """Return an event with its advice."""
-    return {"code": code, "images": images_seen, "message": message, "advice": ADVICE[code]}
+DEFAULT = "r3gan"
+"""The family that others are sent to."""
 
 
-def strengthen(counters: Counters) -> str:
-    """Take rung 1, and say so: more augmentation, twice the penalty."""
+def instead_of(family: Family) -> str:
+    """Return what a user of the family may take instead."""
+    if family.sample is None:
+        return "use more images of each side"
+    return "use its default settings" if family.name == DEFAULT else f"use family {DEFAULT} with its defaults"
+
+
+def event(code: str, images_seen: int, message: str, instead: str = "") -> dict[str, Any]:
+    """Return an event with its advice; ``instead`` is what `instead_of` says."""
+    advice = ADVICE[code].format(instead=instead)
+    return {"code": code, "images": images_seen, "message": message, "advice": advice}
+
+
+def strengthen(counters: Counters, is_penalised: bool = True) -> str:
+    """Take rung 1, and say so: more augmentation, and twice the penalty where the family has one."""
     counters.augment_share = min(LARGEST_SHARE, counters.augment_share + SHARE_STEP)
     if counters.penalty_scale < STRONGEST_PENALTY:
         counters.penalty_scale *= 2.0
     counters.overfits, counters.spreads = [], []
-    return f"augmentation + {counters.augment_share:g}, penalty x {counters.penalty_scale:g}"
+    said = f"augmentation + {counters.augment_share:g}"
+    return f"{said}, penalty x {counters.penalty_scale:g}" if is_penalised else said
 
 
-def climb(counters: Counters, gap: float, holds: float | None = None, can_grow: bool = True) -> str:
+def climb(
+    counters: Counters,
+    gap: float,
+    holds: float | None = None,
+    can_grow: bool = True,
+    is_penalised: bool = True,
+) -> str:
     """Take the next rung of roll-backs, and say so.
 
     Args:
@@ -90,6 +109,7 @@ def climb(counters: Counters, gap: float, holds: float | None = None, can_grow: 
         gap: mean distance of real and fake scores; over 1,000 halving takes too many roll-backs.
         holds: progress at which schedules are held from now on, after a late blow-up.
         can_grow: a step may be made from more than one batch.
+        is_penalised: the family has a gradient penalty; of one that has none nothing is said of it.
     """
     counters.roll_backs += 1
     counters.learning_rate_scale *= 0.1 if gap > 1000 else 0.25 if is_fresh(counters) else 0.5
@@ -102,11 +122,12 @@ def climb(counters: Counters, gap: float, holds: float | None = None, can_grow: 
         counters.held_progress = min(holds, counters.held_progress or math.inf)
     said = [
         f"roll-back {counters.roll_backs} to step {counters.good_step}: learning rate x "
-        f"{counters.learning_rate_scale:g}, penalty x {counters.penalty_scale:g}"
+        f"{counters.learning_rate_scale:g}"
     ]
+    said += [f"penalty x {counters.penalty_scale:g}"] if is_penalised else []
     said += ["fresh moments"] if is_fresh(counters) else []
     said += [f"batch x {counters.batches}"] if counters.batches > 1 else []
-    said += ["penalty at every step"] if is_careful(counters) else []
+    said += ["penalty at every step"] if is_penalised and is_careful(counters) else []
     said += ["float32"] if counters.roll_backs >= CAREFUL_FROM else []
     return ", ".join(said)
 

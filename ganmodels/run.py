@@ -21,6 +21,7 @@ from phantomset.ganmodels.grid import contact_sheet
 from phantomset.ganmodels.memory import is_out_of_memory
 from phantomset.ganmodels.plan import CHECK_STEPS, Progress, TrainingPlan
 from phantomset.ganmodels.shards import Crew
+from phantomset.ganmodels.sheet import beside, of_each_class, some
 from phantomset.ganmodels.step import Stepper
 from phantomset.ganmodels.translate import Translator
 
@@ -58,7 +59,7 @@ class Run:
         self._translator = Translator(family, settings, averages, device) if family.translate else None
         self._held_out = None
         if held_out is not None and len(held_out) > 1 and self._is_watched:
-            self._held_out = _some(held_out, HELD_OUT_SAMPLES)
+            self._held_out = some(held_out, HELD_OUT_SAMPLES)
         self._told = 0
         self._numbers: dict[str, float] = {}
         self._clock, self._clock_step = time.monotonic(), 0
@@ -186,7 +187,7 @@ class Run:
             elif not self._was_told(recovery.TOO_LATE):
                 self._tell("collapse", f"{why}; {recovery.TOO_LATE}" if why else recovery.TOO_LATE)
         elif gentle and counters.augment_share < recovery.LARGEST_SHARE:
-            self._tell(gentle[0], recovery.strengthen(counters))
+            self._tell(gentle[0], recovery.strengthen(counters, self._is_penalised))
 
     def _roll_back(self, code: str, gap: float, why: str = "") -> None:
         """Go back to the last good checkpoint, the generator to its average; climb the ladder.
@@ -199,23 +200,30 @@ class Run:
         counters = self._state.counters
         good = checkpoint.read(self._folder, self._way_back())
         holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
-        said = recovery.climb(counters, gap, holds, self._stepper.can_grow)
+        said = recovery.climb(counters, gap, holds, self._stepper.can_grow, self._is_penalised)
         self._stepper.roll_back(good.tensors)
         if not counters.good_step:
+            counters.lost_images = max(counters.lost_images, self._seen - counters.restarted_images)
             counters.restarted_images = self._seen
         self._tell(code, f"{why}; {said}" if why else said)
         if counters.roll_backs >= recovery.MOST_ROLL_BACKS:
             counters.given_up = True
-            ends = (
-                f"it ends with the state of step {good.step}" if good.step else "no state was worth keeping"
+            self._tell(
+                "given-up",
+                f"training failed again after {counters.roll_backs} roll-backs; {_ends(good.step)}",
             )
-            self._tell("given-up", f"training failed again after {counters.roll_backs} roll-backs; {ends}")
+
+    @property
+    def _best(self) -> int:
+        """The step of the best state that is kept; 0 where there is none."""
+        kept = checkpoint.steps(self._folder)
+        return next((int(step) for step in self._state.counters.best[:1] if step in kept), 0)
 
     def _way_back(self) -> int:
         """Return the step to go back to: the last good one; to end with, the one that covers most."""
         counters = self._state.counters
         is_last = counters.roll_backs + 1 >= recovery.MOST_ROLL_BACKS
-        best = next((int(step) for step in counters.best[:1] if step in checkpoint.steps(self._folder)), 0)
+        best = self._best
         if is_last and best and (self._held_out is not None or not counters.good_step):
             return best
         return counters.good_step
@@ -245,12 +253,26 @@ class Run:
             checkpoint.amend_statistics(self._folder, noise_drift=round(excess, 6))
             if excess > stability.DRIFT_LIMIT and self._seen > stability.DRIFT_IMAGES:
                 self._tell("noise-drift", _grain(excess))
+        self._tell_where_nothing_is_left()
         spread = self._draw()
         if spread < stability.NARROW:
             self._tell("narrow-samples", f"they lie {spread:.2f} times as far apart as real images")
         if "collapse" in self._state.counters.streaks and self._was_told(recovery.TOO_LATE):
             self._tell("given-up", "the run ends collapsed, with too little of it left to go back")
         self._save(done=True)
+
+    def _tell_where_nothing_is_left(self) -> None:
+        """Give up a run that went back to its start so late that not half of what it lost was trained again.
+
+        It ends with the best state before, if one was kept.
+        """
+        counters = self._state.counters
+        again = self._seen - counters.restarted_images
+        if counters.good_step or counters.given_up or 2 * again >= counters.lost_images:
+            return
+        if self._best:
+            self._stepper.roll_back(checkpoint.read(self._folder, self._best).tensors)
+        self._tell("given-up", f"training failed with too little left to begin anew; {_ends(self._best)}")
 
     def _meet_grain(self) -> None:
         """Go back to the last good state where samples carry grain, and ask for penalties at every step.
@@ -268,7 +290,7 @@ class Run:
 
     def _excess(self, sampler: Sampler) -> float:
         """Return the excess of the averaged generator's samples over real images in the spectrum."""
-        real = _some(self._images, SPECTRUM_SAMPLES)
+        real = some(self._images, SPECTRUM_SAMPLES)
         made = sampler.images(real.labels, self._plan.seed, self._crew, purpose="spectrum")
         return stability.drift(made, real.images)
 
@@ -276,6 +298,11 @@ class Run:
     def _is_watched(self) -> bool:
         """Whether samples are compared with real images on the way: games go wrong, and sample fast."""
         return self._sampler is not None and "critic" in self._state.networks and self._plan.privacy is None
+
+    @property
+    def _is_penalised(self) -> bool:
+        """Whether the family has a gradient penalty, which the ladder could strengthen."""
+        return "penalty" in self._numbers
 
     @property
     def _seen(self) -> int:
@@ -300,7 +327,7 @@ class Run:
 
     def _coverage(self, held_out: ImageSet) -> float:
         """Return how much of the held-out images' variety as many samples cover."""
-        assert self._sampler is not None  # noqa: S101 - nothing is held out of a family that translates
+        assert self._sampler is not None  # noqa: S101 - `_held_out` is None for a family that translates
         made = self._sampler.images(held_out.labels, self._plan.seed, self._crew, purpose="coverage")
         return coverage(*(torch.from_numpy(images) for images in (made, held_out.images)))
 
@@ -313,19 +340,22 @@ class Run:
     def _draw(self) -> float:
         """Draw a contact sheet from fixed noise; return the samples' spread over the real images'."""
         rows = min(len(self._images.label_names), 12)
-        shown = self._shown(np.repeat(np.arange(rows), GRID_COLUMNS))
+        shown = of_each_class(self._images, np.repeat(np.arange(rows), GRID_COLUMNS))
         if self._sampler is not None:
             made = self._sampler.images(shown.labels, self._plan.seed, self._crew, purpose="grid")
             sheet = made
         else:
-            made, sheet = self._translations(shown)
+            assert self._translator is not None  # noqa: S101 - a family samples or translates
+            source = self._family.source(shown.images)
+            made = self._translator.images(source, shown.labels, self._plan.seed, self._crew)
+            sheet = beside(source, made, GRID_COLUMNS)
         grids = self._folder / "grids"
         grids.mkdir(mode=0o700, exist_ok=True)
         write_atomically(grids / f"{self._seen:09d}.png", contact_sheet(sheet, GRID_COLUMNS), mode=0o600)
         if self._plan.privacy is not None:  # what compares with real images would tell of them
             return 1.0
         wanted = self._family.becomes(self._settings, shown.labels)
-        real = self._family.target(self._shown(wanted[wanted >= 0]).images)
+        real = self._family.target(of_each_class(self._images, wanted[wanted >= 0]).images)
         counters, row = self._state.counters, stability.sketch(made[wanted >= 0], real)
         had_stalled = stability.has_stalled(counters)
         counters.sketches = [*counters.sketches, row][-stability.SKETCHES :]
@@ -333,26 +363,12 @@ class Run:
             self._tell("stall", f"samples lie {row[0]:.2f} times as far apart as real images, unchanged")
         return row[0]
 
-    def _shown(self, labels: np.ndarray) -> ImageSet:
-        """Return the first images of each class, as many as it has labels, in the order of the classes."""
-        classes, counts = np.unique(labels, return_counts=True)
-        members = [np.flatnonzero(self._images.labels == each) for each in classes]
-        picked = [np.resize(each, count) for each, count in zip(members, counts, strict=True)]
-        return self._images.take(np.concatenate(picked))
-
-    def _translations(self, shown: ImageSet) -> tuple[np.ndarray, np.ndarray]:
-        """Return translations, and a sheet that shows a row of their sources above one of them."""
-        assert self._translator is not None  # noqa: S101 - a family samples or translates
-        source = self._family.source(shown.images)
-        made = self._translator.images(source, shown.labels, self._plan.seed, self._crew)
-        rows = [part.reshape(-1, GRID_COLUMNS, *made.shape[1:]) for part in (source, made)]
-        return made, np.stack(rows, axis=1).reshape(-1, *made.shape[1:])
-
     def _was_told(self, message: str) -> bool:
         return any(message in told["message"] for told in self._state.counters.events)
 
     def _tell(self, code: str, message: str) -> None:
-        self._state.counters.events.append(recovery.event(code, self._seen, message))
+        told = recovery.event(code, self._seen, message, recovery.instead_of(self._family))
+        self._state.counters.events.append(told)
 
     def _progress(self, done: bool = False) -> Progress:
         counters = self._state.counters
@@ -372,10 +388,9 @@ class Run:
         )
 
 
+def _ends(step: int) -> str:
+    return f"it ends with the state of step {step}" if step else "no state was worth keeping"
+
+
 def _grain(excess: float) -> str:
     return f"power at the highest frequencies is 10^{excess:.1f} times the real one"
-
-
-def _some(images: ImageSet, most: int) -> ImageSet:
-    """Return at most so many of the images, evenly spread."""
-    return images.take(np.linspace(0, len(images) - 1, min(most, len(images))).astype(int))

@@ -34,6 +34,7 @@ class Counters:
         skipped: batches whose loss or gradient was not finite.
         good_step: step of the newest checkpoint that followed clean checks only.
         restarted_images: images seen when a roll-back last led to the start, for want of a good state.
+        lost_images: the most images that a roll-back to the start threw away.
         best: step of the checkpoint whose samples covered most of the held-out images, and the share that
             they left out: a run that is given up ends with it. Where none are held out, that whose samples
             lay most nearly as far apart as real images, and how far off; then a good state goes first. Empty
@@ -64,6 +65,7 @@ class Counters:
     skipped: int = 0
     good_step: int = 0
     restarted_images: int = 0
+    lost_images: int = 0
     best: list[float] = field(default_factory=list[float])
     clean_checks: int = 0
     streaks: dict[str, int] = field(default_factory=dict)

@@ -254,7 +254,9 @@ class Stepper:
     ) -> dict[str, float]:
         """Return how far held-out images and fakes score below the training images of the last batch.
 
-        All are images and their classes. Nothing is told where a batch by chance has nobody to score.
+        All are images and their classes. Compared within each class, for what a relativistic critic gives a
+        class as a whole means nothing, and the classes may be mixed in other shares. Nothing is told where
+        no class has two images on each side.
         """
         networks, parts = self.state.networks, self.state.counters.parts or 1
 
@@ -262,15 +264,26 @@ class Stepper:
             pieces = zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True)
             return torch.cat([self._family.scores(networks, *piece) for piece in pieces if len(piece[0])])
 
-        train, held = scores(*real), scores(*held_out.batch(self.state.counters.step))
-        fake = scores(fakes[0].float(), fakes[1])
-        if min(len(train), len(held)) < 2 or not len(fake):
+        others = held_out.batch(self.state.counters.step)
+        sides = [(scores(*side), side[1]) for side in (real, others, (fakes[0].float(), fakes[1]))]
+        rows = []
+        for label in real[1].unique().tolist():
+            train, held, fake = (each[(labels == label) & each.isfinite()] for each, labels in sides)
+            known = held_out.count_of(label)
+            if min(len(train), len(held), known) < 2 or not len(fake):
+                continue
+            variance = train.var() / len(train) + held.var() / min(len(held), known)
+            figures = torch.stack([train.mean() - held.mean(), variance, train.mean() - fake.mean()])
+            rows.append((len(train), figures.double()))
+        if not rows:
             return {}
-        variance = train.var() / len(train) + held.var() / min(len(held), held_out.count)
+        shares = torch.tensor([count for count, _ in rows], dtype=torch.float64)
+        shares /= shares.sum()
+        gaps, variances, fake_gaps = torch.stack([figures for _, figures in rows], dim=1).cpu()
         return {
-            "held_out_gap": float(train.mean() - held.mean()),
-            "held_out_error": float(variance.sqrt()),
-            "fake_gap": float(train.mean() - fake.mean()),
+            "held_out_gap": float(shares @ gaps),
+            "held_out_error": float((shares.square() @ variances).sqrt()),
+            "fake_gap": float(shares @ fake_gaps),
         }
 
     def is_finite(self) -> bool:

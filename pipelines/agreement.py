@@ -70,7 +70,8 @@ def _attributes_are_used(recipe: Recipe) -> None:
     strange = [name for name in alone if name not in (asked or ())]
     if strange:
         advice = (
-            "this source keeps its attributes unasked, and all of them make subgroups; leave it out"
+            "no table of attributes is read for this source (all that DICOM files say of themselves make "
+            "subgroups unasked); leave it out"
             if asked is None
             else "add it to source.attributes"
         )

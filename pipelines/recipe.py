@@ -214,9 +214,17 @@ class TranslateSettings(Section):
     def _classes_are_named(self) -> "TranslateSettings":
         if self.task in ("pairs", "domains") and (not self.source or not self.target):
             raise refusal("translate", f"task {self.task} needs source and target, two classes")
+        self._require_use()
         if self.source is not None and self.source == self.target:
             raise refusal("translate", f"source and target are both {self.source!r}; name two classes")
         return self
+
+    def _require_use(self) -> None:
+        """Hold that nothing is said which the task does not heed."""
+        heeded = {"denoise": ("noise_levels",), "upscale": ("factor",)}.get(self.task, ("source", "target"))
+        for name, field in type(self).model_fields.items():
+            if name not in ("task", *heeded) and getattr(self, name) != field.default:
+                raise refusal("translate", f"task {self.task} has no use for {name}; leave it out")
 
 
 class ExtractorSettings(Section):

@@ -174,6 +174,7 @@ def translate(job: Job) -> translation.Translated:
 def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
     """Return the cohort and its split, with the cohort's digest and whether anything was read."""
     recipe, seen = job.recipe, 0
+    (translation.require_family if recipe.translate else making.require_sampling)(recipe)
     making.require_size(recipe)
 
     def count(files: int) -> None:

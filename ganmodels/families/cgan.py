@@ -18,7 +18,7 @@ is to blame was not separated. On radiographs of 28 px it is ahead of r3gan in a
 from typing import Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,6 +41,12 @@ class Settings(FamilySettings):
     learning_rate_generator: float = Field(2e-4, gt=0, lt=1, description="Adam's step for the generator")
     learning_rate_critic: float = Field(4e-4, gt=0, lt=1, description="Adam's step for the critic")
     warm_up_share: float = Field(0.02, ge=0, le=0.5, description="share of the budget with a rising step")
+
+    @model_validator(mode="after")
+    def _nothing_is_lost(self) -> "Settings":
+        if self.head == "projection":
+            self.require_default("auxiliary_weight", unless="head: auxiliary")
+        return self
 
 
 class Generator(nn.Module):

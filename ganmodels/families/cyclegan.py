@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -53,6 +53,14 @@ class Settings(FamilySettings):
         lt=1,
         description="Adam's step; falls to 0 in the second half; the paper has 0.0002 at batch size 1",
     )
+
+    @model_validator(mode="after")
+    def _nothing_is_lost(self) -> "Settings":
+        if self.mode == "cycle":
+            self.require_default("patches", "temperature", unless="mode: contrastive")
+        else:
+            self.require_default("cycle_weight", "identity_weight", unless="mode: cycle")
+        return self
 
 
 class Translator(nn.Module):
@@ -234,13 +242,13 @@ def contrastive_generator_loss(
 
 
 def scores(networks: Networks, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean patch score of each image by its own domain's critic; with CUT, of B alone."""
-    seen = [
-        cast(PatchCritic, networks[name]).patches(images[labels == label]).mean(dim=(1, 2, 3))
-        for label, name in ((0, "critic_a"), (1, "critic_b"))
-        if name in networks and bool((labels == label).any())
-    ]
-    return torch.cat(seen) if seen else images.new_zeros(0)
+    """Return the mean patch score of each image by its own domain's critic; with CUT, NaN of A."""
+    seen = images.new_full((len(images),), torch.nan, dtype=torch.float32)
+    for label, name in ((0, "critic_a"), (1, "critic_b")):
+        if name in networks and bool((labels == label).any()):
+            patches = cast(PatchCritic, networks[name]).patches(images[labels == label])
+            seen[labels == label] = patches.mean(dim=(1, 2, 3)).float()
+    return seen
 
 
 def build(settings: Settings, spec: ImageSpec, class_count: int) -> dict[str, nn.Module]:  # noqa: ARG001

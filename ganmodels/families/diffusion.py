@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -53,6 +53,12 @@ class Settings(FamilySettings):
     dropout: float = Field(0.1, ge=0, lt=1, description="share of values dropped in each block")
     learning_rate: float = Field(1e-3, gt=0, lt=1, description="Adam's step at the start; a tenth at the end")
     warm_up_share: float = Field(0.02, ge=0, le=0.5, description="share of the budget with a rising step")
+
+    @model_validator(mode="after")
+    def _guidance_was_learned(self) -> "Settings":
+        if self.guidance and not self.label_dropout:
+            raise ValueError("guidance needs label_dropout above 0: it compares with images without a label")
+        return self
 
 
 Drop = Callable[[Tensor], Tensor]

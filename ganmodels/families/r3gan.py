@@ -27,7 +27,7 @@ from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.penalty import squared_gradient
 from phantomset.ganmodels.blocks.residual import SLOPE, ResidualBlock, scale_weights
 from phantomset.ganmodels.blocks.schedule import cosine
-from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player, PrivateGame
+from phantomset.ganmodels.family import Batch, Family, FamilySettings, Networks, Player, PrivateGame, Width
 
 WIDTHS = {1: (64,), 2: (64, 48), 3: (96, 64, 48), 4: (128, 96, 64, 48), 5: (192, 128, 96, 64, 48)}
 """Channels of the stages by number of doublings, smallest map first: 28 and 32 px have two stages."""
@@ -45,7 +45,7 @@ class Settings(FamilySettings):
     """Settings of ``model.settings`` for ``family: r3gan``."""
 
     latent: int = Field(64, ge=2, le=1024, description="dimensions of the noise and of the class embedding")
-    widths: tuple[int, ...] | None = Field(
+    widths: tuple[Width, ...] | None = Field(
         None, description="channels of the stages, smallest map first; by size when not given"
     )
     bounded: bool = Field(

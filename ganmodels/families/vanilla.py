@@ -15,7 +15,7 @@ from phantomset.data.records import ImageSpec
 from phantomset.ganmodels.blocks import duel
 from phantomset.ganmodels.blocks.latent import from_latent, latent_shape
 from phantomset.ganmodels.blocks.towers import unfit_size
-from phantomset.ganmodels.family import Family, FamilySettings, Player
+from phantomset.ganmodels.family import Family, FamilySettings, Player, Width
 
 SLOPE = 0.2
 
@@ -24,7 +24,7 @@ class Settings(FamilySettings):
     """Settings of ``model.settings`` for ``family: vanilla``."""
 
     latent: int = Field(64, ge=2, le=1024, description="dimensions of the noise and of the class embedding")
-    widths: tuple[int, ...] = Field((256, 512), min_length=1, description="hidden layers of the generator")
+    widths: tuple[Width, ...] = Field((256, 512), min_length=1, description="hidden layers of the generator")
     learning_rate: float = Field(2e-4, gt=0, lt=1, description="Adam's step, both players")
 
 

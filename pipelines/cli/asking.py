@@ -46,6 +46,10 @@ def overrides(where: str | None, count: int | None, truncation: float | None) ->
     return given
 
 
+GROUND = 32
+"""Grey of a place where there is no image."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawing:
     """What is to be drawn.
@@ -87,14 +91,14 @@ class Drawing:
         present = np.unique(made.labels)[:MOST_ROWS]
         folder, pictures = workspace.restricted("pictures"), dict[str, np.ndarray]()
         if self.grid:
-            rows = [np.resize(np.flatnonzero(made.labels == label)[:COLUMNS], COLUMNS) for label in present]
-            pictures["grid"] = made.images[np.concatenate(rows)]
+            pictures["grid"] = np.concatenate([_row(made.images[made.labels == label]) for label in present])
         drawn = partial(self._drawn, recipe, workspace, machine, outcome.checkpoint_folder)
         if self.towards is not None:
             columns = [drawn(present, float(share)) for share in np.linspace(0, 1, COLUMNS)]
-            pictures["between"] = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
+            words = f"towards-{self.towards}" + ("" if self.fine is None else f"-fine-{self.fine}")
+            pictures[words] = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
         elif self.fine is not None:
-            pictures["fine"] = drawn(np.repeat(present, COLUMNS), 0.0)
+            pictures[f"fine-{self.fine}"] = drawn(np.repeat(present, COLUMNS), 0.0)
         return [
             _written(folder, f"{outcome.synthetic.digest[:16]}-{name}", images)
             for name, images in pictures.items()
@@ -124,6 +128,13 @@ class Drawing:
             return None if seed is None else seed_of(seed, "generate")
 
         return Look(recipe.generate.truncation, root(self.towards), share, root(self.fine))
+
+
+def _row(images: np.ndarray) -> np.ndarray:
+    """Return the first images of a class, a whole row of them; what is missing stays empty."""
+    row = np.full((COLUMNS, *images.shape[1:]), GROUND, np.uint8)
+    row[: len(images)] = images[:COLUMNS]
+    return row
 
 
 def _written(folder: Path, name: str, images: np.ndarray) -> Path:

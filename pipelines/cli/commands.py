@@ -200,7 +200,11 @@ def translate(
     if as_json:
         print_json({"exit_code": OK, **asdict(made)})
         return OK
-    typer.echo(f"translated  {made.count:,} images; name {made.name}, for generate.through")
+    is_given_up = "given-up" in {event["code"] for event in made.events}
+    use = "its training was given up" if is_given_up else f"name {made.name}, for generate.through"
+    typer.echo(f"translated  {made.count:,} images; {use}")
+    for event in made.events:
+        typer.echo(f"event       {console.event_note(event)}")
     typer.echo("figures     " + ", ".join(f"{name} {value:g}" for name, value in made.figures.items()))
     typer.echo(f"folder      {made.folder} (restricted: a patient's translated image is a patient's image)")
     if made.warning:

@@ -120,9 +120,14 @@ def dry_run(chosen: RecipeFile, machinery: Machinery, translates: bool = False) 
         InputError: something is wrong, as `launch` would find.
     """
     recipe = chosen.recipe
-    (translation.task_of if translates else require_run)(recipe)
+    if translates:
+        translation.require_family(recipe)
+    else:
+        require_run(recipe)
+        making.require_sampling(recipe)
+        terms.require(recipe.publish.model_dump())
+    making.require_size(recipe)
     inputs.require(recipe.source)
-    terms.require(recipe.publish.model_dump())
     machine = compute.choose(machinery.device, machinery.threads, machinery.workers)
     place = workspace_path(machinery.workspace)
     require_writable(place)

@@ -54,7 +54,7 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
     """
     from phantomset.ganmodels import engine
 
-    _require_sampling(recipe.model.family)
+    require_sampling(recipe)
     require_classes(cohort)
     require_known(recipe, cohort.label_names)
     unknown = sorted(set(recipe.gate.leave_out) - set(cohort.label_names))
@@ -63,6 +63,7 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
             f"gate.leave_out: names {', '.join(map(repr, unknown)) or 'every class'}; the source has "
             f"{', '.join(cohort.label_names)}, and one at least must remain"
         )
+    _require_subgroups(recipe, cohort)
     learned, _ = learned_and_held_out(recipe, cohort, split)
     labels = np.array([cohort.records[position].label for position in learned], dtype=np.int64)
     _, patients = np.unique([cohort.records[each].subject for each in learned], return_inverse=True)
@@ -75,6 +76,24 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
 
         for brought in weights_of(recipe):
             load(brought)
+
+
+def _require_subgroups(recipe: Recipe, cohort: Cohort) -> None:
+    """Hold that each attribute that is there for the gate alone makes subgroups.
+
+    Raises:
+        ModelError: it has one value, or more than the gate looks at.
+    """
+    from phantomset.validators.subgroups import MOST_VALUES
+
+    for name in recipe.gate.subgroups:
+        values = {record.attributes.get(name, "") for record in cohort.records} - {""}
+        if not 2 <= len(values) <= MOST_VALUES:
+            raise ModelError(
+                f"gate.subgroups: {name!r} has {len(values)} value{'s' * (len(values) != 1)}, and the gate "
+                f"looks at the patients of each of 2 to {MOST_VALUES} apart. Cut numbers by source.bands, or "
+                "leave it out of source.attributes."
+            )
 
 
 def require_size(recipe: Recipe) -> None:
@@ -91,12 +110,13 @@ def require_size(recipe: Recipe) -> None:
         raise ModelError(f"{family.name}: {reason}")
 
 
-def _require_sampling(family: str) -> None:
+def require_sampling(recipe: Recipe) -> None:
     """Refuse a family that only translates: after its training there would be nothing to make.
 
     Raises:
         ModelError: it makes no images from nothing.
     """
+    family = recipe.model.family
     if catalogue.load(FAMILIES, family).sample is None:
         raise ModelError(
             f"{family}: translates images and makes none from nothing. Use `phantomset translate`, or "

@@ -94,6 +94,18 @@ def split_of(recipe: Recipe, cohort: Cohort, workspace: Workspace) -> Split:
         return split_cohort(mixed, recipe.split, workspace)
 
 
+def require_family(recipe: Recipe) -> None:
+    """Hold, before anything is read, that the family is one for the task.
+
+    Raises:
+        ModelError: it is not, or the recipe has no section ``translate``.
+    """
+    task = task_of(recipe).task
+    wanted = "cyclegan" if task == "domains" else "pix2pix"
+    if recipe.model.family != wanted:
+        raise ModelError(f"translate.task {task} takes model.family {wanted}, not {recipe.model.family}.")
+
+
 def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
     """Hold, before anything is trained, that task, family and cohort fit one another.
 
@@ -103,11 +115,6 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
     from phantomset.ganmodels import engine
 
     task = task_of(recipe)
-    wanted = "cyclegan" if task.task == "domains" else "pix2pix"
-    if recipe.model.family != wanted:
-        raise ModelError(
-            f"translate.task {task.task} takes model.family {wanted}, not {recipe.model.family}."
-        )
     # The engine asks for labels and shapes only; a broadcast zero has the shape and no memory.
     shape, count = cohort.spec.shape, len(split.train)
     labels = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)

@@ -38,8 +38,8 @@ def watching_set(task: TranslateSettings, held_out: ImageSet) -> ImageSet | None
         found = training_set(task, held_out)
     except ModelError:
         return None
-    counts = np.bincount(found.labels, minlength=len(found.label_names))
-    return found if counts.sum() >= FEWEST_HELD_OUT and counts.min() > 0 else None
+    made = np.count_nonzero(found.labels == len(found.label_names) - 1)  # pairs, or the target's domain
+    return found if made >= FEWEST_HELD_OUT else None
 
 
 def blank_training_set(task: TranslateSettings, images: ImageSet) -> ImageSet:

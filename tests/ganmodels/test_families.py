@@ -72,6 +72,36 @@ def test_names_agree(family: Family) -> None:
         family.Settings.model_validate({"widht": 1})
 
 
+def test_numbers_out_of_range_are_refused(family: Family) -> None:
+    """No setting takes a number below 0 or without end, and no layer has no channels."""
+    numbers = [
+        name
+        for name, value in family.Settings.model_fields.items()
+        if any(kind in str(value.annotation) for kind in ("int", "float"))
+    ]
+    assert numbers
+    for name in numbers:
+        is_tuple = "tuple" in str(family.Settings.model_fields[name].annotation)
+        for bad in (-1, math.inf, math.nan, *([0] if is_tuple else [])):
+            with pytest.raises(ValueError, match=name):
+                family.Settings.model_validate({name: [bad, bad] if is_tuple else bad})
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("cyclegan", {"mode": "contrastive", "cycle_weight": 3}, "cycle_weight is heeded with mode: cycle"),
+        ("cyclegan", {"patches": 64}, "patches is heeded with mode: contrastive"),
+        ("cgan", {"auxiliary_weight": 3}, "auxiliary_weight is heeded with head: auxiliary"),
+        ("diffusion", {"guidance": 2, "label_dropout": 0}, "guidance needs label_dropout"),
+    ],
+)
+def test_what_is_not_heeded_is_refused(name: str, given: dict[str, object], message: str) -> None:
+    """A setting of another mode would be lost in silence."""
+    with pytest.raises(ValueError, match=message):
+        Case(name).family.Settings.model_validate(given)
+
+
 def _plays(case: Case, images: ImageSet, shape: tuple[int, int, int], device: str) -> None:
     """Hold that samples have the image's shape, and that every loss of these images is finite."""
     family, settings, count = case.family, case.settings, len(images.labels)

@@ -38,7 +38,7 @@ def test_pairs_are_learned(datasets: Path, device: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["cycle", "contrastive"])
 def test_domains_are_learned(mode: str, datasets: Path, device: str, tmp_path: Path) -> None:
     """Dark radiographs to bright ones without pairs: each comes nearer to its own brightened self than any
-    one image, a constant grey too, is to all of them.
+    one image, a constant grey too, is to all of them, and nearer than to a stranger's by a quarter.
     """
     with np.load(datasets / "pneumoniamnist.npz", allow_pickle=False) as stored:
         images = stored["train_images"][:800, None]
@@ -55,5 +55,5 @@ def test_domains_are_learned(mode: str, datasets: Path, device: str, tmp_path: P
     def error(images: np.ndarray) -> float:
         return float(np.abs(images - answer).mean())
 
-    print(error(made), error(nearest), float(np.abs(made - np.roll(answer,1,axis=0)).mean()))
     assert error(made) < error(nearest)
+    assert error(made) < 0.75 * error(np.roll(made, 1, axis=0))

@@ -110,7 +110,7 @@ def _duel(family: Family, settings: FamilySettings, critic: nn.Module) -> tuple[
 
 def test_hinge() -> None:
     """Critic: E max(0, 1 - D(x)) + E max(0, 1 + D(G)) + weight E CE(x); generator: -E D(G) + weight CE(G)."""
-    settings = cgan.Settings(auxiliary_weight=0.5)
+    settings = cgan.Settings(head="auxiliary", auxiliary_weight=0.5)
     critic, generator, fakes = _duel(cgan.FAMILY, settings, Judge(0.1))
     expected = 0.6 + sum(max(0.0, 1 + fake) for fake in fakes) / 6 + 0.5 * 1
     assert critic.item() == pytest.approx(expected, rel=1e-5)

@@ -1,6 +1,7 @@
 """A critic that knows its training images by heart is told by images that it has never seen."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,44 @@ def test_a_translator_s_critics_are_watched_too(
     plan = TrainingPlan(budget, batch_size=16, threads=1)
     events = _events(train(learn, name, settings, plan, tmp_path, held_out=held_out))
     assert "over-fit" in {event["code"] for event in events}
+
+
+@pytest.mark.parametrize("mode", ["cycle", "contrastive"])
+def test_a_translator_of_many_images_is_left_alone(
+    bars: Callable[..., ImageSet], mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same of 600 images that are alike, while 20 others watch: nothing is told."""
+    monkeypatch.setattr(stability, "OVERFIT_IMAGES", 2_000)
+    settings = cyclegan.Settings.model_validate({"width": 4, "blocks": 1, "mode": mode})
+    learn, held_out = bars(600, (1, 8, 8)), bars(20, (1, 8, 8), seed=1)
+    plan = TrainingPlan(6_400, batch_size=16, threads=1)
+    events = _events(train(learn, "cyclegan", settings, plan, tmp_path, held_out=held_out))
+    assert "over-fit" not in {event["code"] for event in events}
+
+
+def test_what_a_class_scores_as_a_whole_means_nothing(small: ImageSet, noise: Noise) -> None:
+    """A critic that scores by the class alone sees no gap, in whatever shares the held-out classes come."""
+    family = replace(
+        r3gan.FAMILY, scores=lambda _, images, labels: 10.0 * labels + 0 * images.mean((1, 2, 3))
+    )
+    plan, skew = TrainingPlan(640, batch_size=16, threads=1), noise(16, 1)
+    labels = np.repeat([0, 1], [4, 12])
+    feed = Feed(replace(skew, labels=labels), 16, 0, "natural", torch.device("cpu"))
+    with Crew(1) as crew:
+        stepper = Stepper(small, family, r3gan.Settings(), plan, torch.device("cpu"), crew, 2)
+        images, classes = Feed(small, 16, 0, "equal", torch.device("cpu")).batch(0)
+        told = stepper._compare(feed, (images, classes), (-images, classes))
+    assert told == {"held_out_gap": 0.0, "held_out_error": 0.0, "fake_gap": 0.0}
+
+
+def test_a_class_with_one_held_out_image_says_nothing(small: ImageSet, noise: Noise) -> None:
+    """Drawn twice, one image would seem to be two that agree."""
+    feed = Feed(noise(1, 1), 16, 0, "natural", torch.device("cpu"))
+    with Crew(1) as crew:
+        plan = TrainingPlan(640, batch_size=16, threads=1)
+        stepper = Stepper(small, r3gan.FAMILY, r3gan.Settings(), plan, torch.device("cpu"), crew, 2)
+        images, classes = feed.batch(0)
+        assert stepper._compare(feed, (images, classes), (-images, classes)) == {}
 
 
 def test_held_out_images_change_no_weight(small: ImageSet, noise: Noise, tmp_path: Path) -> None:

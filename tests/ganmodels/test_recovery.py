@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet
-from phantomset.ganmodels import checkpoint, stability, step
+from phantomset.ganmodels import checkpoint, recovery, stability, step
 from phantomset.ganmodels.engine import images_per_second, train
 from phantomset.ganmodels.families import cgan, r3gan, vanilla
 from phantomset.ganmodels.generate import Sampler
@@ -20,6 +20,8 @@ from phantomset.ganmodels.plan import Progress, TrainingPlan
 from phantomset.ganmodels.recovery import TOO_LATE, adapt, climb, is_careful, strengthen
 from phantomset.ganmodels.state import Counters
 from phantomset.ganmodels.step import Stepper
+
+from .cases import Case
 
 Run = Callable[..., Iterator[Progress]]
 Noise = Callable[[int, int], ImageSet]
@@ -48,6 +50,45 @@ def test_a_learning_rate_a_hundred_times_too_high(small: ImageSet, run: Run, tmp
     assert saved.counters["learning_rate_scale"] < 1
     assert _is_finite(tmp_path)
     assert 0.5 < checkpoint.read_statistics(tmp_path)[-1]["spread"] < 2
+
+
+@pytest.mark.parametrize(
+    ("fails_at", "is_given_up", "ends"),
+    [
+        ([600], True, "no state was worth keeping"),
+        ([300], False, ""),
+        ([100, 600], True, "no state was worth keeping"),
+        ([500, 540], True, "with the state of step 400"),
+    ],
+)
+def test_a_late_failure_without_a_way_back(
+    run: Run,
+    small: ImageSet,
+    monkeypatch: pytest.MonkeyPatch,
+    fails_at: list[int],
+    is_given_up: bool,
+    ends: str,
+) -> None:
+    """Of 600 steps: what led back to the start, and left less than half of what was lost, is given up."""
+    monkeypatch.setattr(stability, "GOOD_CHECKS", 10**6)
+    monkeypatch.setattr(Stepper, "is_finite", lambda self: self.state.counters.step not in fails_at)
+    monkeypatch.setattr(step, "look", lambda *_: stability.Check(0.1, 0.6, 1.0, 1.0))
+    events = _events(
+        run(small, budget_images=9_600, checkpoint_every_images=16 * (400 if "400" in ends else 600))
+    )
+    told = [event for event in events if event["code"] == "given-up"]
+    assert bool(told) == is_given_up
+    assert all(event["message"].endswith(ends) for event in told)
+
+
+def test_advice_fits_the_family() -> None:
+    """Who has the default family is not sent to it, nor is who translates."""
+    for name, words in (("dcgan", "use family r3gan"), ("r3gan", "its default"), ("cyclegan", "each side")):
+        instead = recovery.instead_of(Case(name).family)
+        assert words in instead
+        assert instead in recovery.event("collapse", 0, "x", instead)["advice"]
+    assert "penalty" not in climb(Counters(), gap=1.0, is_penalised=False)
+    assert strengthen(Counters(), is_penalised=False) == "augmentation + 0.1"
 
 
 def test_a_critic_far_too_strong(small: ImageSet, tmp_path: Path) -> None:
@@ -123,7 +164,7 @@ def test_a_generator_that_learns_nothing(run: Run, noise: Noise) -> None:
     events = _events(run(black_or_white, settings=settings, budget_images=2_560, checkpoint_every_images=320))
     assert [event["code"] for event in events] == ["stall", "narrow-samples"]
     assert events[0]["images"] == 6 * 320
-    assert all("r3gan" in event["advice"] for event in events)
+    assert all("use its default settings" in event["advice"] for event in events)
 
 
 def test_grain_that_real_images_lack(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

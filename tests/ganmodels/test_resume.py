@@ -72,6 +72,9 @@ OTHERS = [
     Stopped(Case("dcgan"), "affine", has_held_out=True),
     Stopped(VARIANTS[0], "adaptive", has_held_out=True),
     Stopped(VARIANTS[2], "adaptive", has_held_out=True),
+    Stopped(Case("pix2pix"), "shift", has_held_out=True),
+    Stopped(Case("cyclegan"), "affine", has_held_out=True),
+    Stopped(VARIANTS[1], "shift", has_held_out=True),
 ]
 
 

@@ -12,7 +12,7 @@ from phantomset.ganmodels import generate as generating
 from phantomset.ganmodels import grid
 from phantomset.ganmodels.generate import Look, generate
 from phantomset.pipelines import stages
-from phantomset.pipelines.cli.asking import COLUMNS, Drawing
+from phantomset.pipelines.cli.asking import COLUMNS, GROUND, Drawing
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job
@@ -49,7 +49,8 @@ def made_from(work: Job, outcome: stages.Outcome, labels: list[int], look: Look)
 
 
 def test_a_grid_and_a_way(job: Callable[..., Job], drawn: list[np.ndarray]) -> None:
-    """A row a class: the set's own images, and the way from the recipe's seed to another, both ends included.
+    """A row a class: the set's own images, empty where there are no ten, and the way from the recipe's seed
+    to another, both ends included.
 
     Pictures lie in the restricted part, for their owner alone.
     """
@@ -61,7 +62,9 @@ def test_a_grid_and_a_way(job: Callable[..., Job], drawn: list[np.ndarray]) -> N
     by_class, way = drawn
     for label, row in enumerate(by_class):
         own = {image.tobytes() for image in made.images[made.labels == label]}
-        assert {image.tobytes() for image in row} <= own
+        shown = [image for image in row if (image != GROUND).any()]
+        assert len(shown) == len({image.tobytes() for image in shown}) == min(len(own), 10)
+        assert {image.tobytes() for image in shown} <= own
     labels = list(range(10))
     assert np.array_equal(way[:, 0], made_from(work, outcome, labels, Look()))
     end = Look(towards=seed_of(9, "generate"), share=1.0)
@@ -80,7 +83,7 @@ def test_fine_styles_alone(
     outcome = stages.run(work, "generate")
     (path,) = Drawing(fine=9).draw(work.recipe, work.workspace, work.machine, outcome)
     (picture,) = drawn
-    assert path.name.endswith("-fine.png")
+    assert path.name.endswith("-fine-9.png")
     labels = np.repeat(np.arange(10), COLUMNS).tolist()
     wanted = made_from(work, outcome, labels, Look(fine_seed=seed_of(9, "generate")))
     assert np.array_equal(picture.reshape(wanted.shape), wanted)

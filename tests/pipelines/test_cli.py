@@ -108,6 +108,11 @@ def test_releases_are_listed_shown_and_verified(
         (["run", "digits", "--threads", "many"], "--threads"),
         (["run", "digits", "--threads", "0"], "between 1 and"),
         (["generate", "digits", "--fine", "9"], "r3gan mixes no styles"),
+        (["run", "digits", "--dry-run", "--set", "model={family: cyclegan}"], "makes none from nothing"),
+        (
+            ["translate", "digits", "--dry-run", "--set", "translate={task: denoise}"],
+            "takes model.family pix2pix, not r3gan",
+        ),
         (["releases", "show", "none"], "there is none at"),
         (["releases", "list"], "there is none at"),
         (["explain", "TRUNCATE"], "did you mean 'TRUNCATED'?"),
@@ -254,7 +259,7 @@ def test_pictures_are_drawn_and_named(call: Callable[..., Answer], recipe: str, 
     """`generate --grid --towards 9` prints where each picture lies."""
     line = "--plain --threads 1 --grid --towards 9 --json"
     pictures = json.loads(call("generate", recipe, *line.split())[1])["pictures"]
-    assert [Path(path).name.rpartition("-")[2] for path in pictures] == ["grid.png", "between.png"]
+    assert [Path(path).name.partition("-")[2] for path in pictures] == ["grid.png", "towards-9.png"]
     assert all(Path(path).is_relative_to(own_place / "workspace" / "restricted") for path in pictures)
 
 

@@ -112,8 +112,23 @@ def test_an_attribute_that_is_read_is_used() -> None:
         RecipeError, match=r"gate\.subgroups: .*not read for 'age': add it to source\.attributes"
     ):
         recipe_file.read("nih", [read, "gate.subgroups=[sex, view, age]"])
-    with pytest.raises(RecipeError, match=r"gate\.subgroups: .*keeps its attributes unasked"):
+    with pytest.raises(RecipeError, match=r"gate\.subgroups: .*no table of attributes is read"):
         recipe_file.read("dicom-folder", ["source.path=in", "gate.subgroups=[PatientSex]"])
+
+
+@pytest.mark.parametrize("ages", [["40"], [str(age) for age in range(20, 60)]], ids=["one", "forty"])
+def test_an_attribute_for_the_gate_makes_subgroups(ages: list[str]) -> None:
+    """One value divides nobody, and forty are a number: the gate would look at none of them apart."""
+    records = tuple(
+        replace(
+            _cohort().records[0], digest=f"{place:064d}", label=place % 2, attributes={"sex": age, "view": v}
+        )
+        for place, (age, v) in enumerate(zip(ages * 80, ["PA", "AP"] * 40, strict=False))
+    )
+    cohort = replace(_cohort(), records=records)
+    split = Split("d" * 64, cohort.digest, tuple(range(len(records))), (), ())
+    with pytest.raises(ModelError, match=rf"gate\.subgroups: 'sex' has {len(ages)} value.*source\.bands"):
+        making.require_fit(_recipe(), cohort, split)
 
 
 def test_a_condition_is_named_once() -> None:

@@ -39,7 +39,8 @@ def recipe(small: Callable[..., Recipe], tmp_path: Path) -> Recipe:
     for number in range(120):
         pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"p{number // 2}_{number}.png")
-        rows.append(f"p{number // 2}_{number}.png,{'ab'[number // 2 % 2]},{NAME},ward")
+        side, site = "ab"[number // 2 % 2], ("ward", "hall")[number // 2 % 2]
+        rows.append(f"p{number // 2}_{number}.png,{side},{NAME},{site}")
     (folder / "labels.csv").write_text("\n".join(rows))
     source = {
         "format": "folder",

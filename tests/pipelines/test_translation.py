@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +99,21 @@ def test_a_task_needs_its_classes() -> None:
     given = ["model.family=cyclegan", "translate={task: domains, source: normal}"]
     with pytest.raises(RecipeError, match="needs source and target"):
         recipe_file.read("pneumoniamnist", given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"task": "denoise", "factor": 8}, "task denoise has no use for factor"),
+        ({"task": "upscale", "noise_levels": 5}, "task upscale has no use for noise_levels"),
+        ({"task": "denoise", "source": "3"}, "task denoise has no use for source"),
+        ({"task": "pairs", "source": "3", "target": "8", "factor": 4}, "task pairs has no use for factor"),
+    ],
+)
+def test_what_a_task_does_not_heed_is_refused(given: dict[str, Any], message: str) -> None:
+    """Else it would be lost in silence."""
+    with pytest.raises(ValueError, match=message):
+        TranslateSettings.model_validate(given)
 
 
 def test_only_translation_recipes_translate(tmp_path: Path) -> None:
@@ -274,9 +290,9 @@ def test_held_out_images_watch_a_translator(job: Callable[..., Job], small: Call
     assert "held_out_gap" in making.curve(made.folder / "model")[-1]
 
 
-@pytest.mark.parametrize("held", [[0, 1], [0, 2, 4, 6, 8, 10, 12, 14, 16]], ids=["few", "one domain"])
+@pytest.mark.parametrize("held", [[0, 1], [*range(0, 20, 2), 1, 3]], ids=["few", "few of the target"])
 def test_too_few_held_out_images_watch_nothing(held: list[int]) -> None:
-    """Nothing can be said by two images, nor of a domain of which none is held out."""
+    """Nothing can be said by two images, nor of a domain of which two are held out."""
     task, images = TranslateSettings(task="domains", source="photo", target="map"), _images(20)
     assert translation_sets.watching_set(task, images) is not None
     assert translation_sets.watching_set(task, images.take(np.array(held))) is None
