@@ -7,19 +7,16 @@ LOCKS := requirements.lock $(if $(filter skip,$(TORCH)),,requirements-torch.lock
 # One computing thread a test worker: two workers with two threads each would only fight.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: ocr demo test test-slow test-long test-ocr test-gpu test-all dev format lint types bench docs build check lock clean
+.PHONY: ocr demo test test-slow test-ocr test-gpu test-all dev format lint types bench docs build check lock clean
 
 demo: .venv/.ok
 	$(BIN)/phantomset demo
 
 test: .venv/.dev-ok
-	$(PYTEST) -m "not slow and not long and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-slow: .venv/.dev-ok
 	$(PYTEST) -m "slow and not gpu"
-
-test-long: .venv/.dev-ok
-	$(PYTEST) -m "long and not gpu"
 
 # In a folder of its own: in .venv every test that takes pictures in would search them too, for hours.
 # Skipped tests would pass, so the reader must be there.
@@ -29,7 +26,7 @@ test-ocr: .venv/.dev-ok
 	PYTHONPATH=$(CURDIR)/.ocr $(PYTEST) tests/data/test_reader.py
 
 test-gpu: .venv/.dev-ok
-	$(BIN)/python -m pytest -m "not slow and not long" --device cuda
+	$(BIN)/python -m pytest -m "not slow" --device cuda
 
 test-all: .venv/.dev-ok
 	$(PYTEST) -m "not gpu"

@@ -308,7 +308,7 @@ def test_save_load_and_sample_agree(
     "case",
     [
         *(
-            pytest.param(case, marks=pytest.mark.long) if case.name in SLOW_LEARNERS else case
+            pytest.param(case, marks=pytest.mark.slow) if case.name in SLOW_LEARNERS else case
             for case in DEFAULTS
         ),
         pytest.param(VARIANTS[0], marks=pytest.mark.slow),

@@ -55,7 +55,7 @@ def test_training_images_through_a_trained_translator_fail(
     assert copies.status == "FAIL"
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_translated_training_images_fail(evidence: Evidence, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training images put through a translator are blocked as what they are."""
     monkeypatch.setattr(classifier, "STEPS", 8)
