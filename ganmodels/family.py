@@ -57,6 +57,7 @@ class Batch:
         augment: random changes, differentiable, for all that the critic sees, real and fake alike. What is
             done to one side alone would leak into the generator's images.
         is_careful: the recovery ladder asks for penalties at every step.
+        counts: images of each class, known without a look at the device; () where nobody counted.
     """
 
     images: Tensor
@@ -66,6 +67,11 @@ class Batch:
     penalty_scale: float = 1.0
     augment: Callable[[Tensor], Tensor] = unchanged
     is_careful: bool = False
+    counts: tuple[int, ...] = ()
+
+    def count_of(self, label: int) -> int:
+        """How many images are of a class."""
+        return self.counts[label] if self.counts else int((self.labels == label).sum())
 
 
 Loss = Callable[[Networks, Batch, torch.Generator, dict[str, Tensor]], dict[str, Tensor]]

@@ -20,8 +20,9 @@ class Feed:
     def __init__(
         self, images: ImageSet, batch_size: int, seed: int, sampling: ClassSampling, device: torch.device
     ) -> None:
+        self._known = images.labels.astype(np.int64)
         self._pixels = torch.from_numpy(np.ascontiguousarray(images.images)).to(device)
-        self._labels = torch.from_numpy(images.labels.astype(np.int64)).to(device)
+        self._labels = torch.from_numpy(self._known).to(device)
         self._counts = dict(zip(*map(list, np.unique(images.labels, return_counts=True)), strict=True))
         self._batch_size = batch_size
         self._order = lru_cache(maxsize=2)(lambda epoch: epoch_order(images.labels, seed, epoch, sampling))
@@ -39,6 +40,10 @@ class Feed:
         """Return images ``(B, C, H, W)`` float32 in [-1, 1], channels last, and labels ``(B,)`` of a step."""
         index = torch.from_numpy(self.positions(step)).to(self._pixels.device)
         return as_signal(self._pixels[index]), self._labels[index]
+
+    def labels(self, step: int) -> np.ndarray:
+        """Return the labels ``(B,)`` int64 of a step, from the host."""
+        return self._known[self.positions(step)]
 
     def positions(self, step: int) -> np.ndarray:
         """Return ``(B,)`` int64: which images a step draws. An epoch may end inside a batch."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +61,7 @@ class Stepper:
     ) -> None:
         self._spec = ImageSpec(*images.images.shape[1:])
         self.state = State(family, settings, self._spec, len(images.label_names), plan.seed, device)
-        self._family, self._settings = family, settings
+        self._family, self._settings, self._classes = family, settings, len(images.label_names)
         self._plan, self._device, self._crew = plan, device, crew
         self._shards = shards
         self._is_bf16 = is_bf16(plan.precision, device)
@@ -122,7 +123,9 @@ class Stepper:
     def _split(self, images: Tensor, labels: Tensor) -> list[Shard]:
         """Return the parts of a step's images that this process computes."""
         counters, plan, count = self.state.counters, self._plan, self._step_parts
-        parts = zip(images.tensor_split(count), labels.tensor_split(count), strict=True)
+        drawn = range(counters.step, counters.step + self._batches)
+        known = np.array_split(np.concatenate([self._feed.labels(step) for step in drawn]), count)
+        parts = zip(images.tensor_split(count), labels.tensor_split(count), known, strict=True)
         progress = counters.step / plan.steps
         if counters.held_progress is not None:
             progress = min(progress, counters.held_progress)
@@ -140,12 +143,13 @@ class Stepper:
                         counters.augment_share,
                     ),
                     recovery.is_careful(counters),
+                    tuple(np.bincount(part_known, minlength=self._classes).tolist()),
                 ),
                 self._stream("train", counters.step, number),
                 {},
                 len(part) / len(images),
             )
-            for number, (part, part_labels) in processes.own(list(enumerate(parts)))
+            for number, (part, part_labels, part_known) in processes.own(list(enumerate(parts)))
         ]
 
     def _move(self, player: Player, shards: list[Shard]) -> Tensor:

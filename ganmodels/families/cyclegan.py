@@ -162,10 +162,10 @@ def _critic(networks: Networks, domain: Literal["a", "b"]) -> PatchCritic:
     return cast(PatchCritic, networks[f"critic_{domain}"])
 
 
-def _parted(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def _parted(batch: Batch, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return the images of A, those of B, and where each image of the batch is when A stands before B."""
-    is_b = batch.labels == 1
-    return batch.images[~is_b], batch.images[is_b], is_b.int().argsort(stable=True).argsort()
+    order, first = batch.labels.argsort(stable=True), batch.count_of(0)
+    return images[order[:first]], images[order[first:]], order.argsort()
 
 
 def _mean(terms: list[Tensor], count: int) -> Tensor:
@@ -177,7 +177,11 @@ def cycle_critic_loss(
     networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return ``E (D(x) - 1)^2 / 2 + E D(G)^2 / 2`` of both critics."""
-    (a, b, place), critic_a, critic_b = _parted(batch), _critic(networks, "a"), _critic(networks, "b")
+    (a, b, place), critic_a, critic_b = (
+        _parted(batch, batch.images),
+        _critic(networks, "a"),
+        _critic(networks, "b"),
+    )
     fake_b, fake_a = _translated(networks["generator_ab"], a), _translated(networks["generator_ba"], b)
     shared["fakes"] = torch.cat([fake_b, fake_a])[place]
     terms, scores = [], []
@@ -196,16 +200,16 @@ def cycle_generator_loss(
     settings: Settings, networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return ``E (D(G) - 1)^2``, the way there and back, and the own domain left alone; equation 3."""
-    a, b, _place = _parted(batch)
+    a, b, _ = _parted(batch, batch.images)
+    fake_b, fake_a, _ = _parted(batch, shared["fakes"])
     terms, cycles = [], []
     # What leads back to a domain also finds its images as they are.
-    for label, real, back, critic in (
-        (0, a, networks["generator_ba"], _critic(networks, "b")),
-        (1, b, networks["generator_ab"], _critic(networks, "a")),
+    for real, fake, back, critic in (
+        (a, fake_b, networks["generator_ba"], _critic(networks, "b")),
+        (b, fake_a, networks["generator_ab"], _critic(networks, "a")),
     ):
         if not len(real):
             continue
-        fake = shared["fakes"][batch.labels == label]
         cycle = (back(fake) - real).abs().mean(dim=(1, 2, 3))
         same = (back(real) - real).abs().mean(dim=(1, 2, 3))
         kept = settings.cycle_weight * (cycle + settings.identity_weight * same)

@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from phantomset.data.catalogue import names
 from phantomset.data.errors import ModelError
@@ -16,7 +18,9 @@ from phantomset.ganmodels.engine import check, train
 from phantomset.ganmodels.family import Batch, Draw, Family, FamilySettings
 from phantomset.ganmodels.generate import generate
 from phantomset.ganmodels.plan import TrainingPlan
+from phantomset.ganmodels.shards import Crew
 from phantomset.ganmodels.state import State
+from phantomset.ganmodels.step import Stepper
 from phantomset.ganmodels.translate import translate
 
 from .cases import DEFAULTS, PACKAGE, VARIANTS, Case
@@ -126,6 +130,35 @@ def _plays(case: Case, images: ImageSet, shape: tuple[int, int, int], device: st
             made = family.translate(state.averages, settings, source, batch.labels, rng)
     assert made.shape == (count, *shape)
     assert torch.isfinite(made).all()
+
+
+class ReadBacks(TorchDispatchMode):
+    """Counts what would make a GPU's host wait: values or shapes that are read from the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        name = operation.name().split("::")[1].split(".")[0]
+        picks = given[1] if name == "index" else []
+        is_mask = any(isinstance(pick, torch.Tensor) and pick.dtype == torch.bool for pick in picks)
+        if is_mask or name in ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "_unique2"):
+            self.seen.append(name)
+        return operation(*given, **(named or {}))
+
+
+def test_a_step_reads_nothing_back(case: Case, bars: Bars) -> None:
+    """Every player's move, optimiser and average included, leaves the device to itself."""
+    family = case.family
+    images = bars(32, _stacked(family, (1, 8, 8)), family.classes or 2)
+    with Crew(1) as crew:
+        plan = TrainingPlan(640, batch_size=16, threads=1)
+        stepper = Stepper(images, family, case.narrow, plan, torch.device("cpu"), crew, 2)
+        stepper.step()  # what is set up once may look
+        with ReadBacks() as seen:
+            stepper.step()
+    assert seen.seen == []
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
