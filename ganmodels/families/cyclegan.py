@@ -177,15 +177,11 @@ def cycle_critic_loss(
     networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return ``E (D(x) - 1)^2 / 2 + E D(G)^2 / 2`` of both critics."""
-    (a, b, place), critic_a, critic_b = (
-        _parted(batch, batch.images),
-        _critic(networks, "a"),
-        _critic(networks, "b"),
-    )
+    a, b, place = _parted(batch, batch.images)
     fake_b, fake_a = _translated(networks["generator_ab"], a), _translated(networks["generator_ba"], b)
     shared["fakes"] = torch.cat([fake_b, fake_a])[place]
     terms, scores = [], []
-    for critic, real, fake in ((critic_a, a, fake_a), (critic_b, b, fake_b)):
+    for critic, real, fake in ((_critic(networks, "a"), a, fake_a), (_critic(networks, "b"), b, fake_b)):
         real_map = critic.patches(batch.augment(real)) if len(real) else real.new_zeros(0, 1, 1, 1)
         fake_map = critic.patches(batch.augment(fake.detach())) if len(fake) else real.new_zeros(0, 1, 1, 1)
         terms += [(real_map - 1).square().mean(dim=(1, 2, 3)), fake_map.square().mean(dim=(1, 2, 3))]
@@ -200,8 +196,7 @@ def cycle_generator_loss(
     settings: Settings, networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     """Return ``E (D(G) - 1)^2``, the way there and back, and the own domain left alone; equation 3."""
-    a, b, _ = _parted(batch, batch.images)
-    fake_b, fake_a, _ = _parted(batch, shared["fakes"])
+    (a, b), (fake_b, fake_a) = (_parted(batch, images)[:2] for images in (batch.images, shared["fakes"]))
     terms, cycles = [], []
     # What leads back to a domain also finds its images as they are.
     for real, fake, back, critic in (
