@@ -15,7 +15,7 @@ from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels import checkpoint, ensemble, processes
-from phantomset.ganmodels.family import Family, FamilySettings
+from phantomset.ganmodels.family import Draw, Family, FamilySettings
 from phantomset.ganmodels.memory import enough_memory, is_out_of_memory
 from phantomset.ganmodels.plan import Augment, Progress, TrainingPlan, device_of, is_bf16
 from phantomset.ganmodels.privacy.stepper import PrivateStepper, require_private
@@ -33,6 +33,9 @@ FEWEST_IMAGES = 16
 
 COPIES = 3
 """Copies of the state that a real run holds besides: the last check's, and two while it is saved."""
+
+DRAWN = 8
+"""Images that are made to see what one takes."""
 
 FEWEST_PER_BATCH = 4
 """Images that a batch needs for each class."""
@@ -253,11 +256,13 @@ class Probe:
         state_bytes: of networks, moments and averages: a checkpoint's size.
         peak_bytes: of memory while training, the program itself included, without the training images: on a
             GPU that of the device.
+        draw_seconds: what one image takes to be made from nothing; 0 where the family only translates.
     """
 
     images_per_second: float
     state_bytes: int
     peak_bytes: int
+    draw_seconds: float = 0.0
 
 
 def images_per_second(
@@ -297,7 +302,30 @@ def probe(
         stepper.read()
         speed = (stepper.state.counters.step - first) * plan.batch_size / (time.monotonic() - begun)
         size = sum(tensor.nbytes for tensor in stepper.state.tensors().values())
-        return Probe(speed, size, _peak_bytes(target) + COPIES * size)
+        spec = ImageSpec(*images.images.shape[1:])
+        drawing = _draw_seconds(chosen, settings, stepper, spec, target)
+        return Probe(speed, size, _peak_bytes(target) + COPIES * size, drawing)
+
+
+@torch.inference_mode()
+def _draw_seconds(
+    family: Family, settings: FamilySettings, stepper: Stepper, spec: ImageSpec, device: torch.device
+) -> float:
+    """Return what an image takes to be made, from a few; the first call, which chooses kernels, is left out
+    where it is short."""
+    if family.sample is None:
+        return 0.0
+    labels = torch.zeros(DRAWN, dtype=torch.int64, device=device)
+    noise = torch.randn(DRAWN, *family.noise_shape(settings, spec), device=device)
+    draw = Draw(labels, noise, torch.Generator(device).manual_seed(0))
+    seconds = 0.0
+    for _ in range(2):
+        begun = time.monotonic()
+        family.sample(stepper.state.averages, settings, draw).cpu()
+        seconds = time.monotonic() - begun
+        if seconds > 1:
+            break
+    return seconds / DRAWN
 
 
 def _steps(stepper: Stepper) -> None:

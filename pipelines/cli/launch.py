@@ -134,6 +134,8 @@ def dry_run(chosen: RecipeFile, machinery: Machinery, translates: bool = False) 
     probe = needs.probe(recipe, machine)
     speed = probe.images_per_second
     images = making.images_to_show(recipe, speed)
+    seconds = needs.training_seconds(recipe, probe, images)
+    drawing = recipe.generate.count * probe.draw_seconds
     pixels = recipe.image.spec.channels * recipe.image.spec.height * recipe.image.spec.width
     # The set as arrays, twice in a release, and reports; checkpoints of the members, one of which trains.
     checkpoints = needs.checkpoints_on_disk(needs.most_members(recipe, images)) * probe.state_bytes
@@ -142,8 +144,8 @@ def dry_run(chosen: RecipeFile, machinery: Machinery, translates: bool = False) 
     answer = {
         "recipe": f"{recipe.name} ({recipe.digest[:12]})",
         "device": f"{machine.device}, {machine.threads} threads",
-        "training": f"{images:,} images at about {speed:,.0f} images/s: {console.duration(images / speed)}",
-        "set": f"{recipe.generate.count:,} images of {recipe.image.spec.shape}",
+        "training": f"{images:,} images at about {speed:,.0f} images/s: {console.duration(seconds)}",
+        "set": f"{recipe.generate.count:,} images of {recipe.image.spec.shape}: {console.duration(drawing)}",
         "memory": f"about {round(probe.peak_bytes / 1e6):,} MB while training, and the cohort's pixels",
         "disk": f"about {round(disk / 1e6):,} MB besides the cohort{' and its translations' * translates}",
         "workspace": str(place),

@@ -40,6 +40,23 @@ def probe(recipe: Recipe, machine: Machine) -> "Probe":
     return engine.probe(images, model.family, making.settings_of(recipe), plan, machine.device, seconds=3.0)
 
 
+def training_seconds(recipe: Recipe, found: "Probe", images: int) -> float:
+    """Return how long a training of so many images takes by a probe, with the samples that it looks at.
+
+    Each member draws a contact sheet at each of its checkpoints and at its end, and once what its spectrum is
+    told by.
+    """
+    from phantomset.ganmodels.generate import CHUNK
+    from phantomset.ganmodels.plan import TrainingPlan
+    from phantomset.ganmodels.run import SPECTRUM_SAMPLES
+
+    members = most_members(recipe, images)
+    plan = TrainingPlan(max(1, images // members), recipe.model.batch_size)
+    sheets = -(-plan.steps // plan.checkpoint_steps)
+    drawn = members * (sheets * CHUNK + SPECTRUM_SAMPLES)
+    return images / found.images_per_second + drawn * found.draw_seconds
+
+
 def most_members(recipe: Recipe, budget_images: int) -> int:
     """Return how many generators may share the budget: the images to learn are not counted yet."""
     from phantomset.ganmodels.ensemble import member_count

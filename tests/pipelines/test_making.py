@@ -102,6 +102,13 @@ def test_a_budget_ends_with_what_is_spent_first(
     assert told["training"].startswith(f"{images:,} images at about 1,000 images/s")
 
 
+def test_a_slow_sampler_is_in_the_time_of_training(small: Callable[..., Recipe]) -> None:
+    """12,800 images are 200 steps with a sheet of 64 at every 20th, and 512 images show the spectrum at last:
+    at 100 images a second and a twentieth of a second an image, 128 + (10 x 64 + 512) / 20 seconds."""
+    recipe = small(model={"budget": {"images": 12_800}, "batch_size": 64, "members": 1})
+    assert needs.training_seconds(recipe, Probe(100.0, 1, 1, 0.05), 12_800) == pytest.approx(128 + 57.6)
+
+
 TRANSLATES = {
     "model": {"family": "pix2pix", "batch_size": 16, "budget": {"images": 64}, "settings": {"width": 8}},
     "translate": {"task": "denoise"},
