@@ -25,7 +25,7 @@ from phantomset.ganmodels.step import Stepper
 
 __all__ = ["Probe", "Progress", "TrainingPlan", "budget_images", "images_per_second", "probe", "train"]
 
-FORMAT = 5
+FORMAT = 6
 """Version of the checkpoint's content; raised when an older checkpoint no longer continues to equal bits."""
 
 FEWEST_IMAGES = 16

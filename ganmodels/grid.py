@@ -7,12 +7,15 @@ from PIL import Image
 
 GAP_PX = 2
 
+GROUND = 32
+"""Grey of a place where there is no image."""
+
 
 def contact_sheet(images: np.ndarray, columns: int) -> bytes:
     """Return a PNG of images ``(N, C, H, W)`` uint8, row by row, enlarged to at least 56 px each."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
-    sheet = np.full((rows * (height + GAP_PX), columns * (width + GAP_PX), channels), 32, np.uint8)
+    sheet = np.full((rows * (height + GAP_PX), columns * (width + GAP_PX), channels), GROUND, np.uint8)
     for position, image in enumerate(images.transpose(0, 2, 3, 1)):
         top = position // columns * (height + GAP_PX)
         left = position % columns * (width + GAP_PX)

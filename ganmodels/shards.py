@@ -13,11 +13,16 @@ from typing import TypeVar
 
 import torch
 
+from phantomset.data.allocator import keep_freed
+
 FEWEST_SHARDS, MOST_SHARDS = 2, 8
 """Two also on one core: the same bits there as on two, for a tenth of the speed."""
 
 FEWEST_IMAGES = 8
 """Images in a part: with fewer, the cost of starting each operation shows."""
+
+KEPT_BYTES = 512 << 20
+"""Freed memory that is not given back while and after a crew works: each step needs as much again."""
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -37,6 +42,7 @@ class Crew:
         self._threads = threads
 
     def __enter__(self) -> "Crew":
+        keep_freed(KEPT_BYTES)
         self._before = torch.get_num_threads()
         torch.set_num_threads(1)
         # OpenMP keeps its number of threads for each thread, so every worker is told.

@@ -5,8 +5,6 @@ and, for each file, of CPU time: an alarm ends it whatever its C code does, and 
 that dies is replaced; the file it died over is tried once more, then it has a reason code.
 """
 
-import contextlib
-import ctypes
 import multiprocessing
 import os
 import resource
@@ -23,6 +21,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from phantomset.data import keys
+from phantomset.data.allocator import keep_freed
 from phantomset.data.decoding.one_file import Answer, Finished, decode_file
 from phantomset.data.errors import SourceError
 from phantomset.data.file_source import FileSource, Listed, Readable
@@ -33,7 +32,6 @@ from phantomset.data.source import ReadContext, SourceSettings
 PATIENCE = 20
 """How many seconds by the clock a worker has for each of CPU: a decoder that sleeps ends as well."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LATE = (-signal.SIGPROF, -signal.SIGALRM)
 _AHEAD = 4
 """Files that wait in a worker's pipe: it is never idle, and little is lost with it."""
@@ -48,7 +46,7 @@ _PRELOAD = [
 """Loaded once by the server that workers are forked from; it has no threads of ours and no secrets."""
 
 _KEPT_BYTES = 32 << 20
-"""Freed memory that a worker does not give back: each file needs as much again."""
+"""Freed memory that a worker does not give back: a third of a file's time went into asking for it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,14 +229,6 @@ def _no_program() -> Generator[None]:
         sys.modules["__main__"] = program
 
 
-def _keep_freed() -> None:
-    """Keep what is freed: a third of a file's time went into asking for the same pages again (mallopt(3))."""
-    with contextlib.suppress(AttributeError, OSError):  # another C library than glibc
-        libc = ctypes.CDLL(None)
-        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            libc.mallopt(option, _KEPT_BYTES)
-
-
 def _work(pipe: Connection, job: Job, bounds: Bounds) -> None:
     """A worker's life: ends with its pipe, or by one of its bounds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops it in good order
@@ -251,7 +241,7 @@ def _work(pipe: Connection, job: Job, bounds: Bounds) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + bounds.address_bytes
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    _keep_freed()
+    keep_freed(_KEPT_BYTES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a dump would hold pixels and headers
     while True:
         try:

@@ -175,12 +175,13 @@ def critic_loss(
 def generator_loss(
     networks: Networks, batch: Batch, _: torch.Generator, shared: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return ``E f(D(x) - D(G))``: the critic's loss with the pair turned round."""
-    critic = networks["critic"]
-    with torch.no_grad():
-        real = critic(batch.augment(batch.images), batch.labels)
-    fake = critic(batch.augment(shared["fakes"]), batch.labels)
-    return {"loss": functional.softplus(real - fake).mean()}
+    """Return ``E f(D(x) - D(G))``: the critic's loss with the pair turned round.
+
+    D(x) is of the critic before its move. It only weighs the pair, by how surely the two were told apart:
+    the slope in G is D(G)'s, of the critic as it is now.
+    """
+    fake = duel.fooled(networks, batch, shared)
+    return {"loss": functional.softplus(shared["real_scores"] - fake).mean()}
 
 
 def fake_penalty(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from phantomset.ganmodels.generate import Look
 
 COLUMNS = 10
-MOST_ROWS = 24
 
 
 def overrides(where: str | None, count: int | None, truncation: float | None) -> list[str]:
@@ -44,10 +43,6 @@ def overrides(where: str | None, count: int | None, truncation: float | None) ->
     if truncation is not None:
         given.append(f"generate.truncation={truncation}")
     return given
-
-
-GROUND = 32
-"""Grey of a place where there is no image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +83,7 @@ class Drawing:
         if outcome.synthetic is None or outcome.checkpoint_folder is None:
             return []
         made = making.load_images(workspace, outcome.synthetic)
-        present = np.unique(made.labels)[:MOST_ROWS]
+        present = np.unique(made.labels)
         folder, pictures = workspace.restricted("pictures"), dict[str, np.ndarray]()
         if self.grid:
             pictures["grid"] = np.concatenate([_row(made.images[made.labels == label]) for label in present])
@@ -132,6 +127,8 @@ class Drawing:
 
 def _row(images: np.ndarray) -> np.ndarray:
     """Return the first images of a class, a whole row of them; what is missing stays empty."""
+    from phantomset.ganmodels.grid import GROUND
+
     row = np.full((COLUMNS, *images.shape[1:]), GROUND, np.uint8)
     row[: len(images)] = images[:COLUMNS]
     return row

@@ -1,20 +1,24 @@
-"""Training speed: the engine against a plain loop over the same networks, in one process, in turns.
+"""Training speed: the engine against a plain loop over the same networks, in turns.
 
     python tests/benchmarks/throughput.py [--threads 1] [--rounds 3] [--seconds 8] [--size-px 28] [--monai]
 
 The plain loop is what the paper's description gives when typed in: float32, NCHW, exact penalties at every
-step, images through a DataLoader, fresh fakes for each player, Adam as it comes. Rounds take turns, so that
-a machine that is busy elsewhere slows both. Rates are in images a second of wall time and of CPU time.
-``--monai`` adds MONAI's GanTrainer over the same networks and batch, without penalties and with exact R1 and
-R2 in its loss; it needs pytorch-ignite.
+step, images through a DataLoader, fresh fakes for each player, Adam as it comes. Each loop has a process of
+its own, since the engine also tells the process how to keep memory; they take turns, so that a machine that
+is busy elsewhere slows all. Rates are in images a second of wall time and of CPU time. ``--monai`` adds
+MONAI's GanTrainer over the same networks and batch, without penalties and with exact R1 and R2 in its loss;
+it needs pytorch-ignite.
 """
 
 import argparse
 import json
+import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -30,6 +34,13 @@ from phantomset.ganmodels.shards import Crew, shard_count
 from phantomset.ganmodels.step import Stepper
 
 BATCH = 64
+ROUND = 4
+"""Steps between two looks at the clock: one of the engine's has a penalty."""
+
+MONAI_GAMMA = {"monai": 0.0, "monai_penalised": 10.0}
+
+Run = Callable[[float], int]
+"""Trains for some seconds and returns how many steps that were."""
 
 
 def images_of_noise(size_px: int) -> ImageSet:
@@ -39,13 +50,17 @@ def images_of_noise(size_px: int) -> ImageSet:
     return ImageSet(pixels, labels, labels, ("a", "b"))
 
 
+def fresh_networks(images: ImageSet) -> dict[str, nn.Module]:
+    """Return r3gan's networks for the images."""
+    torch.manual_seed(0)
+    return r3gan.build(r3gan.Settings(), ImageSpec(*images.images.shape[1:]), 2)
+
+
 class PlainLoop:
     """The same game without any of the engine's means."""
 
     def __init__(self, images: ImageSet) -> None:
-        settings = r3gan.Settings()
-        torch.manual_seed(0)
-        networks = r3gan.build(settings, ImageSpec(*images.images.shape[1:]), 2)
+        networks = fresh_networks(images)
         self.generator, self.critic = networks["generator"], networks["critic"]
         self.adam = [
             torch.optim.Adam(n.parameters(), 1e-4, (0.0, 0.9)) for n in (self.generator, self.critic)
@@ -53,7 +68,7 @@ class PlainLoop:
         real = torch.from_numpy(images.images).float() / 127.5 - 1
         data = TensorDataset(real, torch.from_numpy(images.labels))
         self.loader, self.batches = DataLoader(data, BATCH, shuffle=True), iter(())
-        self.settings = settings
+        self.settings = r3gan.Settings()
 
     def step(self) -> None:
         """Show one batch to both players."""
@@ -79,34 +94,53 @@ class PlainLoop:
         self.adam[player].step()
 
 
-def rate(step: Callable[[], None], seconds: float) -> tuple[float, float]:
-    """Return images a second of wall time and of CPU time over about ``seconds``, in rounds of 4 steps."""
-    wall, cpu, steps = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - wall < seconds:
-        for _ in range(4):
-            step()
-        steps += 4
-    return steps * BATCH / (time.perf_counter() - wall), steps * BATCH / (time.process_time() - cpu)
+def timed(step: Callable[[], None]) -> Run:
+    """Return what repeats a step in whole rounds."""
+
+    def run(seconds: float) -> int:
+        begun, steps = time.perf_counter(), 0
+        while time.perf_counter() - begun < seconds:
+            for _ in range(ROUND):
+                step()
+            steps += ROUND
+        return steps
+
+    return run
 
 
-def monai(images: ImageSet, gamma: float) -> MonaiGan:
-    """Return MONAI's loop over fresh networks."""
-    settings = r3gan.Settings()
-    torch.manual_seed(0)
-    networks = r3gan.build(settings, ImageSpec(*images.images.shape[1:]), 2)
-    real = torch.from_numpy(images.images).float() / 127.5 - 1
-    return MonaiGan(networks["generator"], networks["critic"], real, settings.latent, BATCH, gamma)
+@contextmanager
+def loop(name: str, images: ImageSet, threads: int) -> Iterator[Run]:
+    """Give one contestant, ready to run."""
+    torch.set_num_threads(threads)
+    if name == "plain":
+        yield timed(PlainLoop(images).step)
+    elif name in MONAI_GAMMA:
+        networks = fresh_networks(images)
+        real = torch.from_numpy(images.images).float() / 127.5 - 1
+        latent, gamma = r3gan.Settings().latent, MONAI_GAMMA[name]
+        yield MonaiGan(networks["generator"], networks["critic"], real, latent, BATCH, gamma).run
+    else:
+        plan, device = TrainingPlan(1_000_000, BATCH, threads=threads), torch.device("cpu")
+        shards = shard_count(threads, BATCH, device)
+        with Crew(threads) as crew:
+            stepper = Stepper(images, r3gan.FAMILY, r3gan.Settings(), plan, device, crew, shards)
+            yield timed(stepper.step)
 
 
-def monai_rate(loop: MonaiGan, seconds: float) -> tuple[float, float]:
-    """Return MONAI's images a second, as `rate`."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    shown = loop.run(seconds) * BATCH
-    return shown / (time.perf_counter() - wall), shown / (time.process_time() - cpu)
+def contestant(pipe: Connection, name: str, size_px: int, threads: int) -> None:
+    """Run for as many seconds as each message says; answer with rates and peak memory. 0 ends it."""
+    with loop(name, images_of_noise(size_px), threads) as run:
+        run(1.0)  # the first steps choose kernels
+        pipe.send("ready")
+        while seconds := pipe.recv():
+            wall, cpu = time.perf_counter(), time.process_time()
+            shown = run(seconds) * BATCH
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            pipe.send((shown / (time.perf_counter() - wall), shown / (time.process_time() - cpu), peak))
 
 
 def main() -> None:
-    """Print the rates of all, how often the engine's they go into it, and the engine's peak memory."""
+    """Print the rates of all, how often the engine's they go into it, and the peak memory of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
@@ -114,37 +148,31 @@ def main() -> None:
     parser.add_argument("--size-px", type=int, default=28)
     parser.add_argument("--monai", action="store_true", help="also MONAI's GanTrainer")
     arguments = parser.parse_args()
-    images = images_of_noise(arguments.size_px)
-    plan = TrainingPlan(1_000_000, BATCH, threads=arguments.threads)
-    device = torch.device("cpu")
-    shards = shard_count(arguments.threads, BATCH, device)
-    rates: dict[str, list[tuple[float, float]]] = {}
-    peak, plain = 0, PlainLoop(images)
-    loops = {"monai": monai(images, 0.0), "monai_penalised": monai(images, 10.0)} if arguments.monai else {}
+    names = ["engine", "plain", *(MONAI_GAMMA if arguments.monai else ())]
+    context = multiprocessing.get_context("spawn")
+    pipes = {}
+    for name in names:
+        pipes[name], theirs = context.Pipe()
+        work = (theirs, name, arguments.size_px, arguments.threads)
+        context.Process(target=contestant, args=work, daemon=True).start()
+        pipes[name].recv()  # ready
+    rows: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
     for _ in range(arguments.rounds):
-        with Crew(arguments.threads) as crew:
-            stepper = Stepper(images, r3gan.FAMILY, r3gan.Settings(), plan, device, crew, shards)
-            rate(stepper.step, 1.0)
-            rates.setdefault("engine", []).append(rate(stepper.step, arguments.seconds))
-        peak = peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        torch.set_num_threads(arguments.threads)
-        rate(plain.step, 1.0)
-        rates.setdefault("plain", []).append(rate(plain.step, arguments.seconds))
-        for name, loop in loops.items():
-            loop.run(1.0)
-            rates.setdefault(name, []).append(monai_rate(loop, arguments.seconds))
-    best = {
-        name: [statistics.median(column) for column in zip(*rows, strict=True)]
-        for name, rows in rates.items()
-    }
+        for name, pipe in pipes.items():
+            pipe.send(arguments.seconds)
+            rows[name].append(pipe.recv())
+    for pipe in pipes.values():
+        pipe.send(0)
+    best = {name: [statistics.median(column) for column in zip(*rows[name], strict=True)] for name in names}
     result = {
         "threads": arguments.threads,
         "size_px": arguments.size_px,
-        **{f"{name}_images_per_second": round(wall) for name, (wall, _) in best.items()},
-        **{f"{name}_images_per_cpu_second": round(cpu) for name, (_, cpu) in best.items()},
-        **{f"engine_over_{name}": round(best["engine"][0] / wall, 2) for name, (wall, _) in best.items()},
-        **{f"engine_over_{name}_cpu": round(best["engine"][1] / cpu, 2) for name, (_, cpu) in best.items()},
-        "engine_peak_memory_mib": peak,
+        **{
+            name: {"images_per_second": round(wall), "per_cpu_second": round(cpu), "peak_mib": round(peak)}
+            for name, (wall, cpu, peak) in best.items()
+        },
+        "engine_over": {name: round(best["engine"][0] / best[name][0], 2) for name in names[1:]},
+        "engine_over_by_cpu": {name: round(best["engine"][1] / best[name][1], 2) for name in names[1:]},
         "capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
     }

@@ -51,6 +51,19 @@ def test_relativistic_pairing() -> None:
     assert generator["loss"].item() == pytest.approx(turned, rel=1e-5)
 
 
+def test_the_generator_meets_the_moved_critic_and_pairs_by_what_it_said_before() -> None:
+    """Weight 0.5 gives the real image 2; after the critic's move to 0.25 a fake of value v scores v."""
+    networks = {"generator": Scale(), "critic": Sum(0.5)}
+    batch = Batch(torch.ones(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), progress=0.0, step=1)
+    shared: dict[str, Tensor] = {}
+    r3gan.critic_loss(r3gan.Settings(), networks, batch, torch.Generator().manual_seed(0), shared)
+    networks["critic"].weight.data.fill_(0.25)
+    lost = r3gan.generator_loss(networks, batch, torch.Generator(), shared)["loss"]
+    values = shared["fakes"][:, 0, 0, 0].tolist()
+    expected = sum(math.log1p(math.exp(2.0 - value)) for value in values) / 4
+    assert lost.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_both_penalties_every_fourth_step_with_fourfold_weight() -> None:
     """R1 = R2 = gamma/2 ||w||^2 = 3/2 * (4 pixels * 0.25): four times at step 0, not at all at step 1."""
     with_penalty, without = _play(step=0)[0], _play(step=1)[0]

@@ -11,8 +11,9 @@ from phantomset.data.seeds import seed_of
 from phantomset.ganmodels import generate as generating
 from phantomset.ganmodels import grid
 from phantomset.ganmodels.generate import Look, generate
+from phantomset.ganmodels.grid import GROUND
 from phantomset.pipelines import stages
-from phantomset.pipelines.cli.asking import COLUMNS, GROUND, Drawing
+from phantomset.pipelines.cli.asking import COLUMNS, Drawing
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job
