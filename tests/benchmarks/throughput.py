@@ -1,6 +1,7 @@
 """Training speed: the engine against a plain loop over the same networks, in turns.
 
     python tests/benchmarks/throughput.py [--threads 1] [--rounds 3] [--seconds 8] [--size-px 28] [--monai]
+        [--widths 128 96]
 
 The plain loop is what the paper's description gives when typed in: float32, NCHW, exact penalties at every
 step, images through a DataLoader, fresh fakes for each player, Adam as it comes. Each loop has a process of
@@ -50,17 +51,17 @@ def images_of_noise(size_px: int) -> ImageSet:
     return ImageSet(pixels, labels, labels, ("a", "b"))
 
 
-def fresh_networks(images: ImageSet) -> dict[str, nn.Module]:
+def fresh_networks(images: ImageSet, settings: r3gan.Settings) -> dict[str, nn.Module]:
     """Return r3gan's networks for the images."""
     torch.manual_seed(0)
-    return r3gan.build(r3gan.Settings(), ImageSpec(*images.images.shape[1:]), 2)
+    return r3gan.build(settings, ImageSpec(*images.images.shape[1:]), 2)
 
 
 class PlainLoop:
     """The same game without any of the engine's means."""
 
-    def __init__(self, images: ImageSet) -> None:
-        networks = fresh_networks(images)
+    def __init__(self, images: ImageSet, settings: r3gan.Settings) -> None:
+        networks = fresh_networks(images, settings)
         self.generator, self.critic = networks["generator"], networks["critic"]
         self.adam = [
             torch.optim.Adam(n.parameters(), 1e-4, (0.0, 0.9)) for n in (self.generator, self.critic)
@@ -68,7 +69,7 @@ class PlainLoop:
         real = torch.from_numpy(images.images).float() / 127.5 - 1
         data = TensorDataset(real, torch.from_numpy(images.labels))
         self.loader, self.batches = DataLoader(data, BATCH, shuffle=True), iter(())
-        self.settings = r3gan.Settings()
+        self.settings = settings
 
     def step(self) -> None:
         """Show one batch to both players."""
@@ -109,27 +110,28 @@ def timed(step: Callable[[], None]) -> Run:
 
 
 @contextmanager
-def loop(name: str, images: ImageSet, threads: int) -> Iterator[Run]:
+def loop(name: str, images: ImageSet, settings: r3gan.Settings, threads: int) -> Iterator[Run]:
     """Give one contestant, ready to run."""
     torch.set_num_threads(threads)
     if name == "plain":
-        yield timed(PlainLoop(images).step)
+        yield timed(PlainLoop(images, settings).step)
     elif name in MONAI_GAMMA:
-        networks = fresh_networks(images)
+        networks = fresh_networks(images, settings)
         real = torch.from_numpy(images.images).float() / 127.5 - 1
-        latent, gamma = r3gan.Settings().latent, MONAI_GAMMA[name]
-        yield MonaiGan(networks["generator"], networks["critic"], real, latent, BATCH, gamma).run
+        gamma = MONAI_GAMMA[name]
+        yield MonaiGan(networks["generator"], networks["critic"], real, settings.latent, BATCH, gamma).run
     else:
         plan, device = TrainingPlan(1_000_000, BATCH, threads=threads), torch.device("cpu")
         shards = shard_count(threads, BATCH, device)
         with Crew(threads) as crew:
-            stepper = Stepper(images, r3gan.FAMILY, r3gan.Settings(), plan, device, crew, shards)
+            stepper = Stepper(images, r3gan.FAMILY, settings, plan, device, crew, shards)
             yield timed(stepper.step)
 
 
-def contestant(pipe: Connection, name: str, size_px: int, threads: int) -> None:
+def contestant(pipe: Connection, name: str, size_px: int, widths: list[int] | None, threads: int) -> None:
     """Run for as many seconds as each message says; answer with rates and peak memory. 0 ends it."""
-    with loop(name, images_of_noise(size_px), threads) as run:
+    settings = r3gan.Settings(widths=None if widths is None else tuple(widths))
+    with loop(name, images_of_noise(size_px), settings, threads) as run:
         run(1.0)  # the first steps choose kernels
         pipe.send("ready")
         while seconds := pipe.recv():
@@ -146,6 +148,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--size-px", type=int, default=28)
+    parser.add_argument("--widths", type=int, nargs="+", help="channels of the stages; default: r3gan's")
     parser.add_argument("--monai", action="store_true", help="also MONAI's GanTrainer")
     arguments = parser.parse_args()
     names = ["engine", "plain", *(MONAI_GAMMA if arguments.monai else ())]
@@ -153,7 +156,7 @@ def main() -> None:
     pipes = {}
     for name in names:
         pipes[name], theirs = context.Pipe()
-        work = (theirs, name, arguments.size_px, arguments.threads)
+        work = (theirs, name, arguments.size_px, arguments.widths, arguments.threads)
         context.Process(target=contestant, args=work, daemon=True).start()
         pipes[name].recv()  # ready
     rows: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
