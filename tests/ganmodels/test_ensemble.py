@@ -92,10 +92,17 @@ def test_the_top_of_the_folder_tells_of_all_members(small: ImageSet, run: Run, t
 
 @pytest.mark.parametrize(
     ("budget", "images", "members"),
-    [(100_000, 2_000, 1), (379_999, 2_000, 1), (380_000, 2_000, 2), (10**7, 2_000, 4), (10**6, 20_000, 1)],
+    [
+        (199_999, 2_000, 1),
+        (200_000, 2_000, 2),
+        (400_000, 2_913, 4),
+        (400_000, 6_700, 2),
+        (10**6, 25_000, 1),
+        (10**7, 2_000, 8),
+    ],
 )
 def test_the_budget_chooses_unasked(budget: int, images: int, members: int) -> None:
-    """As many as get 190,000 images and 45 epochs each; at most 4."""
+    """As few as see each image 40 times at most; none with less than 100,000 images; at most 8."""
     plan = TrainingPlan(budget_images=budget)
     assert ensemble.member_count(plan, load("phantomset.ganmodels.families", "r3gan"), images) == members
 

@@ -72,7 +72,7 @@ def _judge(kind: str, answer: MinP, holdout: int) -> tuple[Status, str]:
         return "FAIL", "Training patients score higher on average: a weak signal over many patients."
     return "FAIL", (
         "Training patients crowd the top of an attack: some are memorised. "
-        "Train on more patients, for less long, or with noise."
+        "Train on more patients, for less long, in more generators, or with noise."
     )
 
 
