@@ -23,7 +23,7 @@ from phantomset.ganmodels import checkpoint
 from phantomset.ganmodels.family import Family
 from phantomset.ganmodels.plan import Progress, TrainingPlan
 
-MOST = 8
+MOST = 4
 """Members that are chosen unasked."""
 
 MEMBER_IMAGES = 100_000

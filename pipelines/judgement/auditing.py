@@ -17,7 +17,13 @@ from phantomset.data.pixels.canonical import ImageSettings, canonical
 from phantomset.data.quarantine.ledger import Unfit
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.data.seeds import stream
-from phantomset.data.splitting.duplicates import DUPLICATE, can_be_told, near_duplicates, thumbnail
+from phantomset.data.splitting.duplicates import (
+    DUPLICATE,
+    can_be_told,
+    near_duplicates,
+    thumbnail,
+    without_chains,
+)
 from phantomset.data.workspace import write_atomically, write_json
 from phantomset.pipelines.draft import Counts, Draft
 from phantomset.pipelines.versions import versions
@@ -250,7 +256,7 @@ def _grouped(parts: Sequence[np.ndarray], owners: Sequence[np.ndarray]) -> np.nd
     if not all(can_be_told(part, list(map(str, names)), [side] * len(part)) for part, names in by_part):
         return None
     everything = np.concatenate(small)
-    found = near_duplicates(everything, [side] * len(everything))
+    found = without_chains(near_duplicates(everything, [side] * len(everything)), len(everything))
     pairs = [pair[:2] for pair in found if pair.score >= DUPLICATE]
     first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     links = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(everything),) * 2)

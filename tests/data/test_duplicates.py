@@ -6,10 +6,12 @@ from scipy.ndimage import gaussian_filter
 
 from phantomset.data.splitting.duplicates import (
     DUPLICATE,
+    Pair,
     likeness,
     near_duplicates,
     thumbnail,
     told_apart,
+    without_chains,
 )
 
 
@@ -102,3 +104,19 @@ def test_drawings_are_too_alike(pictures: np.ndarray) -> None:
     assert told_apart(drawings, [str(number) for number in range(20)]) is None
     assert told_apart(drawings, ["one"] * 20)
     assert told_apart(films, [str(number) for number in range(40)]) == []
+
+
+def test_a_chain_of_strangers_is_not_joined() -> None:
+    """Twelve pictures, each like the next: only the sure pair stays one; the others are to be looked at.
+
+    Ten of the kind, or twelve that are all alike, are copies.
+    """
+    chain = [Pair(i, i + 1, 0.97, is_sure=i == 4) for i in range(11)]
+    looked_at = Pair(0, 20, 0.91, is_sure=False)
+    told = without_chains([*chain, looked_at], 30)
+    assert [pair[:2] for pair in told] == [pair[:2] for pair in [*chain, looked_at]]
+    assert [pair[:2] for pair in told if pair.score >= DUPLICATE] == [(4, 5)]
+    assert told[-1] == looked_at
+    assert without_chains(chain[:9], 30) == chain[:9]
+    all_alike = [Pair(i, j, 0.97, is_sure=False) for i in range(12) for j in range(i + 1, 12)]
+    assert without_chains(all_alike, 12) == all_alike

@@ -98,11 +98,11 @@ def test_the_top_of_the_folder_tells_of_all_members(small: ImageSet, run: Run, t
         (400_000, 2_913, 4),
         (400_000, 6_700, 2),
         (10**6, 25_000, 1),
-        (10**7, 2_000, 8),
+        (10**7, 2_000, 4),
     ],
 )
 def test_the_budget_chooses_unasked(budget: int, images: int, members: int) -> None:
-    """As few as see each image 40 times at most; none with less than 100,000 images; at most 8."""
+    """As few as see each image 40 times at most; none with less than 100,000 images; at most 4."""
     plan = TrainingPlan(budget_images=budget)
     assert ensemble.member_count(plan, load("phantomset.ganmodels.families", "r3gan"), images) == members
 

@@ -233,12 +233,12 @@ def test_the_steps_of_an_orchestrator_are_given_names_and_work(job: Callable[...
 
 @pytest.mark.parametrize(
     ("model", "budget", "members"),
-    [({}, 100_000, 1), ({}, 400_000, 4), ({}, 5_000_000, 8), ({"members": 3}, 100_000, 3)],
+    [({}, 100_000, 1), ({}, 400_000, 4), ({}, 5_000_000, 4), ({"members": 3}, 100_000, 3)],
 )
 def test_the_estimate_counts_the_most_members(
     small: Callable[..., Recipe], model: dict, budget: int, members: int
 ) -> None:
-    """Before ingest: a generator for each 100,000 images of the budget, at most eight; or as asked."""
+    """Before ingest: a generator for each 100,000 images of the budget, at most four; or as asked."""
     assert needs.most_members(small(model=model), budget) == members
 
 
