@@ -100,6 +100,8 @@ class Player:
     betas: Callable[[float], tuple[float, float]]
     warm_up_share: float = 0.0
     """Share of the budget over which the engine raises the learning rate from 0."""
+    matrix_step: float | None = None
+    """Muon's step, in learning rates, for linear layers' and convolutions' weights; None: Adam for all."""
 
 
 @dataclass(frozen=True, slots=True)

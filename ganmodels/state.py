@@ -12,14 +12,13 @@ from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSpec
 from phantomset.data.seeds import seed_of
 from phantomset.ganmodels.family import Family, FamilySettings, Player
+from phantomset.ganmodels.optimiser import Optimiser, matrices_of
 
 HALF_LIFE_IMAGES = 10_000
 """Half-life of the generator's moving average, once the run is long enough."""
 
 HALF_LIFE_SHARE = 0.05
 """Half-life as a share of the images shown so far, so that the average forgets the first noise quickly."""
-
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(slots=True)
@@ -114,9 +113,7 @@ class State:
         }
         self.players = family.players(settings)
         self.parameters = {player.name: self._parameters(player) for player in self.players}
-        self.optimisers = {
-            player.name: _adam(list(self.parameters[player.name].values())) for player in self.players
-        }
+        self.optimisers = {player.name: self._optimiser(player) for player in self.players}
         self.counters = Counters()
 
     def _parameters(self, player: Player) -> dict[str, nn.Parameter]:
@@ -125,6 +122,14 @@ class State:
             for name in player.networks
             for key, parameter in self.networks[name].named_parameters()
         }
+
+    def _optimiser(self, player: Player) -> Optimiser:
+        parameters = self.parameters[player.name]
+        if player.matrix_step is None:
+            return Optimiser(parameters)
+        networks = {name: self.networks[name] for name in player.networks}
+        matrices = [f"{name}.{key}" for name, network in networks.items() for key in matrices_of(network)]
+        return Optimiser(parameters, matrices, player.matrix_step)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor of the state by name; they share memory with the state."""
@@ -135,9 +140,7 @@ class State:
             for key, value in module.state_dict().items()
         }
         for player, optimiser in self.optimisers.items():
-            for key, parameter in self.parameters[player].items():
-                for moment in MOMENTS:
-                    named[f"optimiser.{player}.{key}.{moment}"] = optimiser.state[parameter][moment]
+            named |= {f"optimiser.{player}.{key}": value for key, value in optimiser.tensors().items()}
         return named
 
     @torch.no_grad()
@@ -178,19 +181,3 @@ def average_decay(images_seen: int, batch_size: int) -> float:
     """
     half_life = min(HALF_LIFE_IMAGES, HALF_LIFE_SHARE * images_seen)
     return 0.5 ** (batch_size / max(half_life, 1e-8))
-
-
-def _adam(parameters: list[nn.Parameter]) -> torch.optim.Adam:
-    """Return Adam whose moments exist from the start, so that a checkpoint of step 0 has them too.
-
-    The rates are set before each step. A resume without second moments would begin with full-size sign
-    steps, from which the critic does not recover.
-    """
-    optimiser = torch.optim.Adam(parameters, lr=0.0, betas=(0.0, 0.9), eps=1e-8, fused=True)
-    for parameter in parameters:
-        optimiser.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-            "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
-        }
-    return optimiser

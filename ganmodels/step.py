@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
@@ -191,35 +191,20 @@ class Stepper:
         """Step along the gradients, if they and the loss are numbers; keep the statistics."""
         norm = torch.nn.utils.get_total_norm(gradients)
         is_broken = ~torch.isfinite(norm + numbers.get("loss", torch.zeros_like(norm)))
-        self._optimise(player, list(self.state.parameters[player.name].values()), gradients, is_broken)
-        for name, value in {**numbers, "gradient": norm}.items():
-            key = f"{player.name}_{name}" if name in ("loss", "gradient") else name
-            self._numbers.setdefault(key, []).append(value)
-        return is_broken
-
-    def _optimise(
-        self, player: Player, parameters: list[nn.Parameter], gradients: list[Tensor], is_broken: Tensor
-    ) -> None:
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            # The fused kernel walks through memory: a gradient in another layout would move other weights.
-            parameter.grad = torch.empty_like(parameter).copy_(gradient)
-        progress = self.state.counters.step / self._plan.steps
-        optimiser: Any = self.state.optimisers[player.name]
-        group = optimiser.param_groups[0]
-        group["lr"], group["betas"] = self._rate(player, progress), player.betas(progress)
-        if recovery.is_fresh(self.state.counters):
-            group["betas"] = group["betas"][0], min(group["betas"][1], recovery.SHORT_MEMORY)
-        # The fused kernel leaves weights and moments alone when told so; asking first would stall a GPU.
-        optimiser.found_inf, optimiser.grad_scale = is_broken.float(), None
-        optimiser.step()
-
-    def _rate(self, player: Player, progress: float) -> float:
-        counters = self.state.counters
-        return (
+        counters, progress = self.state.counters, self.state.counters.step / self._plan.steps
+        rate = (
             player.learning_rate(progress)
             * warm_up(counters.step, self._plan.steps, player.warm_up_share)
             * counters.learning_rate_scale
         )
+        betas = player.betas(progress)
+        if recovery.is_fresh(counters):
+            betas = betas[0], min(betas[1], recovery.SHORT_MEMORY)
+        self.state.optimisers[player.name].step(gradients, rate, betas, is_broken)
+        for name, value in {**numbers, "gradient": norm}.items():
+            key = f"{player.name}_{name}" if name in ("loss", "gradient") else name
+            self._numbers.setdefault(key, []).append(value)
+        return is_broken
 
     def _stream(self, *names: str | int) -> torch.Generator:
         return torch.Generator(self._device).manual_seed(seed_of(self._plan.seed, *names))

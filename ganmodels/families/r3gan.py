@@ -60,6 +60,12 @@ class Settings(FamilySettings):
     learning_rate_start: float = Field(1e-3, gt=0, lt=1, description="Adam's step at the start, both players")
     learning_rate_end: float = Field(2.5e-4, gt=0, lt=1, description="Adam's step at the end, both players")
     warm_up_share: float = Field(0.02, ge=0, le=0.5, description="share of the budget with a rising step")
+    matrix_step: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="step of Muon for the critic's matrices, as a multiple of Adam's; Adam when not given",
+    )
 
 
 class Generator(nn.Module):
@@ -230,6 +236,7 @@ def players(settings: Settings) -> tuple[Player, ...]:
             learning_rate=learning_rate,
             betas=betas,
             warm_up_share=settings.warm_up_share,
+            matrix_step=settings.matrix_step,
         ),
         Player(
             name="generator",

@@ -50,4 +50,5 @@ VARIANTS = [
     Case("cgan", "auxiliary head", {"head": "auxiliary"}),
     Case("cyclegan", "contrastive", {"mode": "contrastive"}),
     Case("stylegan2", "noise and mixing", {"noise_inputs": True, "style_mixing": 0.9}),
+    Case("r3gan", "Muon", {"matrix_step": 2.0}),
 ]

@@ -249,11 +249,9 @@ def test_a_player_moves_only_its_own_weights(case: Case, bars: Bars, device: str
         before = {name: tensor.clone() for name, tensor in state.tensors().items() if "network" in name}
         own = list(state.parameters[player.name].values())
         loss = player.loss(state.networks, batch, rng, shared)["loss"]
-        for parameter, gradient in zip(own, torch.autograd.grad(loss, own), strict=True):
-            parameter.grad = gradient
-        optimiser = state.optimisers[player.name]
-        optimiser.param_groups[0]["lr"] = 1e-3
-        optimiser.step()
+        gradients = list(torch.autograd.grad(loss, own))
+        sound = torch.tensor(False, device=device)
+        state.optimisers[player.name].step(gradients, 1e-3, (0.0, 0.9), sound)
         moved = {
             name
             for name, tensor in state.tensors().items()
