@@ -11,6 +11,7 @@ The folder of a run::
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ KEPT = 2
 """Newest checkpoints that are kept; besides, until the run is over, the best, and the last good one or the
 first."""
 
+
+_NAME = re.compile(r"checkpoint-(\d{8,})\.safetensors")
 
 OWN = ("seed", "budget_images", "members")
 """What the identity of a member has of its own; the rest is that of the run."""
@@ -66,9 +69,9 @@ def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], don
     header = {
         "counters": json.dumps(counters, sort_keys=True),
         "done": json.dumps(done),
-        "digest": _digest(plain),
         "run": _run(folder),
     }
+    header["digest"] = _whole(plain, header)
     try:
         write_atomically(_path(folder, counters["step"]), safetensors.torch.save(plain, header), mode=0o600)
         good = counters["good_step"]
@@ -84,7 +87,8 @@ def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], don
 
 def steps(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in the folder, oldest first."""
-    return sorted(int(path.stem.split("-")[1]) for path in folder.glob("checkpoint-*.safetensors"))
+    found = (_NAME.fullmatch(path.name) for path in folder.glob("checkpoint-*.safetensors"))
+    return sorted(int(match[1]) for match in found if match)
 
 
 def read(folder: Path, step: int) -> Saved:
@@ -99,10 +103,10 @@ def read(folder: Path, step: int) -> Saved:
         with safetensors.safe_open(path, framework="pt") as stream:
             header = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-        if _digest(tensors) != header["digest"]:
-            raise ValueError("digest")
+        digest, run = header.pop("digest"), header["run"]
         saved = Saved(step, tensors, json.loads(header["counters"]), json.loads(header["done"]))
-        run = header["run"]
+        if _whole(tensors, header) != digest or saved.counters["step"] != step:
+            raise ValueError("digest")
     except (OSError, KeyError, ValueError, safetensors.SafetensorError):
         raise ModelError(
             f"checkpoint: {path.name} is missing or damaged (its content does not fit its digest). "
@@ -306,6 +310,11 @@ def _path(folder: Path, step: int) -> Path:
 def _run(folder: Path) -> str:
     """Return the digest of what the folder's run is; empty where that is not settled."""
     return digest_of(read_identity(folder)["run"]) if (folder / "identity.json").exists() else ""
+
+
+def _whole(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
+    """Return the digest of all that a checkpoint holds: an event that was lost could let a set out."""
+    return digest_of(_digest(tensors), header)
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -25,7 +25,7 @@ from phantomset.ganmodels.step import Stepper
 
 __all__ = ["Probe", "Progress", "TrainingPlan", "budget_images", "images_per_second", "probe", "train"]
 
-FORMAT = 6
+FORMAT = 7
 """Version of the checkpoint's content; raised when an older checkpoint no longer continues to equal bits."""
 
 FEWEST_IMAGES = 16
@@ -147,9 +147,11 @@ def check(images: ImageSet, family: str, settings: FamilySettings, plan: Trainin
         )
     counts = np.bincount(images.labels, minlength=classes)
     if counts.min() < FEWEST_IMAGES:
+        least, *more = (int(label) for label in counts.argsort() if counts[label] < FEWEST_IMAGES)
+        others = "".join(f", {images.label_names[label]!r} {counts[label]}" for label in more)
         raise ModelError(
-            f"{family}: class {images.label_names[counts.argmin()]!r} has {int(counts.min())} training "
-            f"images; {FEWEST_IMAGES} are needed. Leave the class or a condition out, join it with another, "
+            f"{family}: class {images.label_names[least]!r} has {counts[least]} training images{others}; "
+            f"{FEWEST_IMAGES} are needed. Leave the class or a condition out, join it with another, "
             "or bring more images: of the source's only the share split.train is learned."
         )
     if plan.batch_size < FEWEST_PER_BATCH * classes:

@@ -184,6 +184,12 @@ class GenerateSettings(Section):
         default=1.0, gt=0, le=1, description="below 1, typical images at the price of variety"
     )
 
+    seed: Whole | None = Field(
+        default=None,
+        ge=0,
+        lt=2**63,
+        description="another draw from the same generator; the recipe's when not given",
+    )
     through: str | None = Field(
         default=None, pattern="^[0-9a-f]{16}$", description="a translation that candidates go through"
     )
@@ -339,6 +345,11 @@ class Recipe(Section):
         """Return a condition's own name: the label table's column stands for ``label``."""
         column = getattr(getattr(self.source, "labels", None), "column", None)
         return LABEL if isinstance(column, str) and name.casefold() == column.casefold() else name
+
+    @property
+    def drawn_by(self) -> int:
+        """The seed of the synthetic set: that of `generate`, or the recipe's own."""
+        return self.seed if self.generate.seed is None else self.generate.seed
 
     def plain(self) -> dict[str, Any]:
         """Return the recipe as plain data with every default filled in."""

@@ -38,6 +38,8 @@ def datasets() -> Path:
     beside = Path(__file__).parents[2] / "shared" / "datasets"
     folder = Path(os.environ.get("PHANTOMSET_DATASETS", beside))
     if not folder.is_dir():
+        if os.environ.get("PHANTOMSET_NEEDS_DATASETS"):
+            pytest.fail(f"real image sets are asked for and absent: {folder} is no folder")
         pytest.skip("real image sets are absent: set PHANTOMSET_DATASETS to their folder")
     return folder
 

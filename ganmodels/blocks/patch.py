@@ -12,8 +12,9 @@ from torch.nn import functional
 from phantomset.data.records import ImageSpec
 
 SLOPE = 0.2
-SMALL_PX = 64
-"""Up to this side a patch is 16 px: one of 70 would be the whole image."""
+SMALL_PX, SHORTEST_PX = 64, 24
+"""Up to the first a patch is 16 px: one of 70 would be the whole image. Below the other, as a shorter side,
+nothing is left of an image for the layers of a larger patch."""
 
 
 class PatchCritic(nn.Module):
@@ -26,7 +27,8 @@ class PatchCritic(nn.Module):
 
     def __init__(self, spec: ImageSpec, width: int) -> None:
         super().__init__()
-        is_small = max(spec.height, spec.width) <= SMALL_PX
+        sides = spec.height, spec.width
+        is_small = max(sides) <= SMALL_PX or min(sides) < SHORTEST_PX
         widths = (width, 2 * width) if is_small else (width, 2 * width, 4 * width, 8 * width)
         self.first = nn.Conv2d(spec.channels, widths[0], 4, stride=2, padding=1)
         strides = [1] if is_small else [2, 2, 1]

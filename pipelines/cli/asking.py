@@ -14,7 +14,7 @@ from phantomset.data.workspace import Workspace, write_atomically
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Outcome
-from phantomset.pipelines.synthesis import making, translation
+from phantomset.pipelines.synthesis import sets, translation
 
 if TYPE_CHECKING:
     from phantomset.ganmodels.generate import Look
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 COLUMNS = 10
 
 
-def overrides(where: str | None, count: int | None, truncation: float | None) -> list[str]:
+def overrides(
+    where: str | None, count: int | None, truncation: float | None, seed: int | None = None
+) -> list[str]:
     """Return the options as overrides of the recipe, so that they are checked and recorded like any.
 
     Raises:
@@ -38,10 +40,8 @@ def overrides(where: str | None, count: int | None, truncation: float | None) ->
                 f'--where {where!r}: write CONDITION=VALUE, each once, such as "label=pneumonia, view=PA"'
             )
         given.append(f"generate.where={json.dumps(wanted)}")
-    if count is not None:
-        given.append(f"generate.count={count}")
-    if truncation is not None:
-        given.append(f"generate.truncation={truncation}")
+    numbers = {"count": count, "truncation": truncation, "seed": seed}
+    given += [f"generate.{name}={value}" for name, value in numbers.items() if value is not None]
     return given
 
 
@@ -82,7 +82,7 @@ class Drawing:
         """
         if outcome.synthetic is None or outcome.checkpoint_folder is None:
             return []
-        made = making.load_images(workspace, outcome.synthetic)
+        made = sets.load_images(workspace, outcome.synthetic)
         present = np.unique(made.labels)
         folder, pictures = workspace.restricted("pictures"), dict[str, np.ndarray]()
         if self.grid:
@@ -111,7 +111,7 @@ class Drawing:
         """Return an image for each label, made as the set's are, a share of the way to the other seed."""
         from phantomset.ganmodels.generate import generate
 
-        seed, through = seed_of(recipe.seed, "generate"), recipe.generate.through
+        seed, through = seed_of(recipe.drawn_by, "generate"), recipe.generate.through
         images = generate(checkpoint, labels, seed, machine.device, self._look(recipe, share))
         return images if through is None else translation.through(workspace, through, images, machine.device)
 

@@ -155,9 +155,12 @@ def generate(
     truncation: Annotated[
         float | None, typer.Option(metavar="0..1", help="Below 1: typical images, less variety.")
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Another draw from the same generator.")
+    ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Draw them, a row a class.")] = False,
     towards: Annotated[
-        int | None, typer.Option(metavar="SEED", help="Draw the way from the recipe's seed to another.")
+        int | None, typer.Option(metavar="SEED", help="Draw the way from the set's seed to another.")
     ] = None,
     fine: Annotated[
         int | None, typer.Option(metavar="SEED", help="Draw with the fine styles of another seed.")
@@ -166,14 +169,15 @@ def generate(
     workspace: Place = None,
     device: Device = "auto",
     threads: Threads = None,
+    workers: Workers = None,
     plain: Plain = False,
     as_json: AsJson = False,
 ) -> int:
     """The same, and make the labelled synthetic set: of what, how many, how typical."""
     from phantomset.pipelines.cli import asking
 
-    given = [*asking.overrides(where, count, truncation), *(override or [])]
-    machine = (workspace, device, threads, plain, None)
+    given = [*asking.overrides(where, count, truncation, seed), *(override or [])]
+    machine = (workspace, device, threads, plain, workers)
     return _run(_reader(recipe, given), machine, "generate", as_json, asking.Drawing(grid, towards, fine))
 
 

@@ -23,7 +23,7 @@ from phantomset.pipelines.draft import Counts, Draft, Origin, set_digest, waivab
 from phantomset.pipelines.judgement import let_out, lineage
 from phantomset.pipelines.judgement.chain import Broken
 from phantomset.pipelines.recipe import Recipe
-from phantomset.pipelines.synthesis import making
+from phantomset.pipelines.synthesis import making, sets
 from phantomset.pipelines.versions import code_digest, versions
 from phantomset.validators.finding import Evidence, Rules, Verdict
 
@@ -189,7 +189,7 @@ def published(workspace: Workspace, material: Material, left_out: tuple[str, ...
     """Return the set as it would leave: without the classes that are left out."""
     from phantomset.validators import audit
 
-    found = making.load_images(workspace, material.synthetic)
+    found = sets.load_images(workspace, material.synthetic)
     return audit.with_classes(found, [name for name in found.label_names if name not in left_out])
 
 
@@ -200,7 +200,7 @@ def evidence(workspace: Workspace, material: Material) -> Evidence:
         train=image_set(workspace, cohort, material.learned or split.train),
         holdout=image_set(workspace, cohort, split.holdout),
         reference=image_set(workspace, cohort, split.reference),
-        synthetic=making.load_images(workspace, material.synthetic),
+        synthetic=sets.load_images(workspace, material.synthetic),
         has_patients=cohort.has_patients,
     )
 

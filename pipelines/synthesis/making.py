@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Callable, Generator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,6 +21,7 @@ from phantomset.data.workspace import Workspace, write_json
 from phantomset.pipelines.compute import Machine, steadier
 from phantomset.pipelines.draft import set_digest
 from phantomset.pipelines.recipe import FAMILIES, Recipe
+from phantomset.pipelines.synthesis import sets
 from phantomset.pipelines.synthesis.wanted import require_known, wanted_labels
 from phantomset.pipelines.versions import code_digest
 
@@ -326,10 +324,10 @@ def generate(
     key = digest_of("generate", code_digest("ganmodels"), checkpoint.digest, recipe.generate, recipe.seed)
     folder = workspace.restricted("synthetic", key[:NAME])
     if folder.exists():
-        return load_noun(folder), False
+        return sets.load_noun(folder), False
     real = np.array([cohort.records[position].label for position in split.train], dtype=np.int64)
     labels = wanted_labels(recipe, cohort.label_names, real)
-    seed = seed_of(recipe.seed, "generate")
+    seed = seed_of(recipe.drawn_by, "generate")
     look = Look(truncation=recipe.generate.truncation)
     images = sample(checkpoint_folder(recipe, workspace, split), labels, seed, machine.device, look)
     if recipe.generate.through is not None:
@@ -339,51 +337,8 @@ def generate(
         images = through(workspace, recipe.generate.through, images, machine.device)
     made = ImageSet(images, labels, np.full(len(labels), -1, dtype=np.int64), cohort.label_names)
     noun = SyntheticSet(set_digest(made), checkpoint.digest, seed, len(labels), cohort.label_names)
-    _store(workspace, folder, made, noun)
+    sets.store(workspace, folder, made, noun)
     return noun, True
-
-
-def _store(workspace: Workspace, folder: Path, made: ImageSet, noun: SyntheticSet) -> None:
-    """Write a set beside its place and move it there whole."""
-    staging = workspace.restricted("incoming", f"set-{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        staging.mkdir(mode=0o700)
-        np.save(staging / "images.npy", made.images, allow_pickle=False)
-        np.save(staging / "labels.npy", made.labels, allow_pickle=False)
-        write_json(staging / "set.json", asdict(noun), mode=0o600)
-        staging.replace(folder)
-    except OSError as error:
-        raise WorkspaceError(
-            f"synthetic: cannot write to {folder.parent} ({error.strerror}). "
-            "Free some space or mend the permissions, or choose another --workspace."
-        ) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def load_noun(folder: Path) -> SyntheticSet:
-    """Return the noun of a stored set."""
-    content = json.loads((folder / "set.json").read_bytes())
-    return SyntheticSet(**content | {"label_names": tuple(content["label_names"])})
-
-
-def load_images(workspace: Workspace, noun: SyntheticSet) -> ImageSet:
-    """Return the images of a synthetic set.
-
-    Raises:
-        WorkspaceError: they are not in the workspace, or no longer give the set's digest.
-    """
-    for stored in workspace.restricted("synthetic").glob("*/set.json"):
-        if load_noun(stored.parent).digest == noun.digest:
-            images = np.load(stored.parent / "images.npy", allow_pickle=False)
-            labels = np.load(stored.parent / "labels.npy", allow_pickle=False)
-            found = ImageSet(images, labels, np.full(len(labels), -1, dtype=np.int64), noun.label_names)
-            if set_digest(found) == noun.digest:
-                return found
-    raise WorkspaceError(
-        f"synthetic: the set {noun.digest[:12]} is missing or damaged in {workspace.root}. "
-        "Move its folder in restricted/synthetic away and run again."
-    )
 
 
 def curve(folder: Path) -> tuple[dict[str, Any], ...]:

@@ -53,7 +53,7 @@ def wanted_labels(recipe: Recipe, label_names: tuple[str, ...], real: np.ndarray
     """
     counts = _counts(recipe, label_names, real)
     labels = np.repeat(np.arange(len(label_names), dtype=np.int64), counts)
-    return stream(recipe.seed, "generate", "order").permutation(labels)
+    return stream(recipe.drawn_by, "generate", "order").permutation(labels)
 
 
 def _counts(recipe: Recipe, label_names: tuple[str, ...], real: np.ndarray) -> np.ndarray:

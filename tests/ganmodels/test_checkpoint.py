@@ -33,16 +33,29 @@ def test_the_newest_two_and_the_good_one_stay(tmp_path: Path) -> None:
     assert checkpoint.steps(tmp_path) == [20, 60, 80]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "header"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "header", "counter", "done", "renamed"])
 def test_damage_is_found(tmp_path: Path, damage: str) -> None:
-    """A file cut short, a single flipped bit in a weight, an empty file, foreign bytes: none is loaded."""
+    """A file cut short, a single flipped bit in a weight, an empty file, foreign bytes: none is loaded.
+
+    Nor one whose counters or end were changed, or that stands for another step: what befell a run decides
+    whether its set may leave.
+    """
     _save(tmp_path, 0)
     _save(tmp_path, 20)
     path = tmp_path / "checkpoint-00000020.safetensors"
     content = bytearray(path.read_bytes())
     if damage == "flipped":
         content[-3] ^= 1
-    damaged = {"truncated": content[:-5], "empty": b"", "header": b"\x80\x04" + content}.get(damage, content)
+    changed = {
+        "truncated": content[:-5],
+        "empty": b"",
+        "header": b"\x80\x04" + content,
+        "counter": content.replace(b"events", b"evenly"),
+        "done": content.replace(b'"done":"false"', b'"done":"true "'),
+        "renamed": bytes(path.with_name("checkpoint-00000000.safetensors").read_bytes()),
+    }
+    damaged = changed.get(damage, content)
+    assert damage == "flipped" or damaged != content
     path.write_bytes(bytes(damaged))
     with pytest.raises(ModelError, match="damaged"):
         checkpoint.read(tmp_path, 20)
@@ -70,6 +83,16 @@ def test_a_planted_pickle_does_not_run(tmp_path: Path) -> None:
     assert not proof.exists()
     torch.load(io.BytesIO(path.read_bytes()), weights_only=False)
     assert proof.exists()
+
+
+def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
+    """A copy that somebody made by hand, or a half-written file, is passed over and left alone."""
+    _save(tmp_path, 20)
+    copy = tmp_path / "checkpoint-00000020 (copy).safetensors"
+    copy.write_bytes(b"x")
+    assert checkpoint.steps(tmp_path) == [20]
+    _save(tmp_path, 40)
+    assert copy.exists()
 
 
 def test_all_damaged_is_an_error(tmp_path: Path) -> None:

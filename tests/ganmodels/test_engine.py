@@ -283,12 +283,14 @@ def test_another_machine_is_told(small: ImageSet, run: Run, tmp_path: Path) -> N
         (np.array([0, 1] * 31 + [0, -1]), "labels must be numbers from 0 to 1"),
         (np.array([0, 1] * 31 + [0.5, 1.2]), "labels must be whole numbers; found float64"),
         (np.array([0] * 49 + [1] * 15), "class 'bar 1' has 15 training images; 16 are needed"),
+        (np.array([0] * 9 + [1] * 5), "class 'bar 1' has 5 training images, 'bar 0' 9; 16 are needed"),
     ],
 )
 def test_labels_that_do_not_fit(small: ImageSet, run: Run, labels: np.ndarray, message: str) -> None:
     """A label out of range or between two, and a class with too few images, are refused with the numbers."""
     with pytest.raises(ModelError, match=message):
-        next(run(ImageSet(small.images, labels, small.patients, small.label_names)))
+        count = len(labels)
+        next(run(ImageSet(small.images[:count], labels, small.patients[:count], small.label_names)))
 
 
 def test_plans_that_do_not_fit(small: ImageSet, run: Run, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from .cases import DEFAULTS, PACKAGE, VARIANTS, Case
 from .conftest import draw_bars
 
 Bars = Callable[..., ImageSet]
-SHAPES = [(1, 28, 28), (3, 32, 32), (3, 60, 80), (1, 8, 8), (1, 33, 21)]
+SHAPES = [(1, 28, 28), (3, 32, 32), (3, 60, 80), (1, 8, 8), (1, 33, 21), (1, 9, 100)]
 LARGE = [(3, 256, 256), (1, 200, 256)]
 
 SLOW_LEARNERS = {"cyclegan", "diffusion", "pix2pix", "stylegan2"}

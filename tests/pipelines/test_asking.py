@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from phantomset.data.errors import ModelError
+from phantomset.data.errors import ModelError, WorkspaceError
 from phantomset.data.seeds import seed_of
 from phantomset.ganmodels import generate as generating
 from phantomset.ganmodels import grid
@@ -17,7 +17,7 @@ from phantomset.pipelines.cli.asking import COLUMNS, Drawing
 from phantomset.pipelines.compute import Machine
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.stages import Job
-from phantomset.pipelines.synthesis import making, translation
+from phantomset.pipelines.synthesis import sets, translation
 
 STYLED = {
     "family": "stylegan2",
@@ -49,6 +49,23 @@ def made_from(work: Job, outcome: stages.Outcome, labels: list[int], look: Look)
     return generate(outcome.checkpoint_folder, np.array(labels), seed, look=look)
 
 
+def test_another_draw_trains_nothing(job: Callable[..., Job]) -> None:
+    """`generate.seed` makes another set of the same generator; the same seed again makes the same set, and
+    the recipe's own seed is what holds without it."""
+    work = job()
+    first = stages.run(work, "generate")
+    drawn = [stages.run(job(with_seed(work.recipe, seed)), "generate") for seed in (1, 1, work.recipe.seed)]
+    assert {each.checkpoint_folder for each in drawn} == {first.checkpoint_folder}
+    nouns = [each.synthetic for each in (first, *drawn)]
+    digests = [made.digest for made in nouns if made is not None]
+    assert digests[1] == digests[2] != digests[0] == digests[3]
+
+
+def with_seed(recipe: Recipe, seed: int) -> Recipe:
+    """Return the recipe with another draw."""
+    return recipe.model_copy(update={"generate": recipe.generate.model_copy(update={"seed": seed})})
+
+
 def test_a_grid_and_a_way(job: Callable[..., Job], drawn: list[np.ndarray]) -> None:
     """A row a class: the set's own images, empty where there are no ten, and the way from the recipe's seed
     to another, both ends included.
@@ -59,7 +76,7 @@ def test_a_grid_and_a_way(job: Callable[..., Job], drawn: list[np.ndarray]) -> N
     outcome = stages.run(work, "generate")
     paths = Drawing(grid=True, towards=9).draw(work.recipe, work.workspace, work.machine, outcome)
     assert outcome.synthetic is not None
-    made = making.load_images(work.workspace, outcome.synthetic)
+    made = sets.load_images(work.workspace, outcome.synthetic)
     by_class, way = drawn
     for label, row in enumerate(by_class):
         own = {image.tobytes() for image in made.images[made.labels == label]}
@@ -128,3 +145,21 @@ def test_fine_styles_need_a_family_that_mixes(small: Callable[..., Recipe]) -> N
     Drawing(grid=True).require(small())
     with pytest.raises(ModelError, match="r3gan mixes no styles"):
         Drawing(fine=9).require(small())
+
+
+@pytest.mark.parametrize("file", ["set.json", "images.npy", "labels.npy"])
+def test_a_damaged_set_stops_its_own_run_alone(job: Callable[..., Job], file: str) -> None:
+    """Of two sets in a workspace one is cut short: it is told with what to do, the other is read."""
+    work = job()
+    own, other = (stages.run(job(with_seed(work.recipe, seed)), "generate").synthetic for seed in (1, 2))
+    assert own is not None
+    assert other is not None
+    for stored in work.workspace.restricted("synthetic").glob("*/set.json"):
+        if sets.load_noun(stored.parent) == other:
+            (stored.parent / file).write_bytes(b"{")
+    assert len(sets.load_images(work.workspace, own).images) == own.count
+    with pytest.raises(WorkspaceError, match=r"missing or damaged.*Move"):
+        sets.load_images(work.workspace, other)
+    if file == "set.json":
+        with pytest.raises(WorkspaceError, match=r"set\.json is missing or damaged"):
+            stages.run(job(with_seed(work.recipe, 2)), "generate")

@@ -17,7 +17,7 @@ from phantomset.pipelines.cli import asking
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.stages import Job
-from phantomset.pipelines.synthesis import making, wanted
+from phantomset.pipelines.synthesis import making, sets, wanted
 from phantomset.pipelines.synthesis.conditions import chosen, conditioned, conditions_of, where_of
 from phantomset.pipelines.synthesis.making import learned_and_held_out
 
@@ -199,10 +199,10 @@ def test_shares_and_numbers_must_add_up() -> None:
 
 def test_options_become_overrides() -> None:
     """What is asked for on the command line is checked and recorded as part of the recipe."""
-    given = asking.overrides("label=pneumonia, view=PA", 200, 0.7)
+    given = asking.overrides("label=pneumonia, view=PA", 200, 0.7, 5)
     recipe = recipe_file.read("nih", given).recipe
     assert recipe.generate.where == {"label": "pneumonia", "view": "PA"}
-    assert (recipe.generate.count, recipe.generate.truncation) == (200, 0.7)
+    assert (recipe.generate.count, recipe.generate.truncation, recipe.generate.seed) == (200, 0.7, 5)
     for wrong in ("pneumonia", "a=", "a=b, a=c", ""):
         with pytest.raises(RecipeError, match="write CONDITION=VALUE"):
             asking.overrides(wrong, None, None)
@@ -262,7 +262,7 @@ def test_a_set_by_class_sex_and_view(datasets: Path, job: Callable[..., Job], tm
     assert outcome.cohort is not None
     assert outcome.synthetic is not None
     assert len(outcome.cohort.label_names) == 7
-    made = making.load_images(seen.workspace, outcome.synthetic)
+    made = sets.load_images(seen.workspace, outcome.synthetic)
     names = [outcome.cohort.label_names[label] for label in made.labels]
     assert len(names) == len(made.images) == 24
     assert set(names) == {"pneumonia, sex: F, view: PA", "pneumonia, sex: M, view: PA"}

@@ -15,7 +15,7 @@ from phantomset.pipelines import stages
 from phantomset.pipelines.recipe import Recipe, TranslateSettings
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.stages import Job
-from phantomset.pipelines.synthesis import making, translation, translation_sets
+from phantomset.pipelines.synthesis import making, sets, translation, translation_sets
 
 
 def _images(count: int = 12) -> ImageSet:
@@ -221,7 +221,7 @@ def test_candidates_of_every_class_are_translated(
     after = stages.run(job(small(generate=through)), "generate").synthetic
     assert before is not None
     assert after is not None
-    plain, made = (making.load_images(bare.workspace, each) for each in (before, after))
+    plain, made = (sets.load_images(bare.workspace, each) for each in (before, after))
     assert len(set(plain.labels)) == 10
     assert np.array_equal(made.labels, plain.labels)
     wanted = translate(translated.folder / "model", plain.images, np.zeros(30, np.int64), 0)
