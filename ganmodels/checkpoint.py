@@ -12,6 +12,7 @@ The folder of a run::
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,7 @@ def save(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any], don
         write_atomically(_path(folder, counters["step"]), safetensors.torch.save(plain, header), mode=0o600)
         good = counters["good_step"]
         keep = {*steps(folder)[-KEPT:], *([] if done else [good, *counters["best"][:1]])}
-        for step in steps(folder):
-            if step not in keep:
-                _path(folder, step).unlink()
+        drop(folder, set(steps(folder)) - keep)
     except OSError as error:
         raise WorkspaceError(
             f"checkpoint: cannot write to {folder} ({error.strerror}). Free space there and run again."
@@ -89,6 +88,12 @@ def steps(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in the folder, oldest first."""
     found = (_NAME.fullmatch(path.name) for path in folder.glob("checkpoint-*.safetensors"))
     return sorted(int(match[1]) for match in found if match)
+
+
+def drop(folder: Path, gone: Iterable[int]) -> None:
+    """Remove the checkpoints of these steps."""
+    for step in gone:
+        _path(folder, step).unlink(missing_ok=True)
 
 
 def read(folder: Path, step: int) -> Saved:

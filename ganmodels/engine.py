@@ -101,6 +101,7 @@ def _train_one(
 ) -> Iterator[Progress]:
     described = identity(images, chosen.name, settings, plan, target, held_out)
     stored, differing = checkpoint.settle_identity(folder, described)
+    differing = [name for name in differing if name != "shards"]  # those of the first start hold
     with enough_memory("train"), Crew(_threads(plan)) as crew:
         shards = stored["machine"]["shards"]
         if processes.count() > shards:

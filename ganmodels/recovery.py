@@ -60,8 +60,8 @@ ADVICE = {
     "noise-drift": "The samples carry grain that real images lack. Once the engine goes back, and asks a "
     "family that has a gradient penalty for it at every step. If it comes again, use a smaller budget, or "
     "{instead}.",
-    "out-of-memory": "The result is the same but for the last bits; training is slower. A smaller "
-    "model.batch_size or image.size_px needs less.",
+    "out-of-memory": "The result is as good, but not equal to that of a run that had the memory; training is "
+    "slower. A smaller model.batch_size or image.size_px needs less.",
     "given-up": "Do not publish from this run. Take smaller steps, or {instead}.",
     "not-bit-identical": "The result is as good, but not equal to that of a run that never stopped.",
     "damaged-checkpoint": "Check the disk.",

@@ -117,13 +117,15 @@ class Run:
     def _make_room(self, kept: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> None:
         """Go back to the last check and halve the parts of a batch, for memory did not suffice.
 
-        Gradients of parts add up to the batch's, so the run stays the same but for its last bits.
+        Gradients of parts add up to the batch's. Noise is drawn a part at a time: the run goes on with other
+        chance.
 
         Raises:
             ModelError: not even one image fits.
         """
         parts = self._stepper.more_parts()
         self._stepper.load(*kept)
+        self._clock, self._clock_step = time.monotonic(), self._state.counters.step
         checkpoint.rewind_statistics(self._folder, self._state.counters.step)
         self._state.counters.parts = parts
         size = -(-self._plan.batch_size // parts)
@@ -146,6 +148,8 @@ class Run:
                 f"{len(damaged)} newer checkpoint(s) were damaged; the run goes on from step {saved.step}"
             )
             self._tell("damaged-checkpoint", message)
+            # Left where they are they would count as the newest, and push out those that are to come.
+            checkpoint.drop(self._folder, damaged)
         if differing:
             self._tell("not-bit-identical", f"this machine differs from the first in {', '.join(differing)}")
         return False

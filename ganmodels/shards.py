@@ -4,7 +4,7 @@ A step of a small network is a few hundred operations of a tenth of a millisecon
 over the cores makes them wait for one another each time: on two cores shared with other programs that was
 measured five times slower than parts. Parts of a batch meet twice a step.
 
-The number of parts decides the order of sums, hence the last bits; the number of threads does not.
+The number of parts decides the order of sums and whose noise is whose; the number of threads does not.
 """
 
 from collections.abc import Callable, Sequence

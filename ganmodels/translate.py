@@ -36,8 +36,8 @@ def translate(
 
     Raises:
         ModelError: the run is not finished or damaged, its family does not translate, there is no such
-            device, labels are no whole numbers, the images have another shape than those of the run, or
-            memory does not suffice.
+            device, labels are no whole numbers, one for each image, or none of the run's classes where it
+            has several, the images have another shape than those of the run, or memory does not suffice.
     """
     run, saved = checkpoint.finished(folder)
     target = device_of(device)
@@ -48,6 +48,13 @@ def translate(
         raise ModelError(f"translate: images of shape {shape} expected, found {images.shape[1:]}.")
     if not np.issubdtype(labels.dtype, np.integer):
         raise ModelError(f"translate: labels must be whole numbers; found {labels.dtype}.")
+    # Of a class that it does not know cyclegan would hand the image back: a patient's, as a translation.
+    known = np.isin(labels, range(run["class_count"])) if run["class_count"] > 1 else np.True_
+    if labels.shape != images.shape[:1] or not known.all():
+        raise ModelError(
+            f"translate: labels must be a number from 0 to {run['class_count'] - 1} for each of the "
+            f"{len(images):,} images."
+        )
     with Crew(torch.get_num_threads()) as crew:
         return Translator(family, settings, networks, target).images(images, labels, seed, crew)
 

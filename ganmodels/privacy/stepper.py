@@ -94,7 +94,9 @@ class PrivateStepper(Stepper):
         count, step = self._plan.batch_size, self.state.counters.step
         rng = self._stream("labels", step)
         labels = torch.randint(self._classes, (count,), generator=rng, device=self._device)
-        return self._split(torch.empty(count, 0, device=self._device), labels)
+        shards = self._split(torch.empty(count, 0, device=self._device), labels)
+        # How many of each class the feed told of is the drawn patients'.
+        return [replace(shard, batch=replace(shard.batch, counts=())) for shard in shards]
 
     def _move_critic(self, images: Tensor, labels: Tensor, blind: list[Shard]) -> Tensor:
         """Move the critic by the noisy mean of shortened gradients, and by the penalty on fakes."""

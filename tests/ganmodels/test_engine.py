@@ -263,6 +263,30 @@ def test_another_run_in_the_folder_is_refused(small: ImageSet, run: Run, tmp_pat
     assert (tmp_path / "identity.json").read_bytes() == before
 
 
+def test_a_damaged_checkpoint_makes_room(small: ImageSet, run: Run, tmp_path: Path) -> None:
+    """The run goes on from the sound one before it, and the damaged one is gone: as the newest by its number
+    it would push out what is saved next."""
+    list(run(small))
+    last = checkpoint.steps(tmp_path)[-1]
+    (tmp_path / f"checkpoint-{last:08d}.safetensors").write_bytes(b"x")
+    progress = run(small)
+    events = next(progress).events
+    assert last not in checkpoint.steps(tmp_path)
+    assert "damaged-checkpoint" in [event["code"] for event in events]
+    list(progress)
+    assert checkpoint.finished(tmp_path)[1][0].step == last
+
+
+def test_other_threads_are_no_other_machine(small: ImageSet, run: Run, tmp_path: Path) -> None:
+    """A run goes on in the parts that it began with, whatever the threads: there is nothing to tell."""
+    progress = run(small, threads=4, batch_size=32, budget_images=1280)
+    next(progress)
+    progress.close()  # type: ignore[attr-defined]
+    assert json.loads((tmp_path / "identity.json").read_text())["machine"]["shards"] == 4
+    again = run(small, threads=1, batch_size=32, budget_images=1280)
+    assert [event for report in again for event in report.events] == []
+
+
 def test_another_machine_is_told(small: ImageSet, run: Run, tmp_path: Path) -> None:
     """Resumed under another torch, the run goes on, and an event says that bits may differ."""
     progress = run(small)

@@ -328,6 +328,9 @@ def test_save_load_and_sample_agree(
     assert first.dtype == np.uint8
     assert first.shape == (5, 1, 8, 8)
     assert np.array_equal(first, made(labels, 3))
+    for outside in (labels + 5, labels - 1) if family.classes != 1 else ():
+        with pytest.raises(ModelError, match="from 0 to"):
+            made(outside, 3)
     with pytest.raises(ModelError, match="whole numbers; found float64"):
         made(labels + 0.5, 3)
     if family.sample is not None:

@@ -23,7 +23,7 @@ from phantomset.ganmodels.plan import PrivacyPlan, Progress, TrainingPlan
 from phantomset.ganmodels.privacy import accountant
 from phantomset.ganmodels.privacy.stepper import PrivateStepper
 from phantomset.ganmodels.shards import Crew
-from phantomset.ganmodels.step import Stepper
+from phantomset.ganmodels.step import Shard, Stepper
 
 NOISY = PrivacyPlan(epsilon=None, noise_multiplier=1.0, delta=1e-3, clip_norm=0.5, critic_steps=2, secret=5)
 LAST = "checkpoint-00000040.safetensors"
@@ -64,6 +64,23 @@ def test_resume_equals_one_straight_run(family: str, bars: Bars, tmp_path: Path)
     list(_start(images, tmp_path / "resumed", family))
     assert _files(tmp_path / "straight") == _files(tmp_path / "resumed")
     assert generate(tmp_path / "straight", np.array([0, 1]), 0).shape == (2, 1, 8, 8)
+
+
+def test_what_moves_the_generator_knows_no_patient(small: ImageSet, tmp_path: Path) -> None:
+    """Parts of a batch for fakes have labels drawn in public, and no counts of the patients drawn."""
+    seen = list[tuple[int, ...]]()
+
+    def looked(self: PrivateStepper) -> list[Shard]:
+        shards = blind(self)
+        seen.extend(shard.batch.counts for shard in shards)
+        return shards
+
+    blind = PrivateStepper._blind_shards
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PrivateStepper, "_blind_shards", looked)
+        list(_start(small, tmp_path))
+    assert seen
+    assert set(seen) == {()}
 
 
 def test_nothing_but_shortened_gradients_comes_from_the_images(
