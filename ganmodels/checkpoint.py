@@ -110,14 +110,15 @@ def read(folder: Path, step: int) -> Saved:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
         digest, run = header.pop("digest"), header["run"]
         saved = Saved(step, tensors, json.loads(header["counters"]), json.loads(header["done"]))
-        if _whole(tensors, header) != digest or saved.counters["step"] != step:
+        is_own = run == _run(folder)
+        if _whole(tensors, header) != digest or (is_own and saved.counters["step"] != step):
             raise ValueError("digest")
     except (OSError, KeyError, ValueError, safetensors.SafetensorError):
         raise ModelError(
             f"checkpoint: {path.name} is missing or damaged (its content does not fit its digest). "
             f"Remove {path} to go on from an older one, or the folder to train anew."
         ) from None
-    if run != _run(folder):
+    if not is_own:
         raise ForeignCheckpointError(
             f"checkpoint: {path.name} is of another run than {folder / 'identity.json'}: it was put there "
             "from elsewhere, or that file was changed. Remove the folder to train anew."
