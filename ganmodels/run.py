@@ -117,8 +117,7 @@ class Run:
     def _make_room(self, kept: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> None:
         """Go back to the last check and halve the parts of a batch, for memory did not suffice.
 
-        Gradients of parts add up to the batch's. Noise is drawn a part at a time: the run goes on with other
-        chance.
+        Gradients of parts add up to the batch's; noise is drawn a part at a time, so chance is another.
 
         Raises:
             ModelError: not even one image fits.
