@@ -133,20 +133,34 @@ def newest(folder: Path) -> tuple[Saved | None, list[int]]:
         ForeignCheckpointError: one that is not damaged is of another run.
         ModelError: there are checkpoints and all are damaged.
     """
-    damaged: list[int] = []
-    for step in reversed(steps(folder)):
+    found = steps(folder)
+    return _first_sound(folder, found[::-1]) if found else (None, [])
+
+
+def nearest(folder: Path, step: int) -> tuple[Saved, list[int]]:
+    """Return the checkpoint of a step; where it is damaged or gone, the newest before it, else the oldest
+    after it; and the steps of those passed over.
+
+    Raises:
+        ForeignCheckpointError: one that is not damaged is of another run.
+        ModelError: there is none, or all are damaged.
+    """
+    others = sorted(set(steps(folder)) - {step}, key=lambda each: (each > step, abs(each - step)))
+    return _first_sound(folder, [step, *others])
+
+
+def _first_sound(folder: Path, order: list[int]) -> tuple[Saved, list[int]]:
+    for place, step in enumerate(order):
         try:
-            return read(folder, step), damaged
+            return read(folder, step), order[:place]
         except ForeignCheckpointError:
             raise
         except ModelError:
-            damaged.append(step)
-    if damaged:
-        raise ModelError(
-            f"checkpoint: all {len(damaged)} checkpoints in {folder} are damaged. "
-            "Check the disk, then remove the folder to train anew."
-        )
-    return None, damaged
+            continue
+    raise ModelError(
+        f"checkpoint: all {len(order)} checkpoints in {folder} are damaged. "
+        "Check the disk, then remove the folder to train anew."
+    )
 
 
 def settle_identity(folder: Path, identity: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -16,6 +16,7 @@ from phantomset.data.errors import ModelError
 from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels import checkpoint, ensemble, processes
 from phantomset.ganmodels.family import Draw, Family, FamilySettings
+from phantomset.ganmodels.generate import CHUNK, Sampler
 from phantomset.ganmodels.memory import enough_memory, is_out_of_memory
 from phantomset.ganmodels.plan import Augment, Progress, TrainingPlan, device_of, is_bf16
 from phantomset.ganmodels.privacy.stepper import PrivateStepper, require_private
@@ -25,7 +26,7 @@ from phantomset.ganmodels.step import Stepper
 
 __all__ = ["Probe", "Progress", "TrainingPlan", "budget_images", "images_per_second", "probe", "train"]
 
-FORMAT = 7
+FORMAT = 8
 """Version of the checkpoint's content; raised when an older checkpoint no longer continues to equal bits."""
 
 FEWEST_IMAGES = 16
@@ -36,6 +37,9 @@ COPIES = 3
 
 DRAWN = 8
 """Images that are made to see what one takes."""
+
+DRAWING_SECONDS = 20.0
+"""As long a probe may draw to see what memory that takes; of slower families training alone is measured."""
 
 FEWEST_PER_BATCH = 4
 """Images that a batch needs for each class."""
@@ -152,8 +156,9 @@ def check(images: ImageSet, family: str, settings: FamilySettings, plan: Trainin
         others = "".join(f", {images.label_names[label]!r} {counts[label]}" for label in more)
         raise ModelError(
             f"{family}: class {images.label_names[least]!r} has {counts[least]} training images{others}; "
-            f"{FEWEST_IMAGES} are needed. Leave the class or a condition out, join it with another, "
-            "or bring more images: of the source's only the share split.train is learned."
+            f"{FEWEST_IMAGES} are needed. Leave all such classes out by model.rare: leave-out, leave a "
+            "condition out, join a class with another, or bring more images: of the source's only the share "
+            "split.train is learned."
         )
     if plan.batch_size < FEWEST_PER_BATCH * classes:
         raise ModelError(
@@ -307,6 +312,9 @@ def probe(
         size = sum(tensor.nbytes for tensor in stepper.state.tensors().values())
         spec = ImageSpec(*images.images.shape[1:])
         drawing = _draw_seconds(chosen, settings, stepper, spec, target)
+        if chosen.sample is not None and drawing * CHUNK < DRAWING_SECONDS:
+            labels = np.zeros(CHUNK * _threads(plan), np.int64)
+            Sampler(chosen, settings, stepper.state.averages, spec, target).images(labels, 0, crew)
         return Probe(speed, size, _peak_bytes(target) + COPIES * size, drawing)
 
 

@@ -1,7 +1,7 @@
 """The contract between the engine and a family: networks, games, sampling. One file a family."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
@@ -126,6 +126,12 @@ class Draw:
     def truncated(self) -> Tensor:
         """The noise drawn in towards 0."""
         return self.noise * self.truncation
+
+    def part(self, first: int, count: int) -> "Draw":
+        """Return what ``count`` of the images are made from; further chance goes on where it stands."""
+        own = slice(first, first + count)
+        fine = None if self.fine_noise is None else self.fine_noise[own]
+        return replace(self, labels=self.labels[own], noise=self.noise[own], fine_noise=fine)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,11 @@ from phantomset.ganmodels.plan import device_of
 from phantomset.ganmodels.shards import Crew
 
 CHUNK = 64
-"""Images made at once. Always as many, the last chunk filled up: the size of a batch may change bits."""
+"""Images that share a stream of noise. Always as many, the last chunk filled up."""
+
+PIXELS = CHUNK * 64 * 64
+"""Pixels of a channel that a thread makes at once, so that drawing large images takes no more memory than
+training on them does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,11 @@ def load_averages(
     return family, settings, networks
 
 
+def at_once(spec: ImageSpec) -> int:
+    """Return how many images a thread makes at once: by their size alone, for the number may change bits."""
+    return max(1, min(CHUNK, PIXELS // (spec.height * spec.width)))
+
+
 class Sampler:
     """Images from networks in memory, in float32."""
 
@@ -125,7 +134,7 @@ class Sampler:
         device: torch.device,
     ) -> None:
         self._family, self._settings, self._networks, self._device = family, settings, networks, device
-        self._shape = family.noise_shape(settings, spec)
+        self._shape, self._at_once = family.noise_shape(settings, spec), at_once(spec)
 
     def images(
         self, labels: np.ndarray, seed: int, crew: Crew, look: Look = PLAIN, purpose: str = "generate"
@@ -135,7 +144,7 @@ class Sampler:
         ``purpose`` names the stream of noise, so that what is looked at is not what is released.
 
         Raises:
-            ModelError: no labels, or the family cannot do what is asked.
+            ModelError: no labels, the family cannot do what is asked, or memory does not suffice.
         """
         sample = self._able(labels, look)
 
@@ -144,9 +153,13 @@ class Sampler:
             wanted = labels[first : first + CHUNK]
             filled = torch.from_numpy(np.resize(wanted, CHUNK).astype(np.int64)).to(self._device)
             draw = self._draw(filled, (purpose, first // CHUNK), seed, look)
-            return as_pixels(sample(self._networks, self._settings, draw))[: len(wanted)].cpu().numpy()
+            parts = (draw.part(start, self._at_once) for start in range(0, len(wanted), self._at_once))
+            made = [as_pixels(sample(self._networks, self._settings, part)) for part in parts]
+            return torch.cat(made)[: len(wanted)].cpu().numpy()
 
-        return np.ascontiguousarray(np.concatenate(crew.map(work, range(0, len(labels), CHUNK))))
+        with enough_memory("generate"):
+            done = crew.map_sparing(work, range(0, len(labels), CHUNK))
+        return np.ascontiguousarray(np.concatenate(done))
 
     def _able(self, labels: np.ndarray, look: Look) -> Callable[[Networks, Any, Draw], Tensor]:
         if self._family.sample is None:

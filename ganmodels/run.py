@@ -11,25 +11,17 @@ import numpy as np
 import torch
 
 from phantomset.data.errors import WorkspaceError
-from phantomset.data.records import ImageSet, ImageSpec
+from phantomset.data.records import ImageSet
 from phantomset.data.workspace import write_atomically
 from phantomset.ganmodels import checkpoint, recovery, stability
-from phantomset.ganmodels.coverage import coverage
 from phantomset.ganmodels.family import Family, FamilySettings
-from phantomset.ganmodels.generate import Sampler
-from phantomset.ganmodels.grid import contact_sheet
 from phantomset.ganmodels.memory import is_out_of_memory
 from phantomset.ganmodels.plan import CHECK_STEPS, Progress, TrainingPlan
+from phantomset.ganmodels.samples import Samples
 from phantomset.ganmodels.shards import Crew
-from phantomset.ganmodels.sheet import beside, of_each_class, some
 from phantomset.ganmodels.step import Stepper
-from phantomset.ganmodels.translate import Translator
 
-GRID_COLUMNS = 10
 REPORT_SECONDS = 1.0
-
-HELD_OUT_SAMPLES, SPECTRUM_SAMPLES = 256, 512
-"""Images at most by which coverage of held-out ones is told, and the spectrum."""
 
 STRENGTHENED = ("over-fit", "critic-wins")
 """Detectors that are met by making the critic's work harder; the others by going back."""
@@ -50,16 +42,12 @@ class Run:
         crew: Crew,
         held_out: ImageSet | None = None,
     ) -> None:
-        self._images, self._family, self._settings = images, family, settings
-        self._plan, self._folder, self._device = plan, folder, device
-        self._stepper, self._state, self._crew = stepper, stepper.state, crew
-        spec = ImageSpec(*images.images.shape[1:])
-        averages = self._state.averages
-        self._sampler = Sampler(family, settings, averages, spec, device) if family.sample else None
-        self._translator = Translator(family, settings, averages, device) if family.translate else None
-        self._held_out = None
-        if held_out is not None and len(held_out) > 1 and self._is_watched:
-            self._held_out = some(held_out, HELD_OUT_SAMPLES)
+        self._images, self._family, self._plan, self._folder = images, family, plan, folder
+        self._stepper, self._state = stepper, stepper.state
+        has_critic = "critic" in self._state.networks
+        self._samples = Samples(
+            images, family, settings, plan, self._state.averages, device, crew, held_out, has_critic
+        )
         self._told = 0
         self._numbers: dict[str, float] = {}
         self._clock, self._clock_step = time.monotonic(), 0
@@ -201,7 +189,7 @@ class Run:
             why: what it saw.
         """
         counters = self._state.counters
-        good = checkpoint.read(self._folder, self._way_back())
+        good = self._sound(self._way_back())
         holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
         said = recovery.climb(counters, gap, holds, self._stepper.can_grow, self._is_penalised)
         self._stepper.roll_back(good.tensors)
@@ -216,6 +204,16 @@ class Run:
                 f"training failed again after {counters.roll_backs} roll-backs; {_ends(good.step)}",
             )
 
+    def _sound(self, step: int) -> checkpoint.Saved:
+        """Return the checkpoint of a step; where it is damaged or gone that is told, and another returned."""
+        saved, damaged = checkpoint.nearest(self._folder, step)
+        if damaged:
+            counters = self._state.counters
+            counters.good_step = min(counters.good_step, saved.step)
+            message = f"that of step {step} was damaged or gone; the run goes back to step {saved.step}"
+            self._tell("damaged-checkpoint", message)
+        return saved
+
     @property
     def _best(self) -> int:
         """The step of the best state that is kept; 0 where there is none."""
@@ -227,7 +225,7 @@ class Run:
         counters = self._state.counters
         is_last = counters.roll_backs + 1 >= recovery.MOST_ROLL_BACKS
         best = self._best
-        if is_last and best and (self._held_out is not None or not counters.good_step):
+        if is_last and best and (self._samples.held_out is not None or not counters.good_step):
             return best
         return counters.good_step
 
@@ -238,11 +236,15 @@ class Run:
         return (self._plan.steps - counters.step) * self._plan.batch_size < (self._seen - begun) / 2
 
     def _narrow_classes(self) -> str:
-        """Return in words which classes repeat themselves; nothing where none does."""
-        spreads = stability.class_spreads(self._state.counters).items()
+        """Return in words which classes repeat themselves in training; nothing where none does."""
+        names, spreads = self._images.label_names, stability.class_spreads(self._state.counters)
+        return self._narrow({names[label]: spread for label, spread in sorted(spreads.items())})
+
+    def _narrow(self, spreads: dict[str, float]) -> str:
+        """Return in words which of the classes lie too little apart; nothing where none does."""
         narrow = [
-            f"class {self._images.label_names[label]!r} {spread:.2f}"
-            for label, spread in sorted(spreads)
+            f"class {name!r} {spread:.2f}"
+            for name, spread in spreads.items()
             if spread < stability.NARROW_CLASS
         ]
         return f"spread of {', '.join(narrow)} times that of real images" if narrow else ""
@@ -251,15 +253,19 @@ class Run:
         """Look at the samples' spectrum, write the last checkpoint and the last contact sheet."""
         if self._state.counters.step % CHECK_STEPS:
             self._check()
-        if self._sampler is not None and self._plan.privacy is None:
-            excess = self._numbers["noise_drift"] = self._excess(self._sampler)
+        is_compared = self._samples.are_made and self._plan.privacy is None
+        if is_compared:
+            excess = self._numbers["noise_drift"] = self._samples.excess()
             checkpoint.amend_statistics(self._folder, noise_drift=round(excess, 6))
             if excess > stability.DRIFT_LIMIT and self._seen > stability.DRIFT_IMAGES:
                 self._tell("noise-drift", _grain(excess))
         self._tell_where_nothing_is_left()
         spread = self._draw()
-        if spread < stability.NARROW:
-            self._tell("narrow-samples", f"they lie {spread:.2f} times as far apart as real images")
+        narrow = [f"they lie {spread:.2f} times as far apart as real images"] * (spread < stability.NARROW)
+        if is_compared and (classes := self._narrow(self._samples.class_spreads())):
+            narrow.append(classes)
+        if narrow:
+            self._tell("narrow-samples", "; ".join(narrow))
         if "collapse" in self._state.counters.streaks and self._was_told(recovery.TOO_LATE):
             self._tell("given-up", "the run ends collapsed, with too little of it left to go back")
         self._save(done=True)
@@ -274,7 +280,7 @@ class Run:
         if counters.good_step or counters.given_up or 2 * again >= counters.lost_images:
             return
         if self._best:
-            self._stepper.roll_back(checkpoint.read(self._folder, self._best).tensors)
+            self._stepper.roll_back(self._sound(self._best).tensors)
         self._tell("given-up", f"training failed with too little left to begin anew; {_ends(self._best)}")
 
     def _meet_grain(self) -> None:
@@ -284,23 +290,12 @@ class Run:
         """
         counters = self._state.counters
         is_late = self._seen > stability.DRIFT_IMAGES and counters.good_step
-        if self._sampler is None or not self._is_watched or not is_late or recovery.is_careful(counters):
+        if not self._samples.are_watched or not is_late or recovery.is_careful(counters):
             return
-        excess = self._excess(self._sampler)
+        excess = self._samples.excess()
         if excess > stability.DRIFT_LIMIT:
             counters.is_grain_met = True
             self._roll_back("noise-drift", 0.0, _grain(excess))
-
-    def _excess(self, sampler: Sampler) -> float:
-        """Return the excess of the averaged generator's samples over real images in the spectrum."""
-        real = some(self._images, SPECTRUM_SAMPLES)
-        made = sampler.images(real.labels, self._plan.seed, self._crew, purpose="spectrum")
-        return stability.drift(made, real.images)
-
-    @property
-    def _is_watched(self) -> bool:
-        """Whether samples are compared with real images on the way: games go wrong, and sample fast."""
-        return self._sampler is not None and "critic" in self._state.networks and self._plan.privacy is None
 
     @property
     def _is_penalised(self) -> bool:
@@ -324,15 +319,10 @@ class Run:
         was_led_back = not counters.clean_checks and not counters.streaks
         if was_led_back:
             return
-        off = abs(spread - 1) if self._held_out is None else 1 - self._coverage(self._held_out)
+        held_out = self._samples.held_out
+        off = abs(spread - 1) if held_out is None else 1 - self._samples.coverage(held_out)
         if np.isfinite(off) and (not counters.best or off <= counters.best[1]):
             counters.best = [counters.step, round(off, 5)]
-
-    def _coverage(self, held_out: ImageSet) -> float:
-        """Return how much of the held-out images' variety as many samples cover."""
-        assert self._sampler is not None  # noqa: S101 - `_held_out` is None for a family that translates
-        made = self._sampler.images(held_out.labels, self._plan.seed, self._crew, purpose="coverage")
-        return coverage(*(torch.from_numpy(images) for images in (made, held_out.images)))
 
     def _save(self, done: bool = False) -> None:
         counters = self._state.counters
@@ -342,24 +332,13 @@ class Run:
 
     def _draw(self) -> float:
         """Draw a contact sheet from fixed noise; return the samples' spread over the real images'."""
-        rows = min(len(self._images.label_names), 12)
-        shown = of_each_class(self._images, np.repeat(np.arange(rows), GRID_COLUMNS))
-        if self._sampler is not None:
-            made = self._sampler.images(shown.labels, self._plan.seed, self._crew, purpose="grid")
-            sheet = made
-        else:
-            assert self._translator is not None  # noqa: S101 - a family samples or translates
-            source = self._family.source(shown.images)
-            made = self._translator.images(source, shown.labels, self._plan.seed, self._crew)
-            sheet = beside(source, made, GRID_COLUMNS)
+        sheet, made, real = self._samples.sheet()
         grids = self._folder / "grids"
         grids.mkdir(mode=0o700, exist_ok=True)
-        write_atomically(grids / f"{self._seen:09d}.png", contact_sheet(sheet, GRID_COLUMNS), mode=0o600)
+        write_atomically(grids / f"{self._seen:09d}.png", sheet, mode=0o600)
         if self._plan.privacy is not None:  # what compares with real images would tell of them
             return 1.0
-        wanted = self._family.becomes(self._settings, shown.labels)
-        real = self._family.target(of_each_class(self._images, wanted[wanted >= 0]).images)
-        counters, row = self._state.counters, stability.sketch(made[wanted >= 0], real)
+        counters, row = self._state.counters, stability.sketch(made, real)
         had_stalled = stability.has_stalled(counters)
         counters.sketches = [*counters.sketches, row][-stability.SKETCHES :]
         if stability.has_stalled(counters) and not had_stalled:

@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 
 from phantomset.data.allocator import keep_freed
+from phantomset.ganmodels.memory import is_out_of_memory
 
 FEWEST_SHARDS, MOST_SHARDS = 2, 8
 """Two also on one core: the same bits there as on two, for a tenth of the speed."""
@@ -45,9 +46,12 @@ class Crew:
         keep_freed(KEPT_BYTES)
         self._before = torch.get_num_threads()
         torch.set_num_threads(1)
-        # OpenMP keeps its number of threads for each thread, so every worker is told.
-        self._pool = ThreadPoolExecutor(self._threads, "shard", torch.set_num_threads, (1,))
+        self._pool = self._workers()
         return self
+
+    def _workers(self) -> ThreadPoolExecutor:
+        # OpenMP keeps its number of threads for each thread, so every worker is told.
+        return ThreadPoolExecutor(self._threads, "shard", torch.set_num_threads, (1,))
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
@@ -58,3 +62,14 @@ class Crew:
         if self._threads == 1 or len(items) == 1:
             return [work(item) for item in items]
         return list(self._pool.map(work, items))
+
+    def map_sparing(self, work: Callable[[A], B], items: Sequence[A]) -> list[B]:
+        """As `map`; one item after the other where memory does not suffice for several at once."""
+        try:
+            return self.map(work, items)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        self._pool.shutdown()  # waits for what still computes, and holds memory
+        self._pool = self._workers()
+        return [work(item) for item in items]

@@ -290,11 +290,15 @@ def sketch(samples: np.ndarray, real: np.ndarray) -> list[float]:
 
     Both ``(N, C, H, W)`` uint8, equally many of each class.
     """
-    rows, real_rows = (torch.from_numpy(x.reshape(len(x), -1).astype(np.float32)) for x in (samples, real))
     mean = samples.astype(np.float32).mean(axis=(0, 1))
     parts = [part.mean() for band in np.array_split(mean, 4) for part in np.array_split(band, 4, axis=1)]
-    ratio = _mean_distance(rows) / max(_mean_distance(real_rows), 1e-12)
-    return [round(ratio, 5), *(round(float(part), 3) for part in parts)]
+    return [spread(samples, real), *(round(float(part), 3) for part in parts)]
+
+
+def spread(samples: np.ndarray, real: np.ndarray) -> float:
+    """Return the mean pairwise distance of samples over that of real images, both ``(N, C, H, W)`` uint8."""
+    rows, real_rows = (torch.from_numpy(x.reshape(len(x), -1).astype(np.float32)) for x in (samples, real))
+    return round(_mean_distance(rows) / max(_mean_distance(real_rows), 1e-12), 5)
 
 
 def spectrum(images: np.ndarray) -> np.ndarray:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from phantomset.data.errors import ModelError
+from phantomset.data.records import ImageSpec
 from phantomset.data.seeds import seed_of
 from phantomset.ganmodels import checkpoint
 from phantomset.ganmodels.family import Family
 from phantomset.ganmodels.feed import as_pixels, as_signal
-from phantomset.ganmodels.generate import CHUNK, load_averages
+from phantomset.ganmodels.generate import at_once, load_averages
 from phantomset.ganmodels.memory import enough_memory
 from phantomset.ganmodels.plan import device_of
 from phantomset.ganmodels.shards import Crew
@@ -71,15 +72,21 @@ class Translator:
         self._networks, self._device = networks, device
 
     def images(self, images: np.ndarray, labels: np.ndarray, seed: int, crew: Crew) -> np.ndarray:
-        """Return ``(N, C, H, W)`` uint8 translations of images of that shape; ``labels`` is ``(N,)``."""
+        """Return ``(N, C, H, W)`` uint8 translations of images of that shape; ``labels`` is ``(N,)``.
+
+        Raises:
+            ModelError: memory does not suffice.
+        """
+        size = at_once(ImageSpec(*images.shape[1:]))
 
         @torch.inference_mode()
         def work(first: int) -> np.ndarray:
-            part = torch.from_numpy(np.ascontiguousarray(images[first : first + CHUNK])).to(self._device)
-            classes = torch.from_numpy(np.asarray(labels[first : first + CHUNK], np.int64)).to(self._device)
-            rng = torch.Generator(self._device).manual_seed(seed_of(seed, "translate", first // CHUNK))
+            part = torch.from_numpy(np.ascontiguousarray(images[first : first + size])).to(self._device)
+            classes = torch.from_numpy(np.asarray(labels[first : first + size], np.int64)).to(self._device)
+            rng = torch.Generator(self._device).manual_seed(seed_of(seed, "translate", first // size))
             made = self._translate(self._networks, self._settings, as_signal(part), classes, rng)
             return as_pixels(made).cpu().numpy()
 
-        done = crew.map(work, range(0, len(images), CHUNK))
+        with enough_memory("translate"):
+            done = crew.map_sparing(work, range(0, len(images), size))
         return np.ascontiguousarray(np.concatenate(done)) if done else images[:0]

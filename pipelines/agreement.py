@@ -43,6 +43,12 @@ def _private_throughout(recipe: Recipe) -> None:
         raise _refusal_at(("generate", "classes"), reason)
     if recipe.generate.through is not None:
         raise _refusal_at(("generate", "through"), "that translation was learned without model.privacy")
+    if recipe.model.rare != "refuse":
+        reason = (
+            "'leave-out' goes by how many patients there are of each class, for which model.privacy does not "
+            "account; name the classes in source.labels.classes instead"
+        )
+        raise _refusal_at(("model", "rare"), reason)
     if recipe.translate is not None:
         raise _refusal_at(("translate",), "goes without model.privacy: translations have no private form")
 

@@ -39,7 +39,8 @@ from phantomset.pipelines import places, report, stages  # noqa: E402
 from phantomset.pipelines.judgement.judging import Judgement  # noqa: E402
 from phantomset.pipelines.ledger import RunLedger  # noqa: E402
 from phantomset.pipelines.recipe import Recipe  # noqa: E402
-from phantomset.pipelines.stages import STAGES, Job, Outcome, Stage, Watch  # noqa: E402
+from phantomset.pipelines.stages import STAGES, TRANSLATION_STAGES, Job, Outcome, Stage, Watch  # noqa: E402
+from phantomset.pipelines.synthesis.translation import Translated, task_of  # noqa: E402
 
 SECONDS_BETWEEN_UPDATES = 5.0
 """The training's progress artifact is written at most this often: each write is a call to the server."""
@@ -52,13 +53,13 @@ class Refused(Exception):  # noqa: N818 - what Prefect may know of an error
 class _Call:
     """What the flows of one run share in memory and Prefect does not see."""
 
-    def __init__(self, job: Job, until: Stage) -> None:
-        self.job, self.until = job, until
+    def __init__(self, job: Job) -> None:
+        self.job = job
         self.work: Callable[[], Any] = lambda: None
         self.result: Any = None
         self.error: Exception | None = None
         self.began = False
-        self.outcome = Outcome()
+        self.made: Any = None
 
 
 _CALL: ContextVar[_Call] = ContextVar("call")
@@ -71,7 +72,24 @@ def run(job: Job, until: Stage = "publish") -> Outcome:
         InputError: as `stages.run`.
         Interrupted: Prefect or a signal ended the run; training has saved where it stood.
     """
-    call = _Call(job, until)
+    stages.require_run(job.recipe)
+    return _called(job, until)
+
+
+def translate(job: Job) -> Translated:
+    """Run the stages as `stages.translate` does, each as a subflow, and return what they made.
+
+    Raises:
+        InputError: as `stages.translate`.
+        Interrupted: as `run`.
+    """
+    task_of(job.recipe)
+    return _called(job)
+
+
+def _called(job: Job, until: Stage = "publish") -> Any:
+    """Run the flow in this process, and return what it made."""
+    call = _Call(job)
     token = _CALL.set(call)
     try:
         phantomset(job.recipe.without_paths(), until=until)
@@ -90,14 +108,15 @@ def run(job: Job, until: Stage = "publish") -> Outcome:
         ) from None
     finally:
         _CALL.reset(token)
-    return call.outcome
+    return call.made
 
 
 @flow(name="phantomset", log_prints=False, persist_result=False)
 def phantomset(
     recipe: Recipe, workspace: str | None = None, device: str = "auto", until: Stage = "publish"
 ) -> State[Any]:
-    """Real images in, a judged synthetic set out: published, or blocked with reasons.
+    """Real images in, a judged synthetic set out: published, or blocked with reasons. A recipe with a section
+    ``translate`` is translated instead, which publishes nothing.
 
     Args:
         recipe: what to make. A path of the source that says "kept-back" is looked up in the workspace.
@@ -115,8 +134,14 @@ def _run(recipe: Recipe, workspace: str | None, device: str, until: Stage) -> St
         return _deployed(recipe, workspace, device, until)
     call.began = True
     job = replace(call.job, watch=_with_artifact(call.job.watch))
-    call.outcome = _sanitised(lambda: stages.run(job, until, _as_subflow))
-    return _state(call.outcome)
+    call.made = _sanitised(lambda: _stages(job, until))
+    return _state(call.made)
+
+
+def _stages(job: Job, until: Stage) -> Outcome | Translated:
+    if job.recipe.translate is not None:
+        return stages.translate(job, _as_subflow)
+    return stages.run(job, until, _as_subflow)
 
 
 def _deployed(recipe: Recipe, workspace: str | None, device: str, until: Stage) -> State[Any]:
@@ -126,40 +151,41 @@ def _deployed(recipe: Recipe, workspace: str | None, device: str, until: Stage) 
     anew, finds every stage done, and publishes; or waits again, where somebody has still to sign.
     """
 
-    def work() -> Outcome:
+    def work() -> Outcome | Translated:
         machine = compute.choose(device)
         with places.held(Path(workspace) if workspace else None) as workspace_:
             whole = places.recall(recipe, workspace_)
             job = Job(whole, workspace_, machine, RunLedger(workspace_, whole), Watch())
-            call = _Call(job, until)
-            token = _CALL.set(call)
+            token = _CALL.set(_Call(job))
             try:
-                job = replace(job, watch=_with_artifact(job.watch))
-                return stages.run(job, until, _as_subflow)
+                return _stages(replace(job, watch=_with_artifact(job.watch)), until)
             finally:
                 _CALL.reset(token)
 
-    outcome: Outcome = _sanitised(work)
-    if outcome.awaits and deployment.id:
+    made: Outcome | Translated = _sanitised(work)
+    if isinstance(made, Outcome) and made.awaits and deployment.id:
         suspend_flow_run(key=str(uuid.uuid4()))  # under a key that was used, Prefect would go on
-    return _state(outcome)
+    return _state(made)
 
 
-def _state(outcome: Outcome) -> State[Any]:
+def _state(made: Outcome | Translated) -> State[Any]:
     """Return how the flow ended: a blocked set is a normal end under its own name."""
-    if outcome.judgement is None:
+    if isinstance(made, Translated):
+        told = f"{made.name}, restricted"
+        return Completed(name="Translated", message=f"{told}; {made.warning}" if made.warning else told)
+    if made.judgement is None:
         return Completed(message="done")
-    status = outcome.judgement.verdict.status
-    if outcome.awaits:
+    status = made.judgement.verdict.status
+    if made.awaits:
         return Completed(name="AwaitsSignOff", message=f"verdict {status}; run again when it is signed")
-    if outcome.released:  # with fidelity waived, whatever the verdict
+    if made.released:  # with fidelity waived, whatever the verdict
         return Completed(name="Published", message=f"verdict {status}")
-    if outcome.blocked:
+    if made.blocked:
         return Completed(name="Blocked", message=f"verdict {status}")
     return Completed(message=f"verdict {status}")
 
 
-def _as_subflow(stage: Stage, reference: str, work: Callable[[], Any]) -> Any:
+def _as_subflow(stage: str, reference: str, work: Callable[[], Any]) -> Any:
     """Run one stage as a subflow; its noun stays in memory, its digest is what Prefect sees."""
     call = _CALL.get()
     call.work = work
@@ -181,7 +207,7 @@ def _do(reference: str) -> str:
     return str(call.result[1])
 
 
-def _subflow(stage: Stage) -> Callable[[str], Any]:
+def _subflow(stage: str) -> Callable[[str], Any]:
     """Return the flow of one stage, with its one task."""
     do = task(name=stage, log_prints=False, persist_result=False)(_do)
 
@@ -193,7 +219,9 @@ def _subflow(stage: Stage) -> Callable[[str], Any]:
     return around
 
 
-_SUBFLOWS: dict[Stage, Callable[[str], Any]] = {stage: _subflow(stage) for stage in STAGES}
+_SUBFLOWS: dict[str, Callable[[str], Any]] = {
+    stage: _subflow(stage) for stage in (*STAGES, *set(TRANSLATION_STAGES).difference(STAGES))
+}
 
 
 def _sanitised(work: Callable[[], Any]) -> Any:

@@ -133,6 +133,9 @@ class ModelSettings(Section):
     conditions: tuple[str, ...] = Field(
         default=(), description="what can be asked for: 'label' and attributes of the source; none: the label"
     )
+    rare: Literal["refuse", "leave-out"] = Field(
+        default="refuse", description="classes and combinations of conditions with too few training images"
+    )
     held_out_share: float = Field(
         default=0.05,
         ge=0,

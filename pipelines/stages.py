@@ -23,12 +23,16 @@ from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.releases import release, signoff, standing, waiver
 from phantomset.pipelines.report import review
 from phantomset.pipelines.synthesis import making, translation
-from phantomset.pipelines.synthesis.conditions import conditioned, conditions_of
+from phantomset.pipelines.synthesis.conditions import conditioned, conditions_of, without_rare
 
 Stage = Literal["ingest", "train", "generate", "validate", "publish"]
 STAGES: tuple[Stage, ...] = ("ingest", "train", "generate", "validate", "publish")
+TRANSLATION_STAGES = ("ingest", "train", "translate")
 
 Work = Callable[[], Any]
+Step = Callable[[str, str, Work], Any]
+"""Runs one stage: its name, what names the noun before it, and the work; an orchestrator brings its own."""
+
 Noun = TypeVar("Noun")
 
 
@@ -48,7 +52,7 @@ class Watch:
         end: a stage ended.
     """
 
-    begin: Callable[[Stage], None] = _ignore
+    begin: Callable[[str], None] = _ignore
     files: Callable[[int], None] = _ignore
     training: Callable[[Any], None] = _ignore
     say: Callable[[str], None] = _ignore
@@ -88,16 +92,16 @@ class Outcome:
     entries: list[Entry] = field(default_factory=list[Entry])
 
 
-def _directly(stage: Stage, reference: str, work: Work) -> Any:
+def _directly(stage: str, reference: str, work: Work) -> Any:
     del stage, reference
     return work()
 
 
-def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], Any] = _directly) -> Outcome:
+def run(job: Job, until: Stage = "publish", step: Step = _directly) -> Outcome:
     """Run the stages of a recipe up to one of them and return what they made.
 
-    ``step`` runs one stage; an orchestrator passes its own and gives equal digests. An input that is found to
-    be wrong before training begins leaves nothing behind.
+    Whatever runs the stages, digests are equal. An input that is found to be wrong before training begins
+    leaves nothing behind.
 
     Raises:
         InputError: the recipe does not fit the data, the machine or the workspace.
@@ -110,9 +114,7 @@ def run(job: Job, until: Stage = "publish", step: Callable[[Stage, str, Work], A
     def do(stage: Stage, reference: str, work: Callable[[], tuple[Noun, str, bool]]) -> Noun:
         return _timed(job, outcome, step, stage, reference, work)
 
-    with job.workspace.nothing_left_behind(keep=job.workspace.restricted("review", residue.HITS)):
-        cohort, split = do("ingest", job.recipe.digest, lambda: ingest(job))
-    outcome.cohort, outcome.split = cohort, split
+    cohort, split = outcome.cohort, outcome.split = _taken_in(job, outcome, step)
     if until == "ingest":
         return outcome
     checkpoint = outcome.checkpoint = do("train", split.digest, lambda: train(job, cohort, split))
@@ -150,7 +152,7 @@ def require_run(recipe: Recipe) -> None:
         )
 
 
-def translate(job: Job) -> translation.Translated:
+def translate(job: Job, step: Step = _directly) -> translation.Translated:
     """Ingest, train the translator, translate the training part and the holdout, and measure the anatomy.
 
     Raises:
@@ -158,17 +160,28 @@ def translate(job: Job) -> translation.Translated:
         Interrupted: stopped from outside; the same command resumes.
     """
     translation.task_of(job.recipe)
-    with job.workspace.nothing_left_behind(keep=job.workspace.restricted("review", residue.HITS)):
-        cohort, split = _timed(job, Outcome(), _directly, "ingest", job.recipe.digest, lambda: ingest(job))
+    outcome = Outcome()
+    cohort, split = _taken_in(job, outcome, step)
 
-    def work() -> tuple[translation.Translated, str, bool]:
-        made, fresh = translation.run(
+    def learn() -> tuple[Path, str, bool]:
+        folder, fresh = translation.train(
             job.recipe, job.workspace, job.machine, cohort, split, job.watch.training
         )
-        _keep_training(job, made.folder / "model", made.events)
-        return made, made.name, fresh
+        return folder, folder.name, fresh
 
-    return _timed(job, Outcome(), _directly, "train", split.digest, work)
+    def apply() -> tuple[translation.Translated, str, bool]:
+        made = translation.apply(job.recipe, job.workspace, job.machine, cohort, split)
+        _keep_training(job, made.folder / "model", made.events)
+        return made, made.name, True
+
+    folder = _timed(job, outcome, step, "train", split.digest, learn)
+    return _timed(job, outcome, step, "translate", folder.name, apply)
+
+
+def _taken_in(job: Job, outcome: Outcome, step: Step) -> tuple[Cohort, Split]:
+    """Run the first stage; wrong input leaves nothing behind."""
+    with job.workspace.nothing_left_behind(keep=job.workspace.restricted("review", residue.HITS)):
+        return _timed(job, outcome, step, "ingest", job.recipe.digest, lambda: ingest(job))
 
 
 def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
@@ -194,7 +207,7 @@ def ingest(job: Job) -> tuple[tuple[Cohort, Split], str, bool]:
     if not cohorts.is_searched(job.workspace, key):
         review.write(job.workspace, cohort, split, key)
         residue.hold_clean(recipe, job.workspace, cohort, key)
-    cohort = conditioned(cohort, conditions_of(recipe))
+    cohort, split = without_rare(recipe, conditioned(cohort, conditions_of(recipe)), split)
     (translation if recipe.translate else making).require_fit(recipe, cohort, split)
     translation.require_own(recipe, job.workspace, cohort, split)
     return (cohort, split), cohort.digest, seen > 0
@@ -272,8 +285,8 @@ def request_of(recipe: Recipe, judgement: Judgement) -> signoff.Request:
 def _timed(
     job: Job,
     outcome: Outcome,
-    step: Callable[[Stage, str, Work], Any],
-    stage: Stage,
+    step: Step,
+    stage: str,
     reference: str,
     work: Callable[[], tuple[Noun, str, bool]],
 ) -> Noun:

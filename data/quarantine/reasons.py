@@ -133,6 +133,11 @@ _IDENTITY: Mapping[str, Reason] = {
     "NOT_SELECTED": Reason(
         "a class outside those that the recipe declares", "Nothing: you chose it.", is_choice=True
     ),
+    "RARE_CLASS": Reason(
+        "too few training images of its class or combination of conditions (model.rare)",
+        "Bring more images of it, join it with another class or band, or leave a condition out.",
+        is_choice=True,
+    ),
     "DUPLICATE_EXACT": Reason(
         "the same pixels as an image that was kept", "Nothing: one of them is enough.", is_choice=True
     ),

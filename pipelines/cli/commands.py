@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from typer._click.exceptions import ClickException
@@ -118,7 +118,7 @@ def run(
 ) -> int:
     """Run all stages of a recipe: ingest, train, generate, validate, publish or block."""
     read, machine = _reader(recipe, override), (workspace, device, threads, plain, workers)
-    return _dry_run(read, machine, as_json) if dry_run else _run(read, machine, "publish", as_json)
+    return (_dry_run if dry_run else _run)(read, machine, "publish", as_json)
 
 
 def _up_to(stage: "Stage", summary: str) -> None:
@@ -132,9 +132,11 @@ def _up_to(stage: "Stage", summary: str) -> None:
         threads: Threads = None,
         workers: Workers = None,
         plain: Plain = False,
+        dry_run: DryRun = False,
         as_json: AsJson = False,
     ) -> int:
-        return _run(_reader(recipe, override), (workspace, device, threads, plain, workers), stage, as_json)
+        read, machine = _reader(recipe, override), (workspace, device, threads, plain, workers)
+        return (_dry_run if dry_run else _run)(read, machine, stage, as_json)
 
     app.command(name=stage, help=summary)(command)
 
@@ -171,14 +173,16 @@ def generate(
     threads: Threads = None,
     workers: Workers = None,
     plain: Plain = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """The same, and make the labelled synthetic set: of what, how many, how typical."""
     from phantomset.pipelines.cli import asking
 
     given = [*asking.overrides(where, count, truncation, seed), *(override or [])]
-    machine = (workspace, device, threads, plain, workers)
-    return _run(_reader(recipe, given), machine, "generate", as_json, asking.Drawing(grid, towards, fine))
+    read, machine = _reader(recipe, given), (workspace, device, threads, plain, workers)
+    drawing = asking.Drawing(grid, towards, fine)
+    return (_dry_run if dry_run else _run)(read, machine, "generate", as_json, drawing)
 
 
 @app.command()
@@ -188,31 +192,26 @@ def translate(
     workspace: Place = None,
     device: Device = "auto",
     threads: Threads = None,
+    workers: Workers = None,
+    plain: Plain = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """Restore images, or harmonise a domain: train the translator and apply it. The result is restricted."""
     from dataclasses import asdict
 
-    from phantomset.pipelines.cli import console, launch
+    from phantomset.pipelines.cli import console, launch, summary
 
-    machinery, read = launch.Machinery(workspace, device, threads), _reader(recipe, override)
+    read, machine = _reader(recipe, override), (workspace, device, threads, plain, workers)
     if dry_run:
-        return _tell(launch.dry_run(read(machinery), machinery, translates=True), as_json)
+        return _dry_run(read, machine, "translate", as_json)
+    machinery = launch.Machinery(*machine)
     with console.watching() as watch:
         made = launch.translate(read(machinery), machinery, watch)
     if as_json:
         print_json({"exit_code": OK, **asdict(made)})
-        return OK
-    is_given_up = "given-up" in {event["code"] for event in made.events}
-    use = "its training was given up" if is_given_up else f"name {made.name}, for generate.through"
-    typer.echo(f"translated  {made.count:,} images; {use}")
-    for event in made.events:
-        typer.echo(f"event       {console.event_note(event)}")
-    typer.echo("figures     " + ", ".join(f"{name} {value:g}" for name, value in made.figures.items()))
-    typer.echo(f"folder      {made.folder} (restricted: a patient's translated image is a patient's image)")
-    if made.warning:
-        typer.echo(f"phantomset: warning: {made.warning}", err=True)
+    else:
+        summary.show_translated(made)
     return OK
 
 
@@ -259,21 +258,26 @@ def _run(
     return summary.exit_code(outcome)
 
 
-def _dry_run(read: "Reader", machine: Machine, as_json: bool) -> int:
+def _dry_run(
+    read: "Reader",
+    machine: Machine,
+    until: 'Stage | Literal["translate"]',
+    as_json: bool,
+    drawing: "Drawing | None" = None,
+) -> int:
     """Check recipe, source and machine, and say what a run would take."""
     from phantomset.pipelines.cli.launch import Machinery, dry_run
 
     machinery = Machinery(*machine)
-    return _tell(dry_run(read(machinery), machinery), as_json)
-
-
-def _tell(answer: dict[str, str], as_json: bool) -> int:
-    """Print what a dry run found."""
+    chosen = read(machinery)
+    if drawing:
+        drawing.require(chosen.recipe)
+    answer = dry_run(chosen, machinery, until)
     if as_json:
         print_json({"exit_code": OK, **answer})
     else:
         for name, value in answer.items():
-            typer.echo(f"{name.replace('_', ' '):<18} {value}")
+            typer.echo(f"{name:<18} {value}")
     return OK
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from phantomset.pipelines.ledger import Entry
-from phantomset.pipelines.stages import Stage, Watch
+from phantomset.pipelines.stages import Watch
 
 PLAIN_WIDTH = 120
 """Columns where no terminal says how wide it is, such as a log."""
@@ -65,7 +65,7 @@ class _Lines:
             self._last = now
             self._console.print(Text(f"{self._stage:<9} {text}"), soft_wrap=True)
 
-    def _begin(self, stage: Stage) -> None:
+    def _begin(self, stage: str) -> None:
         self._stage, self._last = stage, time.monotonic()
 
     def _files(self, files: int) -> None:
@@ -93,7 +93,7 @@ class _Bars:
     def watch(self) -> Watch:
         return Watch(self._begin, self._files, self._training, self._say, self._end)
 
-    def _begin(self, stage: Stage) -> None:
+    def _begin(self, stage: str) -> None:
         self._task = self._progress.add_task(stage, total=None, note="")
 
     def _update(self, **changes: Any) -> None:

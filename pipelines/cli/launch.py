@@ -3,9 +3,11 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Literal
 
 from phantomset.data import inputs
 from phantomset.data.digest import digest_of
@@ -15,10 +17,11 @@ from phantomset.pipelines import compute, stages
 from phantomset.pipelines.cli import console
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.places import held, remember, require_writable, workspace_path
+from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.recipes.recipe_file import RecipeFile
 from phantomset.pipelines.releases import terms
-from phantomset.pipelines.stages import Job, Outcome, Stage, Watch, require_run, run
+from phantomset.pipelines.stages import Job, Outcome, Stage, Watch, require_run
 from phantomset.pipelines.synthesis import making, needs, translation
 
 DEMO_PATIENTS = 2_800
@@ -49,7 +52,7 @@ def launch(
         Interrupted: stopped from outside; the same command resumes.
     """
     with _job(chosen, machinery, watch, is_published=until == "publish") as job:
-        return runner(machinery.plain, job.workspace)(job, until), job.workspace, job.ledger
+        return runner(machinery.plain, job.workspace).run(job, until), job.workspace, job.ledger
 
 
 def translate(chosen: RecipeFile, machinery: Machinery, watch: Watch) -> translation.Translated:
@@ -60,7 +63,7 @@ def translate(chosen: RecipeFile, machinery: Machinery, watch: Watch) -> transla
         Interrupted: stopped from outside; the same command resumes.
     """
     with _job(chosen, machinery, watch, is_published=False) as job:
-        return stages.translate(job)
+        return runner(machinery.plain, job.workspace).translate(job)
 
 
 @contextlib.contextmanager
@@ -75,14 +78,14 @@ def _job(chosen: RecipeFile, machinery: Machinery, watch: Watch, is_published: b
         yield Job(recipe, workspace, machine, RunLedger(workspace, recipe, chosen.overridden), watch)
 
 
-def runner(plain: bool, workspace: Workspace) -> Callable[[Job, Stage], Outcome]:
-    """Return what runs the stages: plain functions, or the same functions under Prefect."""
+def runner(plain: bool, workspace: Workspace) -> ModuleType:
+    """Return whose ``run`` and ``translate`` run the stages: plain functions, or the same under Prefect."""
     if plain:
-        return run
+        return stages
     compute.quiet_prefect(workspace.root / "prefect")
     from phantomset.pipelines import flows
 
-    return flows.run
+    return flows
 
 
 def demo_recipe(leaky: bool, seed: int | None, overrides: Sequence[str], machinery: Machinery) -> RecipeFile:
@@ -106,7 +109,26 @@ def demo_recipe(leaky: bool, seed: int | None, overrides: Sequence[str], machine
     return recipe_file.read(name, [*given, f"source.path={folder}"])
 
 
-def dry_run(chosen: RecipeFile, machinery: Machinery, translates: bool = False) -> dict[str, str]:
+def require_sound(recipe: Recipe, until: Stage | Literal["translate"]) -> None:
+    """Hold what can be told of a recipe before anything is opened or made.
+
+    Raises:
+        InputError: a run up to that stage, or a translation, would be refused.
+    """
+    if until == "translate":
+        translation.require_family(recipe)
+    elif until != "ingest":
+        require_run(recipe)
+        making.require_sampling(recipe)
+    if until == "publish":
+        terms.require(recipe.publish.model_dump())
+    making.require_size(recipe)
+    inputs.require(recipe.source)
+
+
+def dry_run(
+    chosen: RecipeFile, machinery: Machinery, until: Stage | Literal["translate"] = "publish"
+) -> dict[str, str]:
     """Check recipe, source, machine and workspace without making anything, and say what a run would take.
 
     Files are not opened: what is in them, such as classes, is checked before a training.
@@ -114,45 +136,45 @@ def dry_run(chosen: RecipeFile, machinery: Machinery, translates: bool = False) 
     Args:
         chosen: the recipe.
         machinery: on what.
-        translates: for `translate`, not for `launch`.
+        until: the last stage, or that it is for `translate`.
 
     Raises:
-        InputError: something is wrong, as `launch` would find.
+        InputError: something is wrong, as `launch` or `translate` would find.
     """
     recipe = chosen.recipe
-    if translates:
-        translation.require_family(recipe)
-    else:
-        require_run(recipe)
-        making.require_sampling(recipe)
-        terms.require(recipe.publish.model_dump())
-    making.require_size(recipe)
-    inputs.require(recipe.source)
+    require_sound(recipe, until)
     machine = compute.choose(machinery.device, machinery.threads, machinery.workers)
     place = workspace_path(machinery.workspace)
     require_writable(place)
+    if recipe.generate.through is not None:
+        translation.require_there(Workspace(place), recipe.generate.through)
+    answer = {
+        "recipe": f"{recipe.name} ({recipe.digest[:12]})",
+        "device": f"{machine.device}, {machine.threads} threads",
+    }
+    if until != "ingest":
+        answer |= _estimate(recipe, machine, is_drawn=until not in ("train", "translate"))
+    return answer | {"workspace": str(place)}
+
+
+def _estimate(recipe: Recipe, machine: compute.Machine, is_drawn: bool) -> dict[str, str]:
+    """Return what a training takes, and the set where one is drawn: time, memory, disk."""
     probe = needs.probe(recipe, machine)
     speed = probe.images_per_second
     images = making.images_to_show(recipe, speed)
     seconds = needs.training_seconds(recipe, probe, images)
-    drawing = recipe.generate.count * probe.draw_seconds
-    pixels = recipe.image.spec.channels * recipe.image.spec.height * recipe.image.spec.width
+    count, spec = recipe.generate.count, recipe.image.spec
     # The set as arrays, twice in a release, and reports; checkpoints of the members, one of which trains.
+    made = 3 * count * spec.channels * spec.height * spec.width if is_drawn else 0
     checkpoints = needs.checkpoints_on_disk(needs.most_members(recipe, images)) * probe.state_bytes
-    made = 0 if translates else 3 * recipe.generate.count * pixels
-    disk = made + 5e6 + checkpoints
-    answer = {
-        "recipe": f"{recipe.name} ({recipe.digest[:12]})",
-        "device": f"{machine.device}, {machine.threads} threads",
-        "training": f"{images:,} images at about {speed:,.0f} images/s: {console.duration(seconds)}",
-        "set": f"{recipe.generate.count:,} images of {recipe.image.spec.shape}: {console.duration(drawing)}",
+    answer = {"training": f"{images:,} images at about {speed:,.0f} images/s: {console.duration(seconds)}"}
+    if is_drawn:
+        answer["set"] = f"{count:,} images of {spec.shape}: {console.duration(count * probe.draw_seconds)}"
+    also = " and its translations" if recipe.translate is not None else ""
+    return answer | {
         "memory": f"about {round(probe.peak_bytes / 1e6):,} MB while training, and the cohort's pixels",
-        "disk": f"about {round(disk / 1e6):,} MB besides the cohort{' and its translations' * translates}",
-        "workspace": str(place),
+        "disk": f"about {round((made + 5e6 + checkpoints) / 1e6):,} MB besides the cohort{also}",
     }
-    if translates:
-        del answer["set"]
-    return answer
 
 
 def serve(chosen: RecipeFile, cron: str, machinery: Machinery) -> None:
@@ -166,7 +188,7 @@ def serve(chosen: RecipeFile, cron: str, machinery: Machinery) -> None:
             "serve: needs a Prefect server that outlives a run. Start one with `prefect server start`, and "
             "set PREFECT_API_URL to its address, such as http://127.0.0.1:4200/api"
         )
-    inputs.require(chosen.recipe.source)
+    require_sound(chosen.recipe, "publish" if chosen.recipe.translate is None else "translate")
     workspace = Workspace.open(workspace_path(machinery.workspace))
     remember(chosen.recipe, workspace)
     compute.quiet_prefect(None)

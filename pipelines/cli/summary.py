@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,7 @@ from phantomset.pipelines.judgement.judging import Judgement, counts
 from phantomset.pipelines.ledger import RunLedger
 from phantomset.pipelines.places import near
 from phantomset.pipelines.stages import Outcome
+from phantomset.pipelines.synthesis.translation import Translated
 from phantomset.validators.finding import Finding, Verdict
 
 EXIT_CODES = {"PASS": OK, "FAIL": FAILED, "INCONCLUSIVE": INCONCLUSIVE}
@@ -231,3 +233,16 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _metric(finding: Finding) -> str:
     return finding.metric if finding.group == "all" else f"{finding.metric} ({finding.group})"
+
+
+def show_translated(made: Translated) -> None:
+    """Print what a translation made; a warning goes to stderr."""
+    is_given_up = "given-up" in {event["code"] for event in made.events}
+    use = "its training was given up" if is_given_up else f"name {made.name}, for generate.through"
+    typer.echo(f"translated  {made.count:,} images; {use}")
+    for event in made.events:
+        typer.echo(f"event       {event_note(event)}")
+    typer.echo("figures     " + ", ".join(f"{name} {value:g}" for name, value in made.figures.items()))
+    typer.echo(f"folder      {made.folder} (restricted: a patient's translated image is a patient's image)")
+    if made.warning:
+        typer.echo(f"phantomset: warning: {made.warning}", err=True)

@@ -10,8 +10,11 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+import numpy as np
+
+from phantomset.data.digest import digest_of
 from phantomset.data.errors import ModelError
-from phantomset.data.records import Cohort, Record
+from phantomset.data.records import Cohort, Record, Split
 from phantomset.pipelines.recipe import LABEL, Recipe
 
 UNKNOWN = "unknown"
@@ -60,6 +63,72 @@ def conditioned(cohort: Cohort, conditions: tuple[str, ...]) -> Cohort:
     )
     names = tuple(_named(combination, conditions) for combination in seen)
     return dataclasses.replace(cohort, records=records, label_names=names)
+
+
+def without_rare(recipe: Recipe, cohort: Cohort, split: Split) -> tuple[Cohort, Split]:
+    """Return a conditioned cohort and its split without the classes that have too few images to be trained.
+
+    As they are where ``model.rare`` does not ask for it, or nothing is rare. What is left out counts as kept
+    out (RARE_CLASS): it is not learned, and nothing is compared with it.
+
+    Raises:
+        ModelError: every class is rare, or ``generate.where`` asks for none but rare ones.
+    """
+    from phantomset.ganmodels.engine import FEWEST_IMAGES
+
+    names = cohort.label_names
+    counts = np.bincount([cohort.records[each].label for each in split.train], minlength=len(names))
+    labels = {int(old): new for new, old in enumerate(np.flatnonzero(counts >= FEWEST_IMAGES))}
+    if recipe.model.rare == "refuse" or len(labels) == len(names):
+        return cohort, split
+    _require_enough(recipe, names, labels, counts)
+    kept = [place for place, record in enumerate(cohort.records) if record.label in labels]
+    places = {old: new for new, old in enumerate(kept)}
+
+    def part(positions: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(places[each] for each in positions if each in places)
+
+    records = tuple(
+        dataclasses.replace(cohort.records[each], label=labels[cohort.records[each].label]) for each in kept
+    )
+    lost = len(cohort.records) - len(records)
+    note = (
+        f"{len(names) - len(labels)} of {len(names)} classes or combinations of conditions have too few "
+        "training images and are left out (model.rare): the set holds none of them."
+    )
+    remaining = tuple(names[label] for label in labels)
+    return dataclasses.replace(
+        cohort,
+        records=records,
+        label_names=remaining,
+        quarantine=cohort.quarantine | {"RARE_CLASS": lost},
+        notes=(*cohort.notes, note),
+    ), Split(
+        digest_of("without rare", split.digest, list(remaining)),
+        split.cohort,
+        part(split.train),
+        part(split.holdout),
+        part(split.reference),
+        part(split.left_out),
+    )
+
+
+def _require_enough(
+    recipe: Recipe, names: tuple[str, ...], kept: Mapping[int, int], counts: np.ndarray
+) -> None:
+    """Hold that something is left, and something of what is asked for."""
+    if not kept:
+        raise ModelError(
+            f"model.rare: no class has enough training images; {names[counts.argmax()]!r} has most, "
+            f"{counts.max()}. Leave a condition out, or bring more images."
+        )
+    asked = chosen(names, conditions_of(recipe), where_of(recipe))
+    if not set(asked) & set(kept):
+        listed = "; ".join(f"{names[label]!r} has {counts[label]}" for label in asked)
+        raise ModelError(
+            f"generate.where: asks for what is left out for want of training images (model.rare): {listed}. "
+            "Ask for more, leave a condition out, or bring more images."
+        )
 
 
 def _values(record: Record, cohort: Cohort, conditions: tuple[str, ...]) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def training_seconds(recipe: Recipe, found: "Probe", images: int) -> float:
     """
     from phantomset.ganmodels.generate import CHUNK
     from phantomset.ganmodels.plan import TrainingPlan
-    from phantomset.ganmodels.run import SPECTRUM_SAMPLES
+    from phantomset.ganmodels.samples import SPECTRUM_SAMPLES
 
     members = most_members(recipe, images)
     plan = TrainingPlan(max(1, images // members), recipe.model.batch_size)

@@ -129,42 +129,56 @@ def require_fit(recipe: Recipe, cohort: Cohort, split: Split) -> None:
     engine.check(learn, recipe.model.family, making.settings_of(recipe), making.asked(recipe, None, split))
 
 
-def run(
+def _folder(recipe: Recipe, workspace: Workspace, split: Split) -> Path:
+    """Return where the translation of this recipe on this split lies, finished or not."""
+    key = digest_of(
+        "translate", code_digest("ganmodels"), split.digest, recipe.model, recipe.translate, recipe.seed
+    )
+    return workspace.restricted("translations", key[: making.NAME])
+
+
+def train(
     recipe: Recipe,
     workspace: Workspace,
     machine: Machine,
     cohort: Cohort,
     split: Split,
     watch: Callable[[Any], None],
-) -> tuple[Translated, bool]:
-    """Train the translator, translate the training part and the holdout, and measure what changed.
+) -> tuple[Path, bool]:
+    """Train the translator; return its folder, and whether it was trained now.
 
     It learns from what a run of the recipe learns from, and what such a run holds out watches its critics.
-    Returned is also whether it was trained now.
 
     Raises:
         ModelError: the family cannot train on this data.
         WorkspaceError: the results cannot be written.
     """
-    task = task_of(recipe)
-    key = digest_of(
-        "translate", code_digest("ganmodels"), split.digest, recipe.model, recipe.translate, recipe.seed
-    )
-    name = key[: making.NAME]
-    folder = workspace.restricted("translations", name)
+    task, folder = task_of(recipe), _folder(recipe, workspace, split)
     learned, held = making.learned_and_held_out(recipe, cohort, split)
     _note(folder, {"split": split.digest, "learned": learned})
     learn = training_set(task, image_set(workspace, cohort, learned))
     watching = watching_set(task, image_set(workspace, cohort, held)) if held else None
-    fresh = _train(recipe, machine, split, (learn, watching), folder / "model", watch)
+    return folder, _train(recipe, machine, split, (learn, watching), folder / "model", watch)
+
+
+def apply(recipe: Recipe, workspace: Workspace, machine: Machine, cohort: Cohort, split: Split) -> Translated:
+    """Translate the training part and the holdout by the trained translator, and measure what changed.
+
+    Raises:
+        ModelError: it is not trained, or damaged.
+        WorkspaceError: the results cannot be written.
+    """
+    task, folder = task_of(recipe), _folder(recipe, workspace, split)
+    _, held = making.learned_and_held_out(recipe, cohort, split)
+    is_watched = bool(held) and watching_set(task, image_set(workspace, cohort, held)) is not None
     parts = [image_set(workspace, cohort, part) for part in (split.train, split.holdout)]
     shown = [sources(task, part) for part in parts]
     made = [_translate(recipe, machine, folder / "model", part) for part, _ in shown]
     figures = measure(shown[1][0].images, made[1], shown[1][1])
     _store(folder, [part for part, _ in shown], made, figures)
-    events = (*(() if watching else (making.not_watched(),)), *_events(folder))
+    events = (*(() if is_watched else (making.not_watched(),)), *_events(folder))
     count = sum(len(each) for each in made)
-    return Translated(name, folder, count, figures, events, warning_of(figures)), fresh
+    return Translated(folder.name, folder, count, figures, events, warning_of(figures))
 
 
 def warning_of(figures: dict[str, float]) -> str | None:
@@ -279,6 +293,19 @@ def _store(folder: Path, parts: list[ImageSet], made: list[np.ndarray], figures:
         raise _unwritable(folder, error) from None
 
 
+def require_there(workspace: Workspace, name: str) -> None:
+    """Hold that the translation of ``generate.through`` was made in this workspace.
+
+    Raises:
+        ModelError: it was not.
+    """
+    if not (workspace.restricted("translations", name) / LEARNED).exists():
+        raise ModelError(
+            f"generate.through: no translation {name!r} in this workspace. `phantomset translate RECIPE` "
+            "prints the name of what it made."
+        )
+
+
 def require_own(recipe: Recipe, workspace: Workspace, cohort: Cohort, split: Split) -> None:
     """Hold that the translator of ``generate.through`` learned from nobody whom the gate would not look for.
 
@@ -290,14 +317,10 @@ def require_own(recipe: Recipe, workspace: Workspace, cohort: Cohort, split: Spl
     if name is None:
         return
     folder = workspace.restricted("translations", name)
+    require_there(workspace, name)
     try:
         noted = json.loads((folder / LEARNED).read_bytes())
         own, positions = noted["split"] == split.digest, {int(each) for each in noted["learned"]}
-    except FileNotFoundError:
-        raise ModelError(
-            f"generate.through: no translation {name!r} in this workspace. `phantomset translate RECIPE` "
-            "prints the name of what it made."
-        ) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise ModelError(
             f"generate.through: {folder / LEARNED} cannot be read. Remove its folder and translate anew."

@@ -23,6 +23,7 @@ OF_NO_FILE = {
     "CHARSET_UNKNOWN": "data/test_reasons.py::test_an_unknown_character_set_is_told_and_the_file_is_kept",
     "SPLIT_LINK": "pipelines/test_review.py::"
     "test_what_would_join_two_parts_is_in_the_ledger_and_in_the_counts",
+    "RARE_CLASS": "pipelines/test_conditions.py::test_rare_combinations_are_left_out_where_that_is_asked_for",
     "RESIDUAL_HIT": "pipelines/test_residue.py::test_a_writer_that_leaks_is_caught",
 }
 """Codes with which ingest keeps no file out: of a run, of a split; and the test that raises each."""

@@ -3,19 +3,23 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from phantomset.data.errors import ModelError
-from phantomset.data.records import ImageSet
+from phantomset.data.records import ImageSet, ImageSpec
 from phantomset.ganmodels import checkpoint, step
 from phantomset.ganmodels.engine import images_per_second
 from phantomset.ganmodels.families import r3gan
-from phantomset.ganmodels.generate import Sampler, generate
+from phantomset.ganmodels.family import Draw
+from phantomset.ganmodels.generate import CHUNK, Sampler, at_once, generate
 from phantomset.ganmodels.memory import is_out_of_memory
 from phantomset.ganmodels.plan import Progress, TrainingPlan
 from phantomset.ganmodels.step import Stepper
@@ -102,6 +106,57 @@ def test_images_that_do_not_fit(
     monkeypatch.setattr(checkpoint, "finished", failing(MemoryError()))
     with pytest.raises(ModelError, match=r"translate: out of memory.*image\.size_px"):
         translate(tmp_path, small.images, small.labels, seed=0)
+
+
+def test_images_are_made_one_chunk_after_the_other_where_memory_is_short(
+    small: ImageSet, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where two chunks do not fit at once but one does: the same bits, and no event of training."""
+    list(run(small))
+    labels = np.zeros(3 * CHUNK, np.int64)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    expected = generate(tmp_path, labels, seed=0)
+    draw, drawing = Sampler._draw, threading.Semaphore(1)
+
+    def alone(*args: Any) -> Any:
+        if not drawing.acquire(blocking=False):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        try:
+            time.sleep(0.2)  # until the other thread has come
+            return draw(*args)
+        finally:
+            drawing.release()
+
+    monkeypatch.setattr(Sampler, "_draw", alone)
+    assert np.array_equal(generate(tmp_path, labels, seed=0), expected)
+
+
+def test_a_sheet_that_does_not_fit_halves_no_batch(
+    small: ImageSet, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Smaller parts of a batch would not help the pictures on the way: the error says so, once."""
+    monkeypatch.setattr(Sampler, "_draw", failing(RuntimeError(ONEDNN[0])))
+    reports = []
+    with pytest.raises(ModelError, match=r"generate: out of memory.*image\.size_px"):
+        reports.extend(run(small))
+    assert not [event for report in reports for event in report.events]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "count"), [(28, 28, 64), (64, 64, 64), (128, 128, 16), (512, 512, 1)]
+)
+def test_large_images_are_made_a_few_at_a_time(height: int, width: int, count: int) -> None:
+    """As many pixels at once as 64 images of 64 x 64 have, and one image at least."""
+    assert at_once(ImageSpec(1, height, width)) == count
+
+
+def test_a_draw_in_parts_is_the_draw() -> None:
+    """Labels and noise of each part are those of the whole, in order."""
+    draw = Draw(torch.arange(10), torch.randn(10, 3), torch.Generator(), 0.5, torch.randn(10, 3))
+    parts = [draw.part(first, 4) for first in range(0, 10, 4)]
+    for name in ("labels", "noise", "fine_noise"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(draw, name))
+    assert {part.truncation for part in parts} == {0.5}
 
 
 def test_other_errors_stay_what_they_are(small: ImageSet, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

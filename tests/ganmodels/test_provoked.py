@@ -149,6 +149,31 @@ def test_a_late_blow_up_is_met_by_penalties_at_every_step(train: Train) -> None:
     assert "penalty at every step" in event["message"]
 
 
+def test_a_damaged_good_checkpoint_is_gone_behind(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state to go back to cannot be read: that is told, another one is taken, and the run heals."""
+    save = checkpoint.save
+
+    def spoil(folder: Path, tensors: Any, counters: dict[str, Any], done: bool = False) -> None:
+        save(folder, tensors, counters, done)
+        if counters["step"] == 300:
+            (folder / "checkpoint-00000300.safetensors").write_bytes(b"none")
+
+    monkeypatch.setattr(checkpoint, "save", spoil)
+    events = train(Faults(steep_from=300), (100, 100), 64 * 500)
+    assert [event["code"] for event in events][:2] == ["damaged-checkpoint", "steep-critic"]
+    assert "that of step 300 was damaged or gone" in events[0]["message"]
+    assert "penalty x 2" in events[1]["message"]
+    assert "given-up" not in {event["code"] for event in events}
+
+
+def test_a_class_beyond_the_picture_that_ends_narrow_is_named(train: Train) -> None:
+    """Samples of the fourteenth class repeat themselves: no step of training shows it, no row of the picture,
+    and all samples together are varied. The last look names it."""
+    (event,) = train(Faults(repeats_at_last=13), (30,) * 14, 64 * 100)
+    assert event["code"] == "narrow-samples"
+    assert event["message"].startswith("spread of class 'class 13' 0.0")
+
+
 def test_a_damaged_checkpoint_is_told_and_gone_behind(train: Train, tmp_path: Path) -> None:
     """The newest is cut off: the run goes on from the one before, says so, and ends where it would have."""
     train(Faults(grain_rate=1e-3), (100, 100), 64 * 100)

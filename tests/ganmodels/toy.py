@@ -27,6 +27,7 @@ class Faults:
     Attributes:
         repeats: the label whose fakes are nearly one image.
         repeats_from: the step from which they are.
+        repeats_at_last: the label whose samples are nearly one image, though no step shows it.
         grain_rate: how much grain the generator learns in a step, unless penalties come at every step.
         grain_from: the step from which it does.
         is_stubborn: it learns grain with penalties at every step too.
@@ -40,6 +41,7 @@ class Faults:
 
     repeats: int = 0
     repeats_from: int = NEVER
+    repeats_at_last: int = -1
     grain_rate: float = 0.0
     grain_from: int = 0
     is_stubborn: bool = False
@@ -153,7 +155,8 @@ def toy(faults: Faults) -> Family:
     """Return the family that fails so."""
 
     def sample(networks: Networks, _: FamilySettings, draw: Draw) -> Tensor:
-        return networks["generator"](draw.noise)
+        sizes = torch.where(draw.labels == faults.repeats_at_last, 0.05, 1.0)
+        return networks["generator"](draw.noise * sizes[:, None])
 
     return Family(
         name="toy",

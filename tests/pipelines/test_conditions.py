@@ -18,7 +18,13 @@ from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.stages import Job
 from phantomset.pipelines.synthesis import making, sets, wanted
-from phantomset.pipelines.synthesis.conditions import chosen, conditioned, conditions_of, where_of
+from phantomset.pipelines.synthesis.conditions import (
+    chosen,
+    conditioned,
+    conditions_of,
+    where_of,
+    without_rare,
+)
 from phantomset.pipelines.synthesis.making import learned_and_held_out
 
 ROWS = [
@@ -75,6 +81,58 @@ def test_conditions_that_do_not_fit(conditions: tuple[str, ...], message: str) -
     """An attribute that no image has, and labels that would not be used, are errors."""
     with pytest.raises(ModelError, match=message):
         conditioned(_cohort(), conditions)
+
+
+def _rare(asked: dict[str, str], kind: str = "leave-out") -> tuple[Recipe, Cohort, Split]:
+    """Return 80 records of four combinations, of which 20, 20, 15 and 1 train, and a recipe for them."""
+    trained, kinds = (20, 20, 15, 1), ((0, "F"), (0, "M"), (1, "F"), (1, "M"))
+    rows = [kind for count, kind in zip(trained, kinds, strict=True) for kind in [kind] * (count + 6)]
+    records = tuple(
+        Record(f"{place:064d}", f"{place:064d}", label, f"s{place}", f"g{place}", {"sex": sex})
+        for place, (label, sex) in enumerate(rows)
+    )
+    cohort = conditioned(replace(_cohort(), records=records, files=len(records)), ("label", "sex"))
+    parts: tuple[list[int], ...] = ([], [], [], [])
+    for label, count in enumerate(trained):
+        own = [place for place, record in enumerate(cohort.records) if record.label == label]
+        for part, members in zip(parts, (own[:count], own[count:-3], own[-3:-1], own[-1:]), strict=True):
+            part += members
+    split = Split("d" * 64, cohort.digest, *map(tuple, parts))
+    changes = ["source.attributes=[sex]", "model.conditions=[label, sex]", f"model.rare={kind}"]
+    recipe = recipe_file.read("nih", changes).recipe
+    generate = recipe.generate.model_copy(update={"where": asked})
+    return recipe.model_copy(update={"generate": generate}), cohort, split
+
+
+def test_rare_combinations_are_left_out_where_that_is_asked_for() -> None:
+    """Classes with fewer than 16 training images go, from all parts; the others keep their records, and every
+    record is counted as taken in or kept out."""
+    recipe, cohort, split = _rare({})
+    found, parts = without_rare(recipe, cohort, split)
+    assert found.label_names == ("normal, sex: F", "normal, sex: M")
+    for part in ("train", "holdout", "reference", "left_out"):
+        before = [cohort.records[each] for each in getattr(split, part)]
+        after = [found.records[each] for each in getattr(parts, part)]
+        assert after == [record for record in before if record.label < 2]
+    assert found.quarantine == {"RARE_CLASS": 15 + 6 + 1 + 6}
+    assert found.files == len(found.records) + sum(found.quarantine.values())
+    assert parts.digest != split.digest
+    assert "2 of 4 classes or combinations" in found.notes[-1]
+    assert without_rare(_rare({}, "refuse")[0], cohort, split) == (cohort, split)
+
+
+def test_what_is_left_out_cannot_be_asked_for() -> None:
+    """What ``generate.where`` asks for must leave something; where every class is rare nothing is left."""
+    recipe, cohort, split = _rare({"label": "Pneumonia"})
+    with pytest.raises(ModelError, match=r"'pneumonia, sex: F' has 15; 'pneumonia, sex: M' has 1\."):
+        without_rare(recipe, cohort, split)
+    recipe, cohort, split = _rare({"sex": "f"})
+    assert len(without_rare(recipe, cohort, split)[0].label_names) == 2
+    with pytest.raises(ModelError, match=r"no class has enough.*'normal, sex: F' has most, 10"):
+        without_rare(recipe, cohort, replace(split, train=split.train[:10]))
+    with pytest.raises(RecipeError, match=r"model\.rare: 'leave-out' goes by how many patients"):
+        changes = ["model.rare=leave-out", "model.privacy={epsilon: 8}", "generate.classes=uniform"]
+        recipe_file.read("pneumoniamnist", changes)
 
 
 def test_words_choose_classes() -> None:
@@ -266,3 +324,26 @@ def test_a_set_by_class_sex_and_view(datasets: Path, job: Callable[..., Job], tm
     names = [outcome.cohort.label_names[label] for label in made.labels]
     assert len(names) == len(made.images) == 24
     assert set(names) == {"pneumonia, sex: F, view: PA", "pneumonia, sex: M, view: PA"}
+
+
+@pytest.mark.slow
+def test_sex_age_view_and_finding_at_once(datasets: Path, job: Callable[..., Job]) -> None:
+    """The films as they come: of the combinations that they have those with enough images are learned, the
+    others are left out and counted; and what is asked for in words is made."""
+    changes = [f"source.path={datasets / 'nih-cxr14-1000-96.zip'}", "source.attributes=[sex, view, age]"]
+    changes += ["source.bands={age: [18, 40, 65]}", "model.conditions=[label, sex, view, age]"]
+    changes += ["image.size_px=8", "model.budget.images=320", "model.settings={latent: 4, widths: [8]}"]
+    with pytest.raises(ModelError, match=r"16 are needed.*model\.rare: leave-out"):
+        stages.run(job(recipe_file.read("nih", changes).recipe), "generate")
+    asked = asking.overrides("label=pneumonia, view=AP, age=40-64", 24, None)
+    work = job(recipe_file.read("nih", [*changes, "model.rare=leave-out", *asked]).recipe)
+    outcome = stages.run(work, "generate")
+    assert outcome.cohort is not None
+    assert outcome.split is not None
+    assert outcome.synthetic is not None
+    trained = np.bincount([outcome.cohort.records[place].label for place in outcome.split.train])
+    assert len(trained) == len(outcome.cohort.label_names) > 4
+    assert trained.min() >= 16
+    made = sets.load_images(work.workspace, outcome.synthetic)
+    names = {outcome.cohort.label_names[label] for label in made.labels}
+    assert names == {f"pneumonia, sex: {sex}, view: AP, age: 40-64" for sex in "FM"}

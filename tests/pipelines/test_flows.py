@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -25,6 +26,11 @@ from phantomset.validators.finding import Finding
 from .people import key
 
 ROOT = Path(__file__).parents[2]
+
+TRANSLATES = {
+    "model": {"family": "pix2pix", "batch_size": 16, "budget": {"images": 64}, "settings": {"width": 8}},
+    "translate": {"task": "denoise"},
+}
 
 
 def test_every_variable_is_known_to_this_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +91,7 @@ def without_server(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     """Let the flow and the subflows run as plain functions; return what was written as artifacts."""
     written: list[tuple[str, Any]] = []
     monkeypatch.setattr(flows, "phantomset", flows.phantomset.fn)
-    monkeypatch.setattr(flows, "_SUBFLOWS", dict.fromkeys(stages.STAGES, flows._do))
+    monkeypatch.setattr(flows, "_SUBFLOWS", dict.fromkeys(flows._SUBFLOWS, flows._do))
     monkeypatch.setattr(flows, "create_table_artifact", lambda rows, **_: written.append(("findings", rows)))
     monkeypatch.setattr(flows, "create_markdown_artifact", lambda text, **_: written.append(("report", text)))
     monkeypatch.setattr(
@@ -111,6 +117,35 @@ def test_the_flow_runs_the_stages_and_writes_three_artifacts(
     assert [entry.digest for entry in outcome.entries] == [
         entry.digest for entry in stages.run(job(place="plain")).entries
     ]
+
+
+def test_a_translation_is_a_flow_too(
+    job: Callable[..., Job], small: Callable[..., Recipe], without_server: list[tuple[str, Any]]
+) -> None:
+    """Its stages run as subflows, training is seen, and what is made is what is made without Prefect; neither
+    the command for one nor that for the other takes the other's recipe."""
+    recipe = small(**TRANSLATES)
+    work = job(recipe)
+    made = flows.translate(work)
+    assert [entry.stage for entry in work.ledger.entries] == ["ingest", "train", "translate"]
+    assert "training" in {kind for kind, _ in without_server}
+    plain = stages.translate(job(recipe, place="plain"))
+    assert (made.name, made.figures, made.count) == (plain.name, plain.figures, plain.count)
+    assert np.array_equal(*(np.load(each.folder / "translations.npz")["images"] for each in (made, plain)))
+    with pytest.raises(InputError, match="never published"):
+        flows.run(work)
+    with pytest.raises(InputError, match="no section translate"):
+        flows.translate(job())
+
+
+def test_a_deployed_translation(
+    small: Callable[..., Recipe], without_server: list[tuple[str, Any]], tmp_path: Path
+) -> None:
+    """A recipe that translates, on a schedule, ends under its own name; what was made is named."""
+    state = flows.phantomset(small(**TRANSLATES), workspace=str(tmp_path / "w"), device="cpu")
+    (folder,) = (tmp_path / "w" / "restricted" / "translations").iterdir()
+    assert state.name == "Translated"
+    assert state.message.startswith(f"{folder.name}, restricted")
 
 
 def test_restricted_findings_do_not_cross(

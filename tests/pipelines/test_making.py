@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,28 +117,38 @@ TRANSLATES = {
 
 
 @pytest.mark.parametrize(
-    ("changes", "translates", "refused"),
+    ("changes", "until", "told", "refused"),
     [
-        ({}, False, ""),
-        ({}, True, "no section translate"),
-        (TRANSLATES, False, "never published"),
-        (TRANSLATES, True, ""),
+        ({}, "publish", {"training", "set"}, ""),
+        ({}, "generate", {"training", "set"}, ""),
+        ({}, "train", {"training"}, ""),
+        ({}, "ingest", set(), ""),
+        ({}, "translate", set(), "no section translate"),
+        (TRANSLATES, "publish", set(), "never published"),
+        (TRANSLATES, "translate", {"training"}, ""),
+        ({"generate": {"count": 30, "through": "f" * 16}}, "generate", set(), "no translation 'f{16}'"),
     ],
     ids=str,
 )
 def test_the_estimate_is_of_what_will_be_done(
-    small: Callable[..., Recipe], tmp_path: Path, changes: dict[str, object], translates: bool, refused: str
+    small: Callable[..., Recipe],
+    tmp_path: Path,
+    changes: dict[str, object],
+    until: Any,
+    told: set[str],
+    refused: str,
 ) -> None:
-    """A run's makes a set, a translation's does not; either refuses the other's recipe."""
+    """A run's makes a set, a translation's does not; either refuses the other's recipe; nothing is made."""
     recipe = small(**changes)
-    asked = RecipeFile(recipe, ()), launch.Machinery(tmp_path / "place", "cpu", 1), translates
+    asked = RecipeFile(recipe, ()), launch.Machinery(tmp_path / "place", "cpu", 1), until
     if refused:
         with pytest.raises(InputError, match=refused):
             launch.dry_run(*asked)
         return
-    told = launch.dry_run(*asked)
-    assert ("set" in told) is not translates
-    assert told["training"].startswith(f"{recipe.model.budget.images} images")
+    answer = launch.dry_run(*asked)
+    assert {"training", "set"} & set(answer) == told
+    assert answer.get("training", "").startswith(f"{recipe.model.budget.images} images" if told else "")
+    assert not (tmp_path / "place").exists()
 
 
 def test_exact_numbers_and_a_condition_that_excludes_them(small: Callable[..., Recipe]) -> None:
