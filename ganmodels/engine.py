@@ -57,9 +57,9 @@ def train(
     """Train in ``folder`` and yield where the run stands, about once a second; the last has ``done=True``.
 
     If the folder holds an unfinished run with the same images, settings and plan, it goes on from there, on
-    the same machine to the very bits of a run that never stopped; a finished one yields its end at once.
-    Stopping (closing the iterator, Ctrl-C, an orchestrator's exception) saves first. Under ``torchrun`` its
-    processes train one model together, see `processes`.
+    the same CPU to the very bits of a run that never stopped (on a GPU that is not promised); a finished one
+    yields its end at once. Stopping (closing the iterator, Ctrl-C, an orchestrator's exception) saves first.
+    Under ``torchrun`` its processes train one model together, see `processes`.
 
     Args:
         images: to learn.
@@ -108,6 +108,11 @@ def _train_one(
     differing = [name for name in differing if name != "shards"]  # those of the first start hold
     with enough_memory("train"), Crew(_threads(plan)) as crew:
         shards = stored["machine"]["shards"]
+        if shards > plan.batch_size:
+            raise ModelError(
+                f"train: {shards} processes for a batch of {plan.batch_size} images; start at most as many "
+                "processes as a batch has images."
+            )
         if processes.count() > shards:
             raise ModelError(
                 f"train: {processes.count()} processes for a batch of {shards} parts; start at most "

@@ -51,7 +51,7 @@ class Batch:
     Attributes:
         images: real images ``(B, C, H, W)`` float in [-1, 1] on the device, as they are, not augmented.
         labels: ``(B,)`` int64.
-        progress: in [0, 1], the share of the budget that is spent; held where the ladder holds schedules.
+        progress: in [0, 1], the spent share of the budget; held where the ladder holds the fall of gamma.
         step: counts from 0, by the moves of each player.
         penalty_scale: factor on every penalty's weight; 1 until the recovery ladder raises it.
         augment: random changes, differentiable, for all that the critic sees, real and fake alike. What is

@@ -97,6 +97,7 @@ def strengthen(counters: Counters, is_penalised: bool = True) -> str:
 
 def climb(
     counters: Counters,
+    step: int,
     gap: float,
     holds: float | None = None,
     can_grow: bool = True,
@@ -106,8 +107,9 @@ def climb(
 
     Args:
         counters: of the run.
+        step: gone back to.
         gap: mean distance of real and fake scores; over 1,000 halving takes too many roll-backs.
-        holds: progress at which schedules are held from now on, after a late blow-up.
+        holds: progress at which the fall of gamma is held from now on, after a late blow-up.
         can_grow: a step may be made from more than one batch.
         is_penalised: the family has a gradient penalty; of one that has none nothing is said of it.
     """
@@ -121,8 +123,7 @@ def climb(
     if holds is not None:
         counters.held_progress = min(holds, counters.held_progress or math.inf)
     said = [
-        f"roll-back {counters.roll_backs} to step {counters.good_step}: learning rate x "
-        f"{counters.learning_rate_scale:g}"
+        f"roll-back {counters.roll_backs} to step {step}: learning rate x {counters.learning_rate_scale:g}"
     ]
     said += [f"penalty x {counters.penalty_scale:g}"] if is_penalised else []
     said += ["fresh moments"] if is_fresh(counters) else []

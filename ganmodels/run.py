@@ -191,7 +191,7 @@ class Run:
         counters = self._state.counters
         good = self._sound(self._way_back())
         holds = counters.good_step / self._plan.steps if code == "late-blow-up" else None
-        said = recovery.climb(counters, gap, holds, self._stepper.can_grow, self._is_penalised)
+        said = recovery.climb(counters, good.step, gap, holds, self._stepper.can_grow, self._is_penalised)
         self._stepper.roll_back(good.tensors)
         if not counters.good_step:
             counters.lost_images = max(counters.lost_images, self._seen - counters.restarted_images)

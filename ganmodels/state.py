@@ -47,7 +47,7 @@ class Counters:
             of that, and how far fakes do.
         sketches: of the last contact sheets: spread, and the mean image in 16 parts.
         augment_share: share of the images that is augmented besides what the plan asks for.
-        held_progress: where the ladder holds the families' schedules; None: nowhere.
+        held_progress: where the ladder holds the fall of the penalty's gamma; None: nowhere.
         batches: batches in a step; 1 until the ladder asks for more.
         is_grain_met: samples carried grain, and the ladder asks for penalties at every step since.
         parts: parts of a batch, once memory did not suffice for the usual number; 0 until then.

@@ -198,8 +198,6 @@ def translate(
     as_json: AsJson = False,
 ) -> int:
     """Restore images, or harmonise a domain: train the translator and apply it. The result is restricted."""
-    from dataclasses import asdict
-
     from phantomset.pipelines.cli import console, launch, summary
 
     read, machine = _reader(recipe, override), (workspace, device, threads, plain, workers)
@@ -208,10 +206,7 @@ def translate(
     machinery = launch.Machinery(*machine)
     with console.watching() as watch:
         made = launch.translate(read(machinery), machinery, watch)
-    if as_json:
-        print_json({"exit_code": OK, **asdict(made)})
-    else:
-        summary.show_translated(made)
+    summary.show_translated(made, as_json)
     return OK
 
 

@@ -14,6 +14,7 @@ from phantomset.data.errors import AWAITS_SIGN_OFF, BUG, FAILED, INCONCLUSIVE, O
 from phantomset.data.quarantine.ledger import CODES
 from phantomset.data.workspace import Workspace
 from phantomset.pipelines.cli.console import duration, event_note, status, table
+from phantomset.pipelines.cli.look import print_json
 from phantomset.pipelines.draft import Counts
 from phantomset.pipelines.judgement.auditing import Audited
 from phantomset.pipelines.judgement.judging import Judgement, counts
@@ -235,8 +236,11 @@ def _metric(finding: Finding) -> str:
     return finding.metric if finding.group == "all" else f"{finding.metric} ({finding.group})"
 
 
-def show_translated(made: Translated) -> None:
-    """Print what a translation made; a warning goes to stderr."""
+def show_translated(made: Translated, as_json: bool) -> None:
+    """Print what a translation made, in words or as JSON; a warning in words goes to stderr."""
+    if as_json:
+        print_json({"exit_code": OK, **asdict(made)})
+        return
     is_given_up = "given-up" in {event["code"] for event in made.events}
     use = "its training was given up" if is_given_up else f"name {made.name}, for generate.through"
     typer.echo(f"translated  {made.count:,} images; {use}")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_two_processes_equal_one(small: ImageSet, tmp_path: Path) -> None:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     ends = [load_file(tmp_path / name / "checkpoint-00000040.safetensors") for name in ("one", "two")]
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_more_processes_than_images(small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of 8 has no work for a ninth process."""
+    monkeypatch.setattr(processes, "count", lambda: 9)
+    monkeypatch.setattr(processes, "_copied", lambda folder, _: folder)
+    plan = replace(PLAN, batch_size=8)
+    with pytest.raises(ModelError, match="9 processes for a batch of 8 images"):
+        next(engine.train(small, "r3gan", r3gan.Settings(), plan, tmp_path))
 
 
 def test_more_processes_than_parts(small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def test_advice_fits_the_family() -> None:
         instead = recovery.instead_of(Case(name).family)
         assert words in instead
         assert instead in recovery.event("collapse", 0, "x", instead)["advice"]
-    assert "penalty" not in climb(Counters(), gap=1.0, is_penalised=False)
+    assert "penalty" not in climb(Counters(), 40, gap=1.0, is_penalised=False)
     assert strengthen(Counters(), is_penalised=False) == "augmentation + 0.1"
 
 
@@ -298,7 +298,7 @@ def test_rungs_of_the_ladder() -> None:
     every step.
     """
     counters = Counters(good_step=40)
-    said = [climb(counters, gap=60.0) for _ in range(5)]
+    said = [climb(counters, 40, gap=60.0) for _ in range(5)]
     assert counters.learning_rate_scale == pytest.approx(0.5**2 * 0.25**3)
     assert ["fresh moments" in each for each in said] == [False, False, True, True, True]
     assert ["batch x 2" in each for each in said] == [False, False, True, True, True]
@@ -310,7 +310,7 @@ def test_rungs_of_the_ladder() -> None:
 def test_where_a_step_must_be_one_batch_it_stays_one() -> None:
     """Under differential privacy the rate of drawing is part of the promise: nothing is said of a batch."""
     counters = Counters(roll_backs=4)
-    assert "batch" not in climb(counters, gap=60.0, can_grow=False)
+    assert "batch" not in climb(counters, 40, gap=60.0, can_grow=False)
     assert counters.batches == 1
 
 
@@ -333,11 +333,11 @@ def test_the_third_way_back_doubles_the_batch_and_resumes_exactly(
     assert moves == {30.0}
 
 
-def test_a_late_blow_up_holds_the_schedules() -> None:
-    """Schedules stay where the last good state was; an earlier hold is not lifted by a later one."""
+def test_a_late_blow_up_holds_the_fall_of_gamma() -> None:
+    """It stays where it was at the last good state; an earlier hold is not lifted by a later one."""
     counters = Counters()
-    assert "penalty at every step" in climb(counters, 1.0, holds=0.6)
-    climb(counters, 1.0, holds=0.8)
+    assert "penalty at every step" in climb(counters, 40, 1.0, holds=0.6)
+    climb(counters, 40, 1.0, holds=0.8)
     assert counters.held_progress == 0.6
 
 

@@ -118,9 +118,9 @@ def test_one_bad_check_is_not_enough() -> None:
 def test_each_roll_back_is_more_careful() -> None:
     """Half the learning rate and twice the penalty; a tenth of the rate when the gap exceeds 1,000."""
     counters = _counters()
-    climb(counters, gap=60.0)
+    climb(counters, 40, gap=60.0)
     assert (counters.learning_rate_scale, counters.penalty_scale, counters.roll_backs) == (0.5, 2.0, 1)
-    climb(counters, gap=1e6)
+    climb(counters, 40, gap=1e6)
     assert counters.learning_rate_scale == pytest.approx(0.05)
     assert counters.streaks == {}
 
