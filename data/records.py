@@ -96,6 +96,8 @@ class Cohort:
             a split leaves out are counted with the split.
         dropped: counts of header elements that de-identification took away, by rule.
         notes: sentences for the report, such as "pixels not screened for burned-in text".
+        unused: records that a recipe left out of a cohort (``model.rare``): nothing learns from them, and the
+            ledger of judgements knows them all the same.
     """
 
     digest: str
@@ -107,6 +109,7 @@ class Cohort:
     dropped: dict[str, int]
     has_patients: bool
     notes: tuple[str, ...] = ()
+    unused: tuple[Record, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

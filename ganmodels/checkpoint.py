@@ -137,16 +137,15 @@ def newest(folder: Path) -> tuple[Saved | None, list[int]]:
     return _first_sound(folder, found[::-1]) if found else (None, [])
 
 
-def nearest(folder: Path, step: int) -> tuple[Saved, list[int]]:
-    """Return the checkpoint of a step; where it is damaged or gone, the newest before it, else the oldest
-    after it; and the steps of those passed over.
+def before(folder: Path, step: int) -> tuple[Saved, list[int]]:
+    """Return the checkpoint of a step, or the newest sound one before it; and the steps of those passed over.
 
     Raises:
         ForeignCheckpointError: one that is not damaged is of another run.
         ModelError: there is none, or all are damaged.
     """
-    others = sorted(set(steps(folder)) - {step}, key=lambda each: (each > step, abs(each - step)))
-    return _first_sound(folder, [step, *others])
+    older = [each for each in steps(folder) if each < step]
+    return _first_sound(folder, [step, *older[::-1]])
 
 
 def _first_sound(folder: Path, order: list[int]) -> tuple[Saved, list[int]]:
@@ -158,7 +157,7 @@ def _first_sound(folder: Path, order: list[int]) -> tuple[Saved, list[int]]:
         except ModelError:
             continue
     raise ModelError(
-        f"checkpoint: all {len(order)} checkpoints in {folder} are damaged. "
+        f"checkpoint: all {len(order)} checkpoints to go on from in {folder} are damaged or gone. "
         "Check the disk, then remove the folder to train anew."
     )
 

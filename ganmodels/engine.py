@@ -86,6 +86,11 @@ def train(
         return _train_one(images, chosen, settings, plan, folder, target, held_out)
 
     with processes.joined(folder, target) as own:
+        if processes.count() > plan.batch_size:
+            raise ModelError(
+                f"train: {processes.count()} processes for a batch of {plan.batch_size} images; start at "
+                "most as many processes as a batch has images."
+            )
         if plan.members == 1:
             yield from one(plan, own)
         else:
@@ -108,11 +113,6 @@ def _train_one(
     differing = [name for name in differing if name != "shards"]  # those of the first start hold
     with enough_memory("train"), Crew(_threads(plan)) as crew:
         shards = stored["machine"]["shards"]
-        if shards > plan.batch_size:
-            raise ModelError(
-                f"train: {shards} processes for a batch of {plan.batch_size} images; start at most as many "
-                "processes as a batch has images."
-            )
         if processes.count() > shards:
             raise ModelError(
                 f"train: {processes.count()} processes for a batch of {shards} parts; start at most "
@@ -287,7 +287,7 @@ def images_per_second(
     seconds: float = 5.0,
 ) -> float:
     """Return the training speed on this machine now, from a throw-away run of about ``seconds``."""
-    return probe(images, family, settings, plan, device, seconds).images_per_second
+    return probe(images, family, settings, plan, device, seconds, is_drawn=False).images_per_second
 
 
 def probe(
@@ -297,8 +297,11 @@ def probe(
     plan: TrainingPlan,
     device: str = "cpu",
     seconds: float = 5.0,
+    is_drawn: bool = True,
 ) -> Probe:
     """Return speed and need of memory, from a throw-away run of about ``seconds``.
+
+    With ``is_drawn`` also of drawing as many images at once as a finished run does.
 
     Raises:
         ModelError: the family cannot train on these images, or memory does not suffice for one of them.
@@ -317,7 +320,7 @@ def probe(
         size = sum(tensor.nbytes for tensor in stepper.state.tensors().values())
         spec = ImageSpec(*images.images.shape[1:])
         drawing = _draw_seconds(chosen, settings, stepper, spec, target)
-        if chosen.sample is not None and drawing * CHUNK < DRAWING_SECONDS:
+        if is_drawn and chosen.sample is not None and drawing * CHUNK < DRAWING_SECONDS:
             labels = np.zeros(CHUNK * _threads(plan), np.int64)
             Sampler(chosen, settings, stepper.state.averages, spec, target).images(labels, 0, crew)
         return Probe(speed, size, _peak_bytes(target) + COPIES * size, drawing)

@@ -13,7 +13,7 @@ import torch
 from phantomset.data.errors import WorkspaceError
 from phantomset.data.records import ImageSet
 from phantomset.data.workspace import write_atomically
-from phantomset.ganmodels import checkpoint, recovery, stability
+from phantomset.ganmodels import checkpoint, processes, recovery, stability
 from phantomset.ganmodels.family import Family, FamilySettings
 from phantomset.ganmodels.memory import is_out_of_memory
 from phantomset.ganmodels.plan import CHECK_STEPS, Progress, TrainingPlan
@@ -205,11 +205,19 @@ class Run:
             )
 
     def _sound(self, step: int) -> checkpoint.Saved:
-        """Return the checkpoint of a step; where it is damaged or gone that is told, and another returned."""
-        saved, damaged = checkpoint.nearest(self._folder, step)
+        """Return the checkpoint of a step; where it is damaged or gone that is told, and an older returned.
+
+        Raises:
+            ModelError: none is left; or, of several processes, one would go back to another state.
+        """
+        if processes.count() > 1:
+            return checkpoint.read(self._folder, step)
+        saved, damaged = checkpoint.before(self._folder, step)
         if damaged:
             counters = self._state.counters
             counters.good_step = min(counters.good_step, saved.step)
+            counters.best = [] if counters.best[:1] and counters.best[0] in damaged else counters.best
+            checkpoint.drop(self._folder, damaged)
             message = f"that of step {step} was damaged or gone; the run goes back to step {saved.step}"
             self._tell("damaged-checkpoint", message)
         return saved
@@ -279,9 +287,12 @@ class Run:
         again = self._seen - counters.restarted_images
         if counters.good_step or counters.given_up or 2 * again >= counters.lost_images:
             return
-        if self._best:
-            self._stepper.roll_back(self._sound(self._best).tensors)
-        self._tell("given-up", f"training failed with too little left to begin anew; {_ends(self._best)}")
+        end = self._best
+        if end:
+            saved = self._sound(end)
+            self._stepper.roll_back(saved.tensors)
+            end = saved.step
+        self._tell("given-up", f"training failed with too little left to begin anew; {_ends(end)}")
 
     def _meet_grain(self) -> None:
         """Go back to the last good state where samples carry grain, and ask for penalties at every step.

@@ -72,7 +72,8 @@ def run(job: Job, until: Stage = "publish") -> Outcome:
         InputError: as `stages.run`.
         Interrupted: Prefect or a signal ended the run; training has saved where it stood.
     """
-    stages.require_run(job.recipe)
+    if until != "ingest":
+        stages.require_run(job.recipe)
     return _called(job, until)
 
 
@@ -139,7 +140,7 @@ def _run(recipe: Recipe, workspace: str | None, device: str, until: Stage) -> St
 
 
 def _stages(job: Job, until: Stage) -> Outcome | Translated:
-    if job.recipe.translate is not None:
+    if job.recipe.translate is not None and until != "ingest":
         return stages.translate(job, _as_subflow)
     return stages.run(job, until, _as_subflow)
 
@@ -172,7 +173,8 @@ def _state(made: Outcome | Translated) -> State[Any]:
     """Return how the flow ended: a blocked set is a normal end under its own name."""
     if isinstance(made, Translated):
         told = f"{made.name}, restricted"
-        return Completed(name="Translated", message=f"{told}; {made.warning}" if made.warning else told)
+        name = "GivenUp" if made.is_given_up else "Translated"
+        return Completed(name=name, message=f"{told}; {made.warning}" if made.warning else told)
     if made.judgement is None:
         return Completed(message="done")
     status = made.judgement.verdict.status

@@ -201,10 +201,10 @@ def _listed(
     kept = {column: value for column, value in attributes.items() if value is not None}
     lost = len(attributes) - len(kept)
     dropped = {"cells that are no short word or number": lost} if lost else {}
-    if settings.pair is not None and (shared := _found(settings.pair.regex, member.key)):
-        kept["pair"] = pseudonym("pair", shared)[:16]
     joined = row[settings.group.column].strip() if settings.group else ""
     links = {"group": joined} if joined else {}
+    if settings.pair is not None and (shared := _found(settings.pair.regex, member.key)):
+        links["pair"] = kept["pair"] = pseudonym("pair", shared)[:16]
     return Listed(member, label, subject, kept, dropped, links, waived)
 
 

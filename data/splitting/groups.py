@@ -220,7 +220,7 @@ def grouped(kept: Kept, pairs: Iterable[tuple[str, str, float]], all_kept: Kept)
     for copies in kept.values():
         for entry in copies:
             join(copies[0].owner, entry.owner)
-            for kind in ("study", "series", "group"):
+            for kind in ("study", "series", "group", "pair"):
                 if kind in entry.links:
                     join(holders.setdefault(f"{kind} {entry.links[kind]}", entry.owner), entry.owner)
     for first, second, score in pairs:

@@ -1,6 +1,7 @@
 """What `phantomset generate` may be asked for besides a recipe: content in words, and pictures to look at."""
 
 import json
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,8 @@ def overrides(
     """
     given: list[str] = []
     if where is not None:
-        pairs = [part.partition("=") for part in where.split(",")]
+        # A comma before the next condition: a class may have one in its name.
+        pairs = [part.partition("=") for part in re.split(r",(?=[^,=]+=)", where)]
         wanted = {key.strip(): value.strip() for key, _, value in pairs}
         is_once = len({key.casefold() for key in wanted}) == len(pairs)
         if not all(key and value for key, value in wanted.items()) or not is_once:

@@ -115,9 +115,9 @@ def require_sound(recipe: Recipe, until: Stage | Literal["translate"]) -> None:
     Raises:
         InputError: a run up to that stage, or a translation, would be refused.
     """
-    if until == "translate":
+    if until == "translate" or (until == "ingest" and recipe.translate is not None):
         translation.require_family(recipe)
-    elif until != "ingest":
+    else:
         require_run(recipe)
         making.require_sampling(recipe)
     if until == "publish":

@@ -241,8 +241,7 @@ def show_translated(made: Translated, as_json: bool) -> None:
     if as_json:
         print_json({"exit_code": OK, **asdict(made)})
         return
-    is_given_up = "given-up" in {event["code"] for event in made.events}
-    use = "its training was given up" if is_given_up else f"name {made.name}, for generate.through"
+    use = "its training was given up" if made.is_given_up else f"name {made.name}, for generate.through"
     typer.echo(f"translated  {made.count:,} images; {use}")
     for event in made.events:
         typer.echo(f"event       {event_note(event)}")

@@ -146,15 +146,18 @@ def _case(recipe: Recipe, workspace: Workspace, material: Material) -> lineage.C
     """Return whose images went in, by what, giving which set; the rules are still to be named."""
     left_out = tuple(sorted(recipe.gate.leave_out))
     made = material.synthetic.digest
+    everybody = (*material.cohort.records, *material.cohort.unused)
+    # What is rare is no choice of a model: the same section, whoever asks to go on without it.
+    model = recipe.model.model_dump(mode="json", exclude={"rare"})
     return lineage.Case(
-        patients=lineage.hashed(record.subject for record in material.cohort.records),
-        section=digest_of("section", recipe.model, recipe.image),
+        patients=lineage.hashed(record.subject for record in everybody),
+        section=digest_of("section", model, recipe.image),
         made=set_digest(published(workspace, material, left_out)) if left_out else made,
         rules="",
         recipe=recipe.name,
         reason=recipe.gate.reason,
         left_out=left_out,
-        images=lineage.named(record.origin for record in material.cohort.records),
+        images=lineage.named(record.origin for record in everybody),
         whole=made,
     )
 

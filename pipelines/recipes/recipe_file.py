@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from phantomset.data import catalogue
 from phantomset.data.errors import RecipeError
-from phantomset.pipelines.recipe import FAMILIES, SOURCES, Recipe
+from phantomset.pipelines.recipe import FAMILIES, SOURCES, ModelSettings, Recipe
 from phantomset.pipelines.recipes import marked_yaml
 
 SHIPPED = "phantomset.pipelines.recipes"
@@ -95,6 +95,7 @@ def parse(text: str, shown: str, folder: Path, overrides: Sequence[str] = ()) ->
         )
     tree = cast(dict[str, Any], whole)
     _absolute(tree, folder)
+    _leave_settings_of_another_family(tree, overrides)
     problems = [(problem.mark, problem.line(shown)) for problem in marked.problems]
     blamed = {problem.path for problem in marked.problems}
     changed: dict[marked_yaml.Path, str] = {}
@@ -165,6 +166,18 @@ def _absolute(tree: dict[str, Any], folder: Path) -> None:
         entry = cast(dict[str, Any], each) if isinstance(each, dict) else {}
         if isinstance(entry.get("weights"), str):
             entry["weights"] = str(folder / Path(entry["weights"]).expanduser())
+
+
+def _leave_settings_of_another_family(tree: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Take the file's ``model.settings`` away where another family is asked for: they are of its own."""
+    model, given = (
+        tree.get("model"),
+        {key: text for key, _, text in (each.partition("=") for each in overrides)},
+    )
+    if "model.family" in given and isinstance(model, dict):
+        section = cast(dict[str, Any], model)
+        if given["model.family"].strip() != section.get("family", ModelSettings().family):
+            section.pop("settings", None)
 
 
 def _override(tree: dict[str, Any], override: str) -> marked_yaml.Path:

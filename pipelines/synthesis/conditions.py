@@ -72,7 +72,8 @@ def without_rare(recipe: Recipe, cohort: Cohort, split: Split) -> tuple[Cohort, 
     out (RARE_CLASS): it is not learned, and nothing is compared with it.
 
     Raises:
-        ModelError: every class is rare, or ``generate.where`` asks for none but rare ones.
+        ModelError: fewer than two classes are left, the recipe names one that is not, or ``generate.where``
+            asks for none but rare ones.
     """
     from phantomset.ganmodels.engine import FEWEST_IMAGES
 
@@ -103,6 +104,7 @@ def without_rare(recipe: Recipe, cohort: Cohort, split: Split) -> tuple[Cohort, 
         label_names=remaining,
         quarantine=cohort.quarantine | {"RARE_CLASS": lost},
         notes=(*cohort.notes, note),
+        unused=tuple(record for record in cohort.records if record.label not in labels),
     ), Split(
         digest_of("without rare", split.digest, list(remaining)),
         split.cohort,
@@ -116,11 +118,20 @@ def without_rare(recipe: Recipe, cohort: Cohort, split: Split) -> tuple[Cohort, 
 def _require_enough(
     recipe: Recipe, names: tuple[str, ...], kept: Mapping[int, int], counts: np.ndarray
 ) -> None:
-    """Hold that something is left, and something of what is asked for."""
-    if not kept:
+    """Hold that two classes are left, all that the recipe names, and something of what is asked for."""
+    if len(kept) < 2:
         raise ModelError(
-            f"model.rare: no class has enough training images; {names[counts.argmax()]!r} has most, "
-            f"{counts.max()}. Leave a condition out, or bring more images."
+            f"model.rare: {len(kept) or 'no'} class has enough training images, and two must be left; "
+            f"{names[counts.argmax()]!r} has most, {counts.max()}. Leave a condition out, or bring more "
+            "images."
+        )
+    classes = recipe.generate.classes
+    named = {*(classes if isinstance(classes, dict) else ()), *recipe.gate.leave_out}
+    gone = sorted(named & {name for label, name in enumerate(names) if label not in kept})
+    if gone:
+        raise ModelError(
+            f"model.rare: leaves out {', '.join(map(repr, gone))} for want of training images, which "
+            "generate.classes or gate.leave_out names. Take the name away there, or bring more images."
         )
     asked = chosen(names, conditions_of(recipe), where_of(recipe))
     if not set(asked) & set(kept):

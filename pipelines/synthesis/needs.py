@@ -24,7 +24,7 @@ def probe(recipe: Recipe, machine: Machine) -> "Probe":
     count = max(64, 2 * model.batch_size)
     noise = stream(0, "speed").integers(0, 256, (count, *spec.shape), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % 2
-    images = ImageSet(noise, labels, labels, ("a", "b"))
+    images = ImageSet(noise, labels, np.arange(count), ("a", "b"))
     if recipe.translate is not None:
         from phantomset.pipelines.synthesis.translation_sets import blank_training_set
 

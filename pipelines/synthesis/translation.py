@@ -65,6 +65,11 @@ class Translated:
     events: tuple[dict[str, Any], ...]
     warning: str | None
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the training was given up: nothing may go through it."""
+        return any(event["code"] == "given-up" for event in self.events)
+
 
 def task_of(recipe: Recipe) -> TranslateSettings:
     """Return the section ``translate``.
@@ -330,7 +335,7 @@ def require_own(recipe: Recipe, workspace: Workspace, cohort: Cohort, split: Spl
         raise ModelError(
             f"generate.through: translation {name} learned from images that this recipe does not learn from, "
             "and the gate would not look for them. Translate with the same source, image, split, "
-            "model.held_out_share and seed."
+            "model.held_out_share, model.conditions, model.rare and seed."
         )
     if any(event["code"] == "given-up" for event in _events(folder)):
         raise ModelError(

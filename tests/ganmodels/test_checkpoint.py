@@ -104,20 +104,18 @@ def test_all_damaged_is_an_error(tmp_path: Path) -> None:
         checkpoint.newest(tmp_path)
 
 
-def test_the_nearest_sound_checkpoint(tmp_path: Path) -> None:
-    """The wanted one; else the newest before it, else the oldest after it; damaged ones are named."""
+def test_the_sound_checkpoint_before(tmp_path: Path) -> None:
+    """The wanted one, else the newest before it, damaged ones named; never one after it, which may be what
+    the run goes back from."""
     for step in (20, 40, 60):
         _save(tmp_path, step, good_step=20)
-    assert checkpoint.nearest(tmp_path, 40)[0].step == 40
+    assert checkpoint.before(tmp_path, 40)[0].step == 40
     (tmp_path / "checkpoint-00000040.safetensors").write_bytes(b"x")
-    saved, passed_over = checkpoint.nearest(tmp_path, 40)
+    saved, passed_over = checkpoint.before(tmp_path, 40)
     assert (saved.step, passed_over) == (20, [40])
     (tmp_path / "checkpoint-00000020.safetensors").unlink()
-    saved, passed_over = checkpoint.nearest(tmp_path, 20)
-    assert (saved.step, passed_over) == (60, [20, 40])
-    (tmp_path / "checkpoint-00000060.safetensors").unlink()
-    with pytest.raises(ModelError, match="are damaged"):
-        checkpoint.nearest(tmp_path, 20)
+    with pytest.raises(ModelError, match="damaged or gone"):
+        checkpoint.before(tmp_path, 40)
 
 
 def test_a_missing_folder_holds_nothing(tmp_path: Path) -> None:

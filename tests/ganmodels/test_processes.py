@@ -79,6 +79,7 @@ def test_more_processes_than_images(small: ImageSet, tmp_path: Path, monkeypatch
     plan = replace(PLAN, batch_size=8)
     with pytest.raises(ModelError, match="9 processes for a batch of 8 images"):
         next(engine.train(small, "r3gan", r3gan.Settings(), plan, tmp_path))
+    assert not (tmp_path / "identity.json").exists()
 
 
 def test_more_processes_than_parts(small: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,8 @@ def test_a_late_blow_up_is_met_by_penalties_at_every_step(train: Train) -> None:
 
 
 def test_a_damaged_good_checkpoint_is_gone_behind(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The state to go back to cannot be read: that is told, another one is taken, and the run heals."""
+    """The state to go back to cannot be read: that is told, the best one before it is taken, and the run
+    heals."""
     save = checkpoint.save
 
     def spoil(folder: Path, tensors: Any, counters: dict[str, Any], done: bool = False) -> None:
@@ -159,9 +160,10 @@ def test_a_damaged_good_checkpoint_is_gone_behind(train: Train, monkeypatch: pyt
             (folder / "checkpoint-00000300.safetensors").write_bytes(b"none")
 
     monkeypatch.setattr(checkpoint, "save", spoil)
-    events = train(Faults(steep_from=300), (100, 100), 64 * 500)
+    events = train(Faults(steep_from=300), (100, 100), 64 * 500, waves((100, 100)))
     assert [event["code"] for event in events][:2] == ["damaged-checkpoint", "steep-critic"]
-    assert "that of step 300 was damaged or gone" in events[0]["message"]
+    assert "that of step 300 was damaged or gone; the run goes back to step " in events[0]["message"]
+    assert int(events[0]["message"].rpartition(" ")[2]) < 300
     assert "penalty x 2" in events[1]["message"]
     assert "given-up" not in {event["code"] for event in events}
 

@@ -117,6 +117,8 @@ def test_rare_combinations_are_left_out_where_that_is_asked_for() -> None:
     assert found.quarantine == {"RARE_CLASS": 15 + 6 + 1 + 6}
     assert found.files == len(found.records) + sum(found.quarantine.values())
     assert parts.digest != split.digest
+    everybody = {record.digest for record in (*found.records, *found.unused)}
+    assert everybody == {record.digest for record in cohort.records}
     assert "2 of 4 classes or combinations" in found.notes[-1]
     assert without_rare(_rare({}, "refuse")[0], cohort, split) == (cohort, split)
 
@@ -128,6 +130,13 @@ def test_what_is_left_out_cannot_be_asked_for() -> None:
         without_rare(recipe, cohort, split)
     recipe, cohort, split = _rare({"sex": "f"})
     assert len(without_rare(recipe, cohort, split)[0].label_names) == 2
+    named = recipe.model_copy(
+        update={"gate": recipe.gate.model_copy(update={"leave_out": ("pneumonia, sex: F",)})}
+    )
+    with pytest.raises(ModelError, match=r"leaves out 'pneumonia, sex: F'.*gate\.leave_out names"):
+        without_rare(named, cohort, split)
+    with pytest.raises(ModelError, match=r"1 class has enough.*two must be left"):
+        without_rare(recipe, cohort, replace(split, train=split.train[:30]))
     with pytest.raises(ModelError, match=r"no class has enough.*'normal, sex: F' has most, 10"):
         without_rare(recipe, cohort, replace(split, train=split.train[:10]))
     with pytest.raises(RecipeError, match=r"model\.rare: 'leave-out' goes by how many patients"):
@@ -261,6 +270,9 @@ def test_options_become_overrides() -> None:
     recipe = recipe_file.read("nih", given).recipe
     assert recipe.generate.where == {"label": "pneumonia", "view": "PA"}
     assert (recipe.generate.count, recipe.generate.truncation, recipe.generate.seed) == (200, 0.7, 5)
+    listed = asking.overrides("label=granulocytes(myelocytes, promyelocytes), view=PA", None, None)
+    asked = {"label": "granulocytes(myelocytes, promyelocytes)", "view": "PA"}
+    assert recipe_file.read("nih", listed).recipe.generate.where == asked
     for wrong in ("pneumonia", "a=", "a=b, a=c", ""):
         with pytest.raises(RecipeError, match="write CONDITION=VALUE"):
             asking.overrides(wrong, None, None)

@@ -132,6 +132,7 @@ def test_a_translation_is_a_flow_too(
     plain = stages.translate(job(recipe, place="plain"))
     assert (made.name, made.figures, made.count) == (plain.name, plain.figures, plain.count)
     assert np.array_equal(*(np.load(each.folder / "translations.npz")["images"] for each in (made, plain)))
+    assert flows.run(work, "ingest").cohort is not None
     with pytest.raises(InputError, match="never published"):
         flows.run(work)
     with pytest.raises(InputError, match="no section translate"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from phantomset.data.errors import RecipeError
+from phantomset.ganmodels.families import vae
 from phantomset.pipelines.recipes import recipe_file
 
 GOOD = """\
@@ -202,3 +203,14 @@ def test_brought_weights_start_from_the_recipes_folder() -> None:
     (found,) = recipe_file.parse(text, "r.yaml", Path("/home"), ()).recipe.gate.extractors
     assert found.weights == Path("/home/w.st")
     assert "'texture' is taken; choose another" in errors_of(text.replace("mine", "texture"))[0]
+
+
+@pytest.mark.parametrize("name", sorted(set(recipe_file.shipped()) - {"retina-vessels"}))
+def test_a_shipped_recipe_takes_another_family_by_its_name(name: str) -> None:
+    """The file's settings are of its own family: the other begins with its defaults, or what is asked for."""
+    defaults = vae.Settings.model_validate({})
+    assert recipe_file.read(name, ["model.family=vae"]).recipe.model.settings == defaults
+    asked = recipe_file.read(name, ["model.settings.latent=7", "model.family=vae"]).recipe.model.settings
+    assert asked == defaults.model_copy(update={"latent": 7})
+    own = recipe_file.read(name).recipe.model
+    assert recipe_file.read(name, [f"model.family={own.family}"]).recipe.model == own

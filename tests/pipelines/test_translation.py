@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from phantomset.data.errors import ModelError, RecipeError
 from phantomset.data.records import ImageSet
@@ -68,6 +69,35 @@ def test_anatomy_that_is_kept_and_that_is_lost() -> None:
     assert negative["edges_kept"] == pytest.approx(1.0)
     lost = translation.measure(images, np.roll(images, 3, axis=0), None)
     assert lost["edges_kept"] < translation.KEPT_FLOOR
+
+
+def test_a_pair_stands_in_one_part(
+    job: Callable[..., Job], small: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    """Images that share ``source.pair`` are one group, though nothing names a patient: else half of a pair
+    would be learned and the other half judged."""
+    for kind in ("photo", "map"):
+        (tmp_path / "in" / kind).mkdir(parents=True)
+    for number in range(60):
+        for kind in ("photo", "map"):
+            pixels = np.random.default_rng((number, len(kind))).integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "in" / kind / f"eye{number}.png")
+    source = {
+        "format": "folder",
+        "path": tmp_path / "in",
+        "labels": {"from": "folder", "classes": ["photo", "map"]},
+        "pair": {"regex": r"(eye\d+)"},
+        "include": "*/*",
+    }
+    model = {"family": "pix2pix", "batch_size": 8, "budget": {"images": 64}, "settings": {"width": 8}}
+    recipe = small(
+        source=source, model=model, translate={"task": "pairs", "source": "photo", "target": "map"}
+    )
+    (cohort, split), *_ = stages.ingest(job(recipe))
+    assert len(cohort.records) == 120
+    for part in (split.train, split.holdout, split.reference):
+        pairs = [cohort.records[place].attributes["pair"] for place in part]
+        assert len(pairs) == 2 * len(set(pairs)) > 0
 
 
 @pytest.mark.parametrize(
@@ -321,14 +351,13 @@ def test_run_refuses_a_recipe_that_translates(job: Callable[..., Job], small: Ca
 
 @pytest.mark.slow
 def test_vessels_are_found(datasets: Path, job: Callable[..., Job]) -> None:
-    """The shipped recipe on its fundus photographs, at half the size and budget: maps come to agree with the
-    drawn vessels in edges and structure, and held-out pairs watch the critic or it is said that none do.
+    """The shipped recipe on its fundus photographs, as it is: maps agree with the drawn vessels in edges and
+    structure. With half the images all that is learned is an empty map, whose structure agrees as well.
     """
-    changes = [f"source.path={datasets / 'retina-vessel-pairs-128.zip'}", "image.size_px=32"]
-    changes += ["model.budget.images=9600", "model.settings={width: 16}"]
+    changes = [f"source.path={datasets / 'retina-vessel-pairs-128.zip'}"]
     made = stages.translate(job(recipe_file.read("retina-vessels", changes).recipe))
     assert made.warning is None
-    assert made.figures["edges_after"] > made.figures["edges_before"] + 0.02, made.figures
+    assert made.figures["edges_after"] > made.figures["edges_before"] + 0.2, made.figures
     assert made.figures["structure_after"] > made.figures["structure_before"] + 0.1, made.figures
 
 

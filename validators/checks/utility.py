@@ -35,7 +35,10 @@ def _missing_classes(context: Context) -> Finding | None:
     absent = absent_classes(evidence)
     if absent:
         status: Status = "FAIL"
-        advice = f"The set holds no image of: {', '.join(absent)}. Train longer, or generate more."
+        advice = (
+            f"The set holds no image of: {', '.join(absent)}. Ask for them too (generate.classes, "
+            "generate.where), generate more, or release without them by gate.leave_out."
+        )
     elif not has_two_classes(evidence):
         status, advice = "INCONCLUSIVE", "There is one class; a classifier needs two."
     else:
