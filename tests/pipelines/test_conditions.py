@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 
 from phantomset.data.errors import ModelError, RecipeError
-from phantomset.data.records import Cohort, ImageSpec, Record, Split
+from phantomset.data.records import Checkpoint, Cohort, ImageSpec, Record, Split, SyntheticSet
+from phantomset.data.workspace import Workspace
 from phantomset.pipelines import stages
 from phantomset.pipelines.cli import asking
+from phantomset.pipelines.judgement import judging
+from phantomset.pipelines.judgement.record import Case
 from phantomset.pipelines.recipe import Recipe
 from phantomset.pipelines.recipes import recipe_file
 from phantomset.pipelines.stages import Job
@@ -121,6 +124,23 @@ def test_rare_combinations_are_left_out_where_that_is_asked_for() -> None:
     assert everybody == {record.digest for record in cohort.records}
     assert "2 of 4 classes or combinations" in found.notes[-1]
     assert without_rare(_rare({}, "refuse")[0], cohort, split) == (cohort, split)
+
+
+def test_everybody_stays_on_the_ledger(tmp_path: Path) -> None:
+    """Whoever was taken in is on the record, learned or not, and `model.rare` makes no other model: else an
+    earlier FAIL could be left behind."""
+    recipe, cohort, split = _rare({})
+    made = SyntheticSet("e" * 64, "f" * 64, 0, 4, cohort.label_names)
+    checkpoint = Checkpoint("f" * 64, "r3gan", {}, split.digest, 64, ())
+    workspace = Workspace.open(tmp_path / "w")
+
+    def case(recipe: Recipe, cohort: Cohort, split: Split) -> Case:
+        return judging._case(recipe, workspace, judging.Material(cohort, split, checkpoint, made))
+
+    whole = case(_rare({}, "refuse")[0], cohort, split)
+    fewer = case(recipe, *without_rare(recipe, cohort, split))
+    assert len(whole.patients) == len(cohort.records)
+    assert (fewer.patients, fewer.images, fewer.section) == (whole.patients, whole.images, whole.section)
 
 
 def test_what_is_left_out_cannot_be_asked_for() -> None:
