@@ -44,7 +44,7 @@ def training_seconds(recipe: Recipe, found: "Probe", images: int) -> float:
     """Return how long a training of so many images takes by a probe, with the samples that it looks at.
 
     Each member draws a contact sheet at each of its checkpoints and at its end, and once what its spectrum is
-    told by.
+    told by. How many classes there are is not known yet, so the last look at each (14 samples) is not in it.
     """
     from phantomset.ganmodels.generate import CHUNK
     from phantomset.ganmodels.plan import TrainingPlan
