@@ -272,10 +272,11 @@ class Run:
         narrow = [f"they lie {spread:.2f} times as far apart as real images"] * (spread < stability.NARROW)
         if is_compared and (classes := self._narrow(self._samples.class_spreads())):
             narrow.append(classes)
-        if narrow:
-            self._tell("narrow-samples", "; ".join(narrow))
         if "collapse" in self._state.counters.streaks and self._was_told(recovery.TOO_LATE):
-            self._tell("given-up", "the run ends collapsed, with too little of it left to go back")
+            ends = "the run ends collapsed, with too little of it left to go back"
+            self._tell("given-up", "; ".join([ends, *narrow]))
+        elif narrow:
+            self._tell("narrow-samples", "; ".join(narrow))
         self._save(done=True)
 
     def _tell_where_nothing_is_left(self) -> None:

@@ -51,12 +51,13 @@ def test_fifty_radiographs_are_known_by_heart(datasets: Path, device: str, tmp_p
 
 
 def test_ten_digits_collapse(datasets: Path, device: str, tmp_path: Path) -> None:
-    """`vanilla` makes a few images of ink: told when its slow start is over, and given up at the end."""
+    """`vanilla` makes a few images of ink: told after its slow start, and given up at the end, by class."""
     learn = _images(datasets / "mnist.npz", 10, slice(400))
     events = _events(learn, "vanilla", vanilla.Settings(), 48_000, tmp_path, device)
     assert [event["code"] for event in events] == ["collapse", "given-up"]
     assert events[0]["message"].startswith("spread of class 'class 0' 0.")
     assert 3 * stability.WARM_UP_IMAGES < events[0]["images"] < 4 * stability.WARM_UP_IMAGES
+    assert "spread of class 'class 0' 0." in events[1]["message"]
 
 
 def test_a_family_that_leaves_grain(datasets: Path, device: str, tmp_path: Path) -> None:
