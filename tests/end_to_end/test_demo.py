@@ -7,6 +7,7 @@ import pytest
 
 from phantomset.data.store.archive import Store
 from phantomset.data.workspace import Workspace
+from phantomset.ganmodels import recovery
 from phantomset.pipelines import cli
 from phantomset.pipelines.cli import launch
 
@@ -45,6 +46,25 @@ def test_too_few_patients_are_never_published(
     assert not list((workspace / "releases").glob("*/v*"))
     assert Path(answer["restricted_report"]).stat().st_size > 10_000
     hold_pixels_back(workspace)
+
+
+@pytest.mark.slow
+def test_some_fifty_images_end_told_and_blocked(
+    monkeypatch: pytest.MonkeyPatch, own_place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """57 training patients leave none to watch the critic by: log and report say so, with advice; the run
+    ends, and its set is blocked for want of patients."""
+    monkeypatch.setattr(launch, "DEMO_PATIENTS", 140)
+    code = cli.call(["demo", *OPTIONS.split(), "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert code in (3, 4)
+    assert answer["counts"]["parts"]["train"] == 57
+    assert answer["axes"]["privacy"] == "INCONCLUSIVE"
+    assert any("n_H = 55 patients" in reason for reason in answer["reasons"])
+    log = [json.loads(line) for line in Path(answer["run"], "log.jsonl").read_text().splitlines()]
+    told = [line for line in log if line.get("code") == "not-watched"]
+    assert [line["advice"] for line in told] == [recovery.ADVICE["not-watched"]]
+    assert told[0]["advice"] in Path(answer["report"]).read_text()
 
 
 def hold_pixels_back(workspace: Path) -> None:
